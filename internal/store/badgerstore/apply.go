@@ -1,0 +1,154 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+)
+
+// write sets a key, or removes it where value is nil.
+type write struct{ key, value []byte }
+
+var nothing = []byte{}
+
+// effects works out what m writes at a revision, given everything before it.
+// It reads nothing but txn and m, so that the same mutations in the same order
+// give the same store anywhere.
+func effects(txn *badger.Txn, m store.Mutation, revision uint64) ([]write, error) {
+	switch m := m.(type) {
+	case store.Create:
+		return create(txn, m, revision)
+	case store.Revoke:
+		return revoke(txn, m, revision)
+	case store.Touch:
+		return touch(m), nil
+	case store.Purge:
+		return purge(txn, m)
+	}
+	return nil, fmt.Errorf("%w: unknown mutation %T", store.ErrUnavailable, m)
+}
+
+func create(txn *badger.Txn, m store.Create, revision uint64) ([]write, error) {
+	r := m.Record
+	for _, key := range [][]byte{idKey(r.ID), tokenKey(r.Hash)} {
+		if _, err := find(txn, key); err == nil {
+			return nil, store.ErrConflict
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+	}
+	r.Revision = revision
+	writes := []write{
+		{tokenKey(r.Hash), r.Append(nil)},
+		{idKey(r.ID), r.Hash[:]},
+	}
+	for _, key := range liveKeys(&r) {
+		writes = append(writes, write{key, r.Hash[:]})
+	}
+	if r.Parent == uuid.Nil {
+		return writes, nil
+	}
+	parent, err := recordByID(txn, r.Parent)
+	if errors.Is(err, store.ErrNotFound) || err == nil && parent.Revision != m.ParentRevision {
+		return nil, store.ErrConflict
+	}
+	return append(writes, write{childKey(r.Parent, r.ID), nothing}), err
+}
+
+func revoke(txn *badger.Txn, m store.Revoke, revision uint64) ([]write, error) {
+	r, err := recordByID(txn, m.ID)
+	if err != nil {
+		return nil, err
+	}
+	if r.Revision != m.Revision || r.IsRevoked() {
+		return nil, store.ErrConflict
+	}
+	line := []uuid.UUID{m.ID}
+	var writes []write
+	for len(line) > 0 {
+		id := line[0]
+		line = line[1:]
+		r, err := recordByID(txn, id)
+		if err != nil {
+			return nil, lost(err, "a line of renewals")
+		}
+		if !r.IsRevoked() {
+			for _, key := range liveKeys(&r) {
+				writes = append(writes, write{key, nil})
+			}
+			r.Revoked, r.Revision = m.At, revision
+			writes = append(writes,
+				write{tokenKey(r.Hash), r.Append(nil)},
+				write{timeKey(spaceRevoked, m.At, id), nothing})
+		}
+		if !m.Successors {
+			break
+		}
+		children, err := childrenOf(txn, id)
+		if err != nil {
+			return nil, err
+		}
+		line = append(line, children...)
+	}
+	return writes, nil
+}
+
+func touch(m store.Touch) []write {
+	writes := make([]write, len(m.Uses))
+	for i, use := range m.Uses {
+		writes[i] = write{usedKey(use.ID), binary.BigEndian.AppendUint64(nil, uint64(use.At.UnixMilli()))}
+	}
+	return writes
+}
+
+// purge removes all that is known of a token. Its successors become its
+// parent's, so that what is left of a line stays one line.
+func purge(txn *badger.Txn, m store.Purge) ([]write, error) {
+	r, err := recordByID(txn, m.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var writes []write
+	for _, key := range append(liveKeys(&r), tokenKey(r.Hash), idKey(r.ID), usedKey(r.ID)) {
+		writes = append(writes, write{key, nil})
+	}
+	if r.IsRevoked() {
+		writes = append(writes, write{timeKey(spaceRevoked, r.Revoked, r.ID), nil})
+	}
+	if r.Parent != uuid.Nil {
+		writes = append(writes, write{childKey(r.Parent, r.ID), nil})
+	}
+	children, err := childrenOf(txn, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range children {
+		child, err := recordByID(txn, id)
+		if err != nil {
+			return nil, lost(err, "a line of renewals")
+		}
+		child.Parent = r.Parent
+		writes = append(writes, write{childKey(r.ID, id), nil}, write{tokenKey(child.Hash), child.Append(nil)})
+		if r.Parent != uuid.Nil {
+			writes = append(writes, write{childKey(r.Parent, id), nothing})
+		}
+	}
+	return writes, nil
+}
+
+func childrenOf(txn *badger.Txn, id uuid.UUID) (children []uuid.UUID, err error) {
+	prefix := childrenPrefix(id)
+	err = iterate(txn, prefix, false, func(item *badger.Item) (bool, error) {
+		children = append(children, uuid.UUID(item.Key()[len(prefix):]))
+		return true, nil
+	})
+	return children, err
+}

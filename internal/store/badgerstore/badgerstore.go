@@ -1,0 +1,248 @@
+// Package badgerstore is the embedded store: token records in a Badger
+// database of this machine, and beside it the key their values are hashed
+// under.
+//
+// Badger runs in managed mode: a batch of mutations is one transaction,
+// committed at its last revision, and readers read at the last revision that
+// is known to be on disk. So readers see whole batches, durable ones only, and
+// never wait for a write.
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"go.uber.org/zap"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+// format is the layout of keys and records that this release writes.
+const format = 1
+
+// memTableSize is a compromise: small records fill it slowly, and its log is
+// reserved on disk in full.
+const memTableSize = 8 << 20
+
+// Options says how to open a store.
+type Options struct {
+	// Key hashes token values. If nil, the store makes one at its first start
+	// and keeps it in its directory, readable by its owner only.
+	Key *token.Key
+	// Logger gets what the owner should know. Required.
+	Logger *zap.Logger
+
+	// memTable is for tests that want memtables to fill up soon.
+	memTable int64
+	// disk is for tests that own the disk's free space.
+	disk disk
+}
+
+// Store is a store.Store in a directory of this machine.
+type Store struct {
+	db     *badger.DB
+	key    *token.Key
+	logger *zap.Logger
+	space  *space
+
+	// applied is the last revision that is on disk. Readers read at it.
+	applied atomic.Uint64
+
+	// mu is held for reading while the database is in use, and for writing
+	// once, to close it.
+	mu     sync.RWMutex
+	closed bool
+
+	commits   chan *commit
+	stop      chan struct{}
+	committer sync.WaitGroup
+}
+
+// Open opens the store in dir, which it makes if need be. Only one process can
+// have a store open. The errors are for the owner and say what to do.
+func Open(dir string, o Options) (*Store, error) {
+	if o.memTable == 0 {
+		o.memTable = memTableSize
+	}
+	data := filepath.Join(dir, "db")
+	if err := makePrivateDir(data); err != nil {
+		return nil, err
+	}
+	if o.disk == nil {
+		o.disk = realDisk(data)
+	}
+	space := &space{dir: data, disk: o.disk, memTable: o.memTable, logger: o.logger()}
+	if err := space.checkOpen(); err != nil {
+		return nil, err
+	}
+	db, err := badger.OpenManaged(badgerOptions(data, o))
+	if err != nil {
+		return nil, openError(dir, err)
+	}
+	s := &Store{
+		db: db, logger: o.logger(), space: space,
+		commits: make(chan *commit, maxBatch),
+		stop:    make(chan struct{}),
+	}
+	if err := s.prepare(dir, o.Key); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	space.begin()
+	space.last = roomForCreates
+	s.committer.Go(s.runCommitter)
+	return s, nil
+}
+
+func (o *Options) logger() *zap.Logger {
+	if o.Logger == nil {
+		return zap.NewNop()
+	}
+	return o.Logger
+}
+
+func badgerOptions(dir string, o Options) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithLogger(badgerLogger{o.logger().Named("badger").Sugar()}).
+		WithMemTableSize(o.memTable).
+		WithNumMemtables(2).
+		WithNumCompactors(2).
+		// A batch is one transaction, so that this is one sync a batch, and
+		// it covers the batch whole even when a memtable fills up in between.
+		WithSyncWrites(true).
+		// One committer, which checks revisions itself.
+		WithDetectConflicts(false).
+		// Small records stay in the tree: there is no value log to speak of.
+		WithValueThreshold(min(64<<10, o.memTable/10)).
+		WithValueLogFileSize(1 << 20).
+		// Hashes don't compress, and without compression blocks are read
+		// straight from the page cache.
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithMetricsEnabled(false)
+}
+
+// prepare checks that the database is ours and made with this key, or, if it
+// is new, makes it so.
+func (s *Store) prepare(dir string, key *token.Key) error {
+	var meta struct{ format, revision, keyID []byte }
+	err := s.db.View(func(txn *badger.Txn) (err error) {
+		if meta.format, err = get(txn, metaFormat); errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			meta.revision, err = get(txn, metaRevision)
+		}
+		if err == nil {
+			meta.keyID, err = get(txn, metaKeyID)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("reading the token store in %s: %w", dir, err)
+	}
+	isNew := meta.format == nil
+	if !isNew && (len(meta.format) != 1 || meta.format[0] != format) {
+		return fmt.Errorf("the token store in %s has format %x, and this release reads format %d: upgrade, or choose another directory", dir, meta.format, format)
+	}
+	keyFile := filepath.Join(dir, "hash.key")
+	if key == nil {
+		if key, err = loadKey(keyFile, isNew); err != nil {
+			return err
+		}
+	}
+	s.key = key
+	id := key.ID()
+	if isNew {
+		return s.initialise(id)
+	}
+	if string(meta.keyID) != string(id[:]) {
+		return fmt.Errorf("the token store in %s was made with hash key %x, and this is %s: every token would be refused; give it the key it was made with", dir, meta.keyID, id)
+	}
+	s.applied.Store(binary.BigEndian.Uint64(meta.revision))
+	s.db.SetDiscardTs(s.applied.Load())
+	return nil
+}
+
+func (s *Store) initialise(id token.KeyID) error {
+	const first = 1
+	txn := s.db.NewTransactionAt(0, true)
+	defer txn.Discard()
+	for _, e := range []*badger.Entry{
+		badger.NewEntry(metaFormat, []byte{format}),
+		badger.NewEntry(metaRevision, binary.BigEndian.AppendUint64(nil, first)),
+		badger.NewEntry(metaKeyID, id[:]),
+	} {
+		if err := txn.SetEntry(e); err != nil {
+			return fmt.Errorf("writing to a new token store: %w", err)
+		}
+	}
+	if err := txn.CommitAt(first, nil); err != nil {
+		return fmt.Errorf("writing to a new token store: %w", err)
+	}
+	s.applied.Store(first)
+	return nil
+}
+
+// Key is the key that this store's hashes are made with.
+func (s *Store) Key() *token.Key { return s.key }
+
+// Close waits for running operations and closes the database. Operations that
+// come later fail with store.ErrUnavailable. Closing again does nothing.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+
+	close(s.stop)
+	s.committer.Wait()
+	if !s.space.canClose() {
+		s.logger.Warn("the disk is too full to tidy up the token store; nothing is lost, and the next start will do it", zap.String("dir", s.space.dir))
+		return nil
+	}
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("closing the token store: %w", err)
+	}
+	return nil
+}
+
+func openError(dir string, err error) error {
+	// Badger wraps the error of flock in a text of its own.
+	if strings.Contains(err.Error(), "directory lock") {
+		return fmt.Errorf("the token store in %s is in use by another process: stop that one, or give this one a directory of its own", dir)
+	}
+	return fmt.Errorf("opening the token store in %s: %w", dir, err)
+}
+
+// makePrivateDir makes dir and what leads to it, and lets only its owner in:
+// Badger's files are readable by everyone.
+func makePrivateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the token store's directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("looking at the token store's directory: %w", err)
+	}
+	if info.Mode().Perm()&^fs.FileMode(0o700) == 0 {
+		return nil
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("others can read the token store, and that can't be changed: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package badgerstore
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+)
+
+// maxBatch is how many mutations share one transaction and one sync.
+const maxBatch = 256
+
+// discardLag is how long an overwritten version stays readable. No read takes
+// that long.
+const discardLag = 10 * time.Second
+
+// commit is one mutation under way.
+type commit struct {
+	ctx      context.Context
+	mutation store.Mutation
+	revision uint64
+	err      error
+	done     chan struct{}
+}
+
+func (c *commit) finish(err error) {
+	c.err = err
+	close(c.done)
+}
+
+// Commit implements store.Store.
+func (s *Store) Commit(ctx context.Context, m store.Mutation) (uint64, error) {
+	c := &commit{ctx: ctx, mutation: m, done: make(chan struct{})}
+	if err := s.enqueue(c); err != nil {
+		return 0, err
+	}
+	select {
+	case <-c.done:
+		return c.revision, c.err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("%w: %w", store.ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// enqueue hands c to the committer. Close waits for this lock, so that what is
+// in the queue when the committer is told to stop is all there will be.
+func (s *Store) enqueue(c *commit) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return store.ErrUnavailable
+	}
+	select {
+	case s.commits <- c:
+		return nil
+	case <-c.ctx.Done():
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, context.Cause(c.ctx))
+	}
+}
+
+// committer is the one writer of the database.
+type committer struct {
+	*Store
+	// broken is set when a batch's fate is unknown: what a failed sync left
+	// behind must not become durable under a later one.
+	broken error
+	// Versions before discard may go, and in a while those before next.
+	next      uint64
+	nextSince time.Time
+}
+
+// runCommitter commits what is queued, as many mutations at a time as are
+// waiting, until it is told to stop and the queue is empty.
+func (s *Store) runCommitter() {
+	w := &committer{Store: s, next: s.applied.Load(), nextSince: time.Now()}
+	for {
+		select {
+		case c := <-s.commits:
+			w.commit(s.gather(c))
+		case <-s.stop:
+			for len(s.commits) > 0 {
+				w.commit(s.gather(<-s.commits))
+			}
+			return
+		}
+	}
+}
+
+// gather returns first and whatever else waits.
+func (s *Store) gather(first *commit) []*commit {
+	batch := append(make([]*commit, 0, 16), first)
+	for len(batch) < maxBatch {
+		select {
+		case c := <-s.commits:
+			batch = append(batch, c)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit commits batch in as few transactions as it fits in.
+func (w *committer) commit(batch []*commit) {
+	for len(batch) > 0 {
+		batch = w.commitSome(batch)
+	}
+	if time.Since(w.nextSince) > discardLag {
+		w.db.SetDiscardTs(w.next)
+		w.next, w.nextSince = w.applied.Load(), time.Now()
+	}
+}
+
+// commitSome commits as much of batch as fits in one transaction, answers
+// those mutations, and returns the rest.
+func (w *committer) commitSome(batch []*commit) (rest []*commit) {
+	if w.broken != nil {
+		for _, c := range batch {
+			c.finish(w.broken)
+		}
+		return nil
+	}
+	room := w.space.look()
+	revision := w.applied.Load()
+	t := w.begin(revision)
+	defer t.txn.Discard()
+
+	var accepted []*commit
+	for i, c := range batch {
+		err := w.tryOne(t, c, room, revision+1)
+		if err == errNoFit {
+			if len(accepted) > 0 {
+				rest = batch[i:]
+				break
+			}
+			err = fmt.Errorf("%w: the change is too large for one transaction", store.ErrUnavailable)
+		}
+		if err != nil {
+			c.finish(err)
+			continue
+		}
+		revision++
+		c.revision = revision
+		accepted = append(accepted, c)
+	}
+	if len(accepted) == 0 {
+		return rest
+	}
+	err := w.write(t, revision)
+	if err != nil {
+		w.logger.Error("the token store can't be written any more; it refuses all changes until it is restarted", zap.Error(err))
+		w.broken = err
+	}
+	for _, c := range accepted {
+		c.finish(err)
+	}
+	return rest
+}
+
+// tryOne adds c's mutation to the transaction, whole or not at all.
+func (w *committer) tryOne(t *transaction, c *commit, room room, revision uint64) error {
+	if err := c.ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	if _, isCreate := c.mutation.(store.Create); isCreate && room < roomForCreates || room < roomForOthers {
+		return store.ErrFull
+	}
+	writes, err := effects(t.txn, c.mutation, revision)
+	if err != nil {
+		return err
+	}
+	return t.add(writes)
+}
+
+func (w *committer) write(t *transaction, revision uint64) error {
+	if err := t.set(write{metaRevision, binary.BigEndian.AppendUint64(nil, revision)}); err != nil {
+		return unavailable(err)
+	}
+	if err := t.txn.CommitAt(revision, nil); err != nil {
+		return fmt.Errorf("%w: committing: %T", store.ErrUnavailable, err)
+	}
+	w.applied.Store(revision)
+	w.space.wrote(t.size)
+	return nil
+}
+
+// transaction is a Badger transaction that knows how much more it can take.
+type transaction struct {
+	txn         *badger.Txn
+	count, size int64
+	maxCount    int64
+	maxSize     int64
+}
+
+// errNoFit: the transaction has no room for that.
+var errNoFit = fmt.Errorf("no room in the transaction")
+
+// entryOverhead is more than what Badger adds to a key and a value, in a
+// transaction's count, a memtable's log or its skip list.
+const entryOverhead = 128
+
+func (w *committer) begin(readAt uint64) *transaction {
+	return &transaction{
+		txn:      w.db.NewTransactionAt(readAt, true),
+		maxCount: w.db.MaxBatchCount() - 3, // the revision, and Badger's own end mark
+		maxSize:  w.db.MaxBatchSize() - 3*entryOverhead,
+	}
+}
+
+func (t *transaction) add(writes []write) error {
+	size := int64(0)
+	for _, w := range writes {
+		size += int64(len(w.key)+len(w.value)) + entryOverhead
+	}
+	if t.count+int64(len(writes)) >= t.maxCount || t.size+size >= t.maxSize {
+		return errNoFit
+	}
+	for _, w := range writes {
+		if err := t.set(w); err != nil {
+			return unavailable(err)
+		}
+	}
+	t.count += int64(len(writes))
+	t.size += size
+	return nil
+}
+
+func (t *transaction) set(w write) error {
+	if w.value == nil {
+		return t.txn.Delete(w.key)
+	}
+	return t.txn.Set(w.key, w.value)
+}

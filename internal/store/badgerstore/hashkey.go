@@ -1,0 +1,92 @@
+package badgerstore
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+// loadKey reads the key file, or makes it if the store is new. A key that is
+// missing beside a store with records is an error: a new one would refuse every
+// token in it, silently and for good.
+func loadKey(file string, isNew bool) (*token.Key, error) {
+	text, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && isNew:
+		if text, err = makeKey(file); err != nil {
+			return nil, fmt.Errorf("making the hash key: %w", err)
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s is missing, and without it no token in the store can be recognised: restore it from a backup, or remove the store to begin anew without any of its tokens", file)
+	case err != nil:
+		return nil, fmt.Errorf("reading the hash key: %w", err)
+	}
+	if err := checkPrivate(file); err != nil {
+		return nil, err
+	}
+	key, err := token.NewKey(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return key, nil
+}
+
+// makeKey writes a new key file whole or not at all.
+func makeKey(file string) ([]byte, error) {
+	var secret [32]byte
+	if _, err := rand.Read(secret[:]); err != nil {
+		return nil, err
+	}
+	text := append(hex.AppendEncode(nil, secret[:]), '\n')
+
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".hash.key-") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	if _, err := tmp.Write(text); err != nil {
+		return nil, err
+	}
+	if err := tmp.Sync(); err != nil {
+		return nil, err
+	}
+	if err := tmp.Close(); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(tmp.Name(), file); err != nil {
+		return nil, err
+	}
+	return text, syncDir(filepath.Dir(file))
+}
+
+func checkPrivate(file string) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return fmt.Errorf("looking at the hash key: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+		return fmt.Errorf("%s can be read by others (mode %04o): `chmod 600` it", file, mode)
+	}
+	return nil
+}
+
+// syncDir makes a new or renamed file of dir survive a power failure.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

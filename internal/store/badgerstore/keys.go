@@ -1,0 +1,77 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+// The keyspaces. Numbers are big-endian, so that keys sort by them. A token
+// that is revoked leaves the lists and the expiry queue; its record stays,
+// overwritten, until it is purged.
+const (
+	spaceMeta    = 'm' // name → format, revision, key id
+	spaceToken   = 't' // hash → record
+	spaceID      = 'i' // token id → hash
+	spaceProject = 'p' // project, creation, token id → hash: everyone's tokens, oldest first
+	spaceUser    = 'u' // project, user, creation, token id → hash: one user's tokens, oldest first
+	spaceChild   = 'c' // token id, successor's id → nothing
+	spaceExpires = 'x' // expiry, token id → nothing
+	spaceRevoked = 'r' // time of revocation, token id → nothing
+	spaceUsed    = 'l' // token id → time of last use
+)
+
+var (
+	metaFormat   = []byte{spaceMeta, 'f'}
+	metaRevision = []byte{spaceMeta, 'r'}
+	metaKeyID    = []byte{spaceMeta, 'k'}
+)
+
+func tokenKey(h token.Hash) []byte { return append([]byte{spaceToken}, h[:]...) }
+func idKey(id uuid.UUID) []byte    { return append([]byte{spaceID}, id[:]...) }
+func usedKey(id uuid.UUID) []byte  { return append([]byte{spaceUsed}, id[:]...) }
+
+func childrenPrefix(parent uuid.UUID) []byte { return append([]byte{spaceChild}, parent[:]...) }
+func childKey(parent, child uuid.UUID) []byte {
+	return append(childrenPrefix(parent), child[:]...)
+}
+
+// listPrefix is where the tokens of a user of a project stand, or with no user
+// those of the whole project.
+func listPrefix(project, user string) []byte {
+	if user == "" {
+		return appendName([]byte{spaceProject}, project)
+	}
+	return appendName(appendName([]byte{spaceUser}, project), user)
+}
+
+// appendName appends s with its length before it, so that no name's keys lie
+// among those of another that it begins with.
+func appendName(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+}
+
+func timeKey(space byte, at time.Time, id uuid.UUID) []byte {
+	return appendTimeID([]byte{space}, at, id)
+}
+
+func appendTimeID(b []byte, at time.Time, id uuid.UUID) []byte {
+	return append(binary.BigEndian.AppendUint64(b, uint64(at.UnixMilli())), id[:]...)
+}
+
+// liveKeys are the entries that make a record show up in lists and in the
+// expiry queue for as long as it isn't revoked.
+func liveKeys(r *store.Record) [][]byte {
+	keys := [][]byte{
+		appendTimeID(listPrefix(r.Project, ""), r.Created, r.ID),
+		appendTimeID(listPrefix(r.Project, r.User.ID), r.Created, r.ID),
+	}
+	if at, ok := r.Expires(); ok {
+		keys = append(keys, timeKey(spaceExpires, at, r.ID))
+	}
+	return keys
+}

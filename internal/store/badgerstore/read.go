@@ -1,0 +1,213 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+// read runs f on the state as of the last durable revision.
+func (s *Store) read(f func(*badger.Txn) error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return store.ErrUnavailable
+	}
+	txn := s.db.NewTransactionAt(s.applied.Load(), false)
+	defer txn.Discard()
+	return f(txn)
+}
+
+// ByHash implements store.Store.
+func (s *Store) ByHash(h token.Hash) (r store.Record, err error) {
+	err = s.read(func(txn *badger.Txn) error {
+		r, err = recordByHash(txn, h)
+		return err
+	})
+	return r, err
+}
+
+// ByID implements store.Store.
+func (s *Store) ByID(id uuid.UUID) (r store.Record, err error) {
+	err = s.read(func(txn *badger.Txn) error {
+		r, err = recordByID(txn, id)
+		return err
+	})
+	return r, err
+}
+
+// List implements store.Store.
+func (s *Store) List(q store.Query) (page store.Page, err error) {
+	err = s.read(func(txn *badger.Txn) error {
+		prefix := listPrefix(q.Project, q.User)
+		var hashes []token.Hash
+		err := iterate(txn, prefix, true, func(item *badger.Item) (bool, error) {
+			page.Count++
+			wanted := page.Count > q.Offset && (q.Limit == 0 || len(hashes) < q.Limit)
+			if wanted {
+				var h token.Hash
+				if err := copyValue(item, h[:]); err != nil {
+					return false, err
+				}
+				hashes = append(hashes, h)
+			}
+			full := q.Limit > 0 && len(hashes) == q.Limit
+			return q.Count || !full, nil
+		})
+		if err != nil {
+			return err
+		}
+		page.Records = make([]store.Record, 0, len(hashes))
+		for _, h := range hashes {
+			r, err := recordByHash(txn, h)
+			if err != nil {
+				return lost(err, "a listed token")
+			}
+			page.Records = append(page.Records, r)
+		}
+		return nil
+	})
+	if !q.Count {
+		page.Count = 0
+	}
+	return page, err
+}
+
+// LastUsed implements store.Store.
+func (s *Store) LastUsed(ids ...uuid.UUID) ([]time.Time, error) {
+	times := make([]time.Time, len(ids))
+	err := s.read(func(txn *badger.Txn) error {
+		for i, id := range ids {
+			b, err := get(txn, usedKey(id))
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if len(b) != 8 {
+				return fmt.Errorf("%w: %w", store.ErrUnavailable, store.ErrCorrupt)
+			}
+			times[i] = time.UnixMilli(int64(binary.BigEndian.Uint64(b))).UTC()
+		}
+		return nil
+	})
+	return times, err
+}
+
+// Ended implements store.Store.
+func (s *Store) Ended(expired, revoked time.Time, limit int) (ids []uuid.UUID, err error) {
+	err = s.read(func(txn *badger.Txn) error {
+		for _, queue := range []struct {
+			space  byte
+			before time.Time
+		}{{spaceExpires, expired}, {spaceRevoked, revoked}} {
+			end := uint64(queue.before.UnixMilli())
+			err := iterate(txn, []byte{queue.space}, false, func(item *badger.Item) (bool, error) {
+				at := binary.BigEndian.Uint64(item.Key()[1:])
+				if at >= end || len(ids) >= limit {
+					return false, nil
+				}
+				ids = append(ids, uuid.UUID(item.Key()[9:]))
+				return true, nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return ids, err
+}
+
+// get returns a copy of a key's value, or store.ErrNotFound.
+func get(txn *badger.Txn, key []byte) ([]byte, error) {
+	item, err := find(txn, key)
+	if err != nil {
+		return nil, err
+	}
+	b, err := item.ValueCopy(nil)
+	return b, unavailable(err)
+}
+
+func find(txn *badger.Txn, key []byte) (*badger.Item, error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, store.ErrNotFound
+	}
+	return item, unavailable(err)
+}
+
+func recordByHash(txn *badger.Txn, h token.Hash) (r store.Record, err error) {
+	item, err := find(txn, tokenKey(h))
+	if err != nil {
+		return r, err
+	}
+	err = item.Value(func(b []byte) error {
+		r, err = store.DecodeRecord(b)
+		return err
+	})
+	return r, unavailable(err)
+}
+
+func recordByID(txn *badger.Txn, id uuid.UUID) (r store.Record, err error) {
+	item, err := find(txn, idKey(id))
+	if err != nil {
+		return r, err
+	}
+	var h token.Hash
+	if err := copyValue(item, h[:]); err != nil {
+		return r, err
+	}
+	r, err = recordByHash(txn, h)
+	return r, lost(err, "a token's id")
+}
+
+// iterate calls f for the items under prefix in order, until it returns false.
+func iterate(txn *badger.Txn, prefix []byte, values bool, f func(*badger.Item) (more bool, err error)) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: values, PrefetchSize: 100})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if more, err := f(it.Item()); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyValue fills dst with an item's value, which has to have that length.
+func copyValue(item *badger.Item, dst []byte) error {
+	return unavailable(item.Value(func(b []byte) error {
+		if copy(dst, b) != len(b) || len(b) != len(dst) {
+			return store.ErrCorrupt
+		}
+		return nil
+	}))
+}
+
+// unavailable gives Badger's errors, whose texts contain keys and which can't
+// be told apart by errors.Is, the one meaning that callers act on.
+func unavailable(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrVersion), errors.Is(err, store.ErrCorrupt):
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: %T from the database", store.ErrUnavailable, err)
+}
+
+// lost turns the absence of a record that an index names into what it is.
+func lost(err error, what string) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: %s leads nowhere: %w", store.ErrUnavailable, what, store.ErrCorrupt)
+	}
+	return err
+}

@@ -1,0 +1,117 @@
+// Package store is what the registry needs of a store of tokens: records,
+// the mutations that change them, and errors with one meaning each.
+//
+// Every change is a Mutation. It is ordered, gets a revision, is made durable
+// and is applied in one transaction along with that revision; only then is it
+// acknowledged, and only then do readers see it. On one machine the ordering
+// and the applying are one step. A cluster would order mutations in a shared
+// log and feed each machine's store from it: which is why a Mutation carries
+// the revision of what its author saw, and why applying one reads nothing but
+// the store and the Mutation itself, no clock and no randomness.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+var (
+	// ErrNotFound: there is no such record.
+	ErrNotFound = errors.New("no such token record")
+	// ErrConflict: what the mutation was based on has changed since. Read
+	// again and decide again.
+	ErrConflict = errors.New("the record has changed meanwhile")
+	// ErrFull: there is no room for what the mutation would add.
+	ErrFull = errors.New("the store's disk is too full")
+	// ErrUnavailable: the store can't answer, now or any more.
+	ErrUnavailable = errors.New("the token store is unavailable")
+)
+
+// Store keeps token records. It is safe for concurrent use. Methods that read
+// see everything acknowledged before they were called. Any error other than
+// the ones named wraps ErrUnavailable.
+type Store interface {
+	// ByHash returns the record under a value's hash, whether it is valid,
+	// expired or revoked, or ErrNotFound. It never waits for a write.
+	ByHash(token.Hash) (Record, error)
+
+	// ByID returns the record of a token id as ByHash does.
+	ByID(uuid.UUID) (Record, error)
+
+	// List returns the records that are not revoked, oldest first.
+	List(Query) (Page, error)
+
+	// LastUsed returns when each token was last used according to the last
+	// committed Touch, zero for never.
+	LastUsed(ids ...uuid.UUID) ([]time.Time, error)
+
+	// Ended returns at most limit records to purge: expired before expired,
+	// or revoked before revoked.
+	Ended(expired, revoked time.Time, limit int) ([]uuid.UUID, error)
+
+	// Commit orders m and returns its revision once it is durable and
+	// visible. It fails with ErrConflict, ErrNotFound or ErrFull, and then
+	// nothing has changed. If ctx ends first, m may still be committed.
+	Commit(ctx context.Context, m Mutation) (revision uint64, err error)
+}
+
+// Query says which records to list.
+type Query struct {
+	Project string
+	// User narrows the list to one user's tokens; everyone's if "".
+	User string
+	// Offset is how many to pass over, Limit how many to return; 0 is all.
+	Offset, Limit int
+	// Count asks for the number of all that match.
+	Count bool
+}
+
+// Page is part of a list.
+type Page struct {
+	Records []Record
+	Count   int
+}
+
+// Mutation is one change of the store: a Create, Revoke, Touch or Purge.
+type Mutation interface{ mutation() }
+
+// Create adds a record. It fails with ErrConflict if the id or the hash is
+// taken, or if the record has a parent and that one is no longer at
+// ParentRevision: revoked, above all.
+type Create struct {
+	Record         Record
+	ParentRevision uint64
+}
+
+// Revoke ends a token for good by overwriting its record; with Successors also
+// all that descend from it. It fails with ErrNotFound, or with ErrConflict if
+// the record is no longer at Revision.
+type Revoke struct {
+	ID         uuid.UUID
+	Revision   uint64
+	At         time.Time
+	Successors bool
+}
+
+// Touch records when tokens were last used.
+type Touch struct{ Uses []Use }
+
+// Use is one token's last use.
+type Use struct {
+	ID uuid.UUID
+	At time.Time
+}
+
+// Purge removes every trace of a token that ended long ago, if there is any.
+// Its successors become its parent's.
+type Purge struct{ ID uuid.UUID }
+
+func (Create) mutation() {}
+func (Revoke) mutation() {}
+func (Touch) mutation()  {}
+func (Purge) mutation()  {}

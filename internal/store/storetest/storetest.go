@@ -1,0 +1,404 @@
+// Package storetest is what every store.Store has to pass.
+package storetest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+)
+
+// Open returns a new, empty store that is closed when the test ends.
+type Open func(testing.TB) store.Store
+
+// Run runs the suite against the stores that open returns.
+func Run(t *testing.T, open Open) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *fixture)
+	}{
+		{"a created record is found by hash and id", createAndFind},
+		{"what isn't there is not found", notFound},
+		{"an id or a hash can't be taken twice", createTwice},
+		{"revoking overwrites the record and unlists it", revoke},
+		{"revoking what changed meanwhile is a conflict", revokeConflict},
+		{"of many who revoke one token one succeeds", revokeRace},
+		{"a successor of a revoked token can't be created", createAfterRevoke},
+		{"a line of renewals is revoked whole", revokeLine},
+		{"lists are oldest first, by project and user", list},
+		{"names that begin alike don't share lists", listNames},
+		{"last uses are kept", lastUsed},
+		{"ended tokens are found and purged", purge},
+		{"a line stays one line when a link is purged", purgeLink},
+		{"revisions grow by one", revisions},
+		{"a cancelled context commits nothing later", cancelled},
+		{"concurrent creates are all there", concurrent},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, &fixture{T: t, Store: open(t)}) })
+	}
+}
+
+// Epoch is when the records of this suite begin to be made.
+var Epoch = time.UnixMilli(1_547_597_201_743).UTC()
+
+// NewRecord returns the nth record of a user: made n seconds after Epoch, and
+// never expiring.
+func NewRecord(project, user string, n int) store.Record {
+	at := Epoch.Add(time.Duration(n) * time.Second)
+	r := store.Record{
+		Project: project, User: store.User{ID: user},
+		Description: fmt.Sprintf("%s's token %d", user, n),
+		Created:     at, SignedIn: at, Lifetime: store.Never,
+	}
+	id := uuid.NewSHA1(uuid.Nil, []byte(r.Project+"/"+r.Description))
+	r.ID = id
+	copy(r.Hash[:], id[:])
+	binary.BigEndian.PutUint64(r.Hash[24:], uint64(n))
+	return r
+}
+
+type fixture struct {
+	*testing.T
+	store.Store
+}
+
+func (f *fixture) commit(m store.Mutation) uint64 {
+	f.Helper()
+	revision, err := f.Commit(context.Background(), m)
+	if err != nil {
+		f.Fatalf("committing %T: %v", m, err)
+	}
+	return revision
+}
+
+func (f *fixture) create(r store.Record) store.Record {
+	f.Helper()
+	r.Revision = f.commit(store.Create{Record: r, ParentRevision: f.parentRevision(r)})
+	return r
+}
+
+func (f *fixture) parentRevision(r store.Record) uint64 {
+	f.Helper()
+	if r.Parent == uuid.Nil {
+		return 0
+	}
+	return f.byID(r.Parent).Revision
+}
+
+func (f *fixture) byID(id uuid.UUID) store.Record {
+	f.Helper()
+	r, err := f.ByID(id)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return r
+}
+
+func (f *fixture) wantError(m store.Mutation, want error) {
+	f.Helper()
+	if _, err := f.Commit(context.Background(), m); !errors.Is(err, want) {
+		f.Errorf("committing %T: %v, want %v", m, err, want)
+	}
+}
+
+func (f *fixture) descriptions(q store.Query) []string {
+	f.Helper()
+	page, err := f.List(q)
+	if err != nil {
+		f.Fatal(err)
+	}
+	out := []string{}
+	for _, r := range page.Records {
+		out = append(out, r.Description)
+	}
+	return out
+}
+
+func diff(t *testing.T, what string, want, got any) {
+	t.Helper()
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%s (-want +got):\n%s", what, d)
+	}
+}
+
+func createAndFind(t *testing.T, f *fixture) {
+	want := NewRecord("p", "alice", 1)
+	want.User = store.User{ID: "alice", Email: "alice@example.com", Name: "Alice A.", Claims: map[string]string{"w": "7"}}
+	want.Lifetime, want.SignedInAdmin = 60, true
+	want = f.create(want)
+	byHash, err := f.ByHash(want.Hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "by hash", want, byHash)
+	diff(t, "by id", want, f.byID(want.ID))
+}
+
+func notFound(t *testing.T, f *fixture) {
+	r := NewRecord("p", "alice", 1)
+	if _, err := f.ByHash(r.Hash); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("by hash: %v", err)
+	}
+	if _, err := f.ByID(r.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("by id: %v", err)
+	}
+	f.wantError(store.Revoke{ID: r.ID, At: Epoch}, store.ErrNotFound)
+	f.commit(store.Purge{ID: r.ID})
+	diff(t, "list", []string{}, f.descriptions(store.Query{Project: "p"}))
+}
+
+func createTwice(t *testing.T, f *fixture) {
+	r := f.create(NewRecord("p", "alice", 1))
+	sameID, sameHash := NewRecord("p", "alice", 2), NewRecord("p", "alice", 3)
+	sameID.ID, sameHash.Hash = r.ID, r.Hash
+	f.wantError(store.Create{Record: sameID}, store.ErrConflict)
+	f.wantError(store.Create{Record: sameHash}, store.ErrConflict)
+	diff(t, "the first", r, f.byID(r.ID))
+	diff(t, "list", []string{"alice's token 1"}, f.descriptions(store.Query{Project: "p"}))
+}
+
+func revoke(t *testing.T, f *fixture) {
+	r := f.create(NewRecord("p", "alice", 1))
+	f.create(NewRecord("p", "alice", 2))
+	at := Epoch.Add(time.Hour)
+	r.Revision = f.commit(store.Revoke{ID: r.ID, Revision: r.Revision, At: at})
+	r.Revoked = at
+	diff(t, "the revoked record", r, f.byID(r.ID))
+	for _, user := range []string{"", "alice"} {
+		diff(t, "list", []string{"alice's token 2"}, f.descriptions(store.Query{Project: "p", User: user}))
+	}
+}
+
+func revokeConflict(t *testing.T, f *fixture) {
+	r := f.create(NewRecord("p", "alice", 1))
+	f.wantError(store.Revoke{ID: r.ID, Revision: r.Revision + 1, At: Epoch}, store.ErrConflict)
+	second := f.commit(store.Revoke{ID: r.ID, Revision: r.Revision, At: Epoch})
+	f.wantError(store.Revoke{ID: r.ID, Revision: second, At: Epoch}, store.ErrConflict)
+	f.wantError(store.Revoke{ID: r.ID, Revision: r.Revision, At: Epoch}, store.ErrConflict)
+}
+
+func revokeRace(t *testing.T, f *fixture) {
+	r := f.create(NewRecord("p", "alice", 1))
+	results := make(chan error)
+	const n = 16
+	for range n {
+		go func() {
+			_, err := f.Commit(context.Background(), store.Revoke{ID: r.ID, Revision: r.Revision, At: Epoch})
+			results <- err
+		}()
+	}
+	won := 0
+	for range n {
+		switch err := <-results; {
+		case err == nil:
+			won++
+		case !errors.Is(err, store.ErrConflict):
+			t.Error(err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d revocations of one token succeeded", won)
+	}
+}
+
+func createAfterRevoke(t *testing.T, f *fixture) {
+	parent := f.create(NewRecord("p", "alice", 1))
+	child := NewRecord("p", "alice", 2)
+	child.Parent = parent.ID
+	f.commit(store.Revoke{ID: parent.ID, Revision: parent.Revision, At: Epoch})
+	f.wantError(store.Create{Record: child, ParentRevision: parent.Revision}, store.ErrConflict)
+	child.Parent = uuid.UUID{1}
+	f.wantError(store.Create{Record: child, ParentRevision: parent.Revision}, store.ErrConflict)
+	diff(t, "list", []string{}, f.descriptions(store.Query{Project: "p"}))
+}
+
+// line creates tokens of which each renews the one before.
+func (f *fixture) line(n int) []store.Record {
+	f.Helper()
+	var line []store.Record
+	for i := range n {
+		r := NewRecord("p", "alice", i)
+		if i > 0 {
+			r.Parent = line[i-1].ID
+		}
+		line = append(line, f.create(r))
+	}
+	return line
+}
+
+func revokeLine(t *testing.T, f *fixture) {
+	line := f.line(4)
+	branch := NewRecord("p", "alice", 10)
+	branch.Parent = line[1].ID
+	branch = f.create(branch)
+	// One link is revoked alone; that doesn't cut the line.
+	f.commit(store.Revoke{ID: line[2].ID, Revision: line[2].Revision, At: Epoch.Add(time.Minute)})
+	f.commit(store.Revoke{ID: line[1].ID, Revision: line[1].Revision, At: Epoch.Add(time.Hour), Successors: true})
+	diff(t, "list", []string{"alice's token 0"}, f.descriptions(store.Query{Project: "p"}))
+	if at := f.byID(line[2].ID).Revoked; !at.Equal(Epoch.Add(time.Minute)) {
+		t.Errorf("a link revoked before is said to be revoked at %v", at)
+	}
+	for _, r := range []store.Record{line[1], line[3], branch} {
+		if at := f.byID(r.ID).Revoked; !at.Equal(Epoch.Add(time.Hour)) {
+			t.Errorf("%s: revoked at %v", r.Description, at)
+		}
+	}
+}
+
+func list(t *testing.T, f *fixture) {
+	for _, n := range []int{3, 1, 2} {
+		f.create(NewRecord("p", "alice", n))
+	}
+	f.create(NewRecord("p", "bob", 0))
+	f.create(NewRecord("q", "alice", 9))
+
+	for _, c := range []struct {
+		query store.Query
+		want  []string
+		count int
+	}{
+		{store.Query{Project: "p", User: "alice"}, []string{"alice's token 1", "alice's token 2", "alice's token 3"}, 0},
+		{store.Query{Project: "p"}, []string{"bob's token 0", "alice's token 1", "alice's token 2", "alice's token 3"}, 0},
+		{store.Query{Project: "p", User: "alice", Limit: 2, Count: true}, []string{"alice's token 1", "alice's token 2"}, 3},
+		{store.Query{Project: "p", User: "alice", Offset: 1, Limit: 1}, []string{"alice's token 2"}, 0},
+		{store.Query{Project: "p", Offset: 3, Count: true}, []string{"alice's token 3"}, 4},
+		{store.Query{Project: "p", Offset: 4, Limit: 7, Count: true}, []string{}, 4},
+		{store.Query{Project: "q"}, []string{"alice's token 9"}, 0},
+		{store.Query{Project: "r", Count: true}, []string{}, 0},
+	} {
+		page, err := f.List(c.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		diff(t, fmt.Sprintf("%+v", c.query), c.want, f.descriptions(c.query))
+		if page.Count != c.count {
+			t.Errorf("%+v: count %d, want %d", c.query, page.Count, c.count)
+		}
+	}
+}
+
+func listNames(t *testing.T, f *fixture) {
+	for _, name := range []struct{ project, user string }{{"p", "a"}, {"p", "ab"}, {"pa", "b"}, {"p", "\x00"}, {"p", "a\x00\x00"}} {
+		f.create(NewRecord(name.project, name.user, 1))
+	}
+	diff(t, "user a", []string{"a's token 1"}, f.descriptions(store.Query{Project: "p", User: "a"}))
+	diff(t, "project pa", []string{"b's token 1"}, f.descriptions(store.Query{Project: "pa"}))
+}
+
+func lastUsed(t *testing.T, f *fixture) {
+	a, b, c := f.create(NewRecord("p", "alice", 1)), f.create(NewRecord("p", "alice", 2)), f.create(NewRecord("p", "alice", 3))
+	f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch}, {ID: c.ID, At: Epoch.Add(time.Minute)}}})
+	f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch.Add(time.Hour)}}})
+	got, err := f.LastUsed(a.ID, b.ID, c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "last uses", []time.Time{Epoch.Add(time.Hour), {}, Epoch.Add(time.Minute)}, got)
+}
+
+func purge(t *testing.T, f *fixture) {
+	short, long, gone := NewRecord("p", "alice", 0), NewRecord("p", "alice", 1), NewRecord("p", "alice", 2)
+	short.Lifetime, long.Lifetime, gone.Lifetime = 60, 3600, 30
+	short, long, gone = f.create(short), f.create(long), f.create(gone)
+	f.create(NewRecord("p", "alice", 3)) // never expires
+	f.commit(store.Revoke{ID: gone.ID, Revision: gone.Revision, At: Epoch.Add(10 * time.Second)})
+	f.commit(store.Touch{Uses: []store.Use{{ID: short.ID, At: Epoch}}})
+
+	ended := func(expired, revoked time.Duration) []uuid.UUID {
+		t.Helper()
+		ids, err := f.Ended(Epoch.Add(expired), Epoch.Add(revoked), 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append([]uuid.UUID{}, ids...)
+	}
+	diff(t, "too early", []uuid.UUID{}, ended(time.Minute, 10*time.Second))
+	diff(t, "one expired", []uuid.UUID{short.ID}, ended(time.Minute+time.Millisecond, 0))
+	diff(t, "one revoked", []uuid.UUID{gone.ID}, ended(0, time.Hour))
+	diff(t, "all", []uuid.UUID{short.ID, long.ID, gone.ID}, ended(2*time.Hour, time.Hour))
+	if ids, err := f.Ended(Epoch.Add(time.Hour), Epoch.Add(time.Hour), 1); err != nil || len(ids) != 1 {
+		t.Errorf("at most one: %v, %v", ids, err)
+	}
+
+	for _, id := range []uuid.UUID{short.ID, gone.ID} {
+		f.commit(store.Purge{ID: id})
+		if _, err := f.ByID(id); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a purged token by id: %v", err)
+		}
+	}
+	for _, r := range []store.Record{short, gone} {
+		if _, err := f.ByHash(r.Hash); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a purged token by hash: %v", err)
+		}
+	}
+	diff(t, "what is left to purge", []uuid.UUID{long.ID}, ended(2*time.Hour, time.Hour))
+	diff(t, "list", []string{"alice's token 1", "alice's token 3"}, f.descriptions(store.Query{Project: "p"}))
+	if used, err := f.LastUsed(short.ID); err != nil || !used[0].IsZero() {
+		t.Errorf("a purged token's last use: %v, %v", used, err)
+	}
+}
+
+func purgeLink(t *testing.T, f *fixture) {
+	line := f.line(5)
+	f.commit(store.Purge{ID: line[2].ID})
+	f.commit(store.Purge{ID: line[1].ID})
+	if parent := f.byID(line[3].ID).Parent; parent != line[0].ID {
+		t.Errorf("the parent is %v, want the nearest that is left, %v", parent, line[0].ID)
+	}
+	f.commit(store.Revoke{ID: line[0].ID, Revision: line[0].Revision, At: Epoch, Successors: true})
+	diff(t, "list", []string{}, f.descriptions(store.Query{Project: "p"}))
+
+	f.commit(store.Purge{ID: line[0].ID})
+	if parent := f.byID(line[3].ID).Parent; parent != uuid.Nil {
+		t.Errorf("the first that is left has a parent, %v", parent)
+	}
+}
+
+func revisions(t *testing.T, f *fixture) {
+	a := f.create(NewRecord("p", "alice", 1))
+	b := f.create(NewRecord("p", "alice", 2))
+	touched := f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch}}})
+	revoked := f.commit(store.Revoke{ID: a.ID, Revision: a.Revision, At: Epoch})
+	diff(t, "revisions", []uint64{a.Revision + 1, a.Revision + 2, a.Revision + 3}, []uint64{b.Revision, touched, revoked})
+}
+
+func cancelled(t *testing.T, f *fixture) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := f.Commit(ctx, store.Create{Record: NewRecord("p", "alice", 1)}); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("committing: %v", err)
+	}
+	f.create(NewRecord("p", "alice", 2))
+	diff(t, "list", []string{"alice's token 2"}, f.descriptions(store.Query{Project: "p"}))
+}
+
+func concurrent(t *testing.T, f *fixture) {
+	const writers, each = 16, 20
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				r := NewRecord("p", fmt.Sprint("user", w), i)
+				if _, err := f.Commit(context.Background(), store.Create{Record: r}); err != nil {
+					t.Error(err)
+				}
+				if got, err := f.ByHash(r.Hash); err != nil || got.ID != r.ID {
+					t.Errorf("a created token isn't there: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	page, err := f.List(store.Query{Project: "p", Count: true, Limit: 1})
+	if err != nil || page.Count != writers*each {
+		t.Errorf("%d tokens, %v, want %d", page.Count, err, writers*each)
+	}
+}
