@@ -1,0 +1,350 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption)
+	httpcaddyfile.RegisterDirective(appName, parseDirective)
+	httpcaddyfile.RegisterDirectiveOrder(appName, httpcaddyfile.Before, "request_header")
+}
+
+// options are what a block allows, by name. A parser finds d at the option's
+// name and consumes its line and block.
+type options map[string]func(d *caddyfile.Dispenser) error
+
+// parse reads the block that d stands before. repeatable options may be
+// written more than once.
+func (o options) parse(d *caddyfile.Dispenser, repeatable ...string) error {
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		parse, known := o[name]
+		if !known {
+			return d.Errf("unrecognized option %q; allowed: %s", name, strings.Join(slices.Sorted(maps.Keys(o)), ", "))
+		}
+		if seen[name] && !slices.Contains(repeatable, name) {
+			return d.Errf("%s is written twice; write it once", name)
+		}
+		seen[name] = true
+		if err := parse(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseGlobalOption sets up the app. Syntax:
+//
+//	access_tokens {
+//	    store    badger [<directory>]
+//	    hash_key <text>
+//	    retain   expired|deleted <duration>
+//	}
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next() // the option's name
+	if existing != nil {
+		return nil, d.Errf("access_tokens is written twice among the global options; write it once")
+	}
+	if d.NextArg() {
+		return nil, d.Errf("the global option access_tokens takes no arguments; write its options into its block")
+	}
+	var a config.App
+	err := options{
+		"store": func(d *caddyfile.Dispenser) error {
+			args := d.RemainingArgs()
+			if len(args) < 1 || len(args) > 2 {
+				return d.Errf("write `store badger`, or `store badger <directory>`")
+			}
+			a.Store.Type = args[0]
+			if len(args) > 1 {
+				a.Store.Path = args[1]
+			}
+			if !slices.Contains(config.StoreTypes, a.Store.Type) {
+				return d.Errf("%q is no kind of store; allowed: %s", a.Store.Type, strings.Join(config.StoreTypes, ", "))
+			}
+			return noBlock(d, "store")
+		},
+		"hash_key": func(d *caddyfile.Dispenser) (err error) {
+			a.HashKey, err = oneArg(d, "<text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>")
+			return err
+		},
+		"retain": func(d *caddyfile.Dispenser) error { return parseRetain(d, &a.Retain) },
+	}.parse(d, "retain")
+	if err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: appName, Value: caddyconfig.JSON(a, nil)}, nil
+}
+
+func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Errf("write `retain expired <duration>` or `retain deleted <duration>`, with a duration such as 30d")
+	}
+	var to *caddy.Duration
+	switch args[0] {
+	case "expired":
+		to = &r.Expired
+	case "deleted":
+		to = &r.Deleted
+	default:
+		return d.Errf("retain: %q is not known; allowed: expired, deleted", args[0])
+	}
+	if *to != 0 {
+		return d.Errf("retain %s is written twice; write it once", args[0])
+	}
+	duration, err := caddy.ParseDuration(args[1])
+	if err != nil {
+		return d.Errf("retain %s: %q is no duration; write one such as 30d or 12h", args[0], args[1])
+	}
+	if err := config.CheckRetain(duration); err != nil {
+		return d.Errf("retain %s: %v", args[0], err)
+	}
+	*to = caddy.Duration(duration)
+	return noBlock(d, "retain")
+}
+
+// parseDirective sets up the handler. Syntax:
+//
+//	access_tokens {
+//	    project        <name>
+//	    prefix         <2 to 12 of a-z 0-9>
+//	    admins         <user id>...
+//	    api_access     on|off
+//	    allow_generate admins|everyone|users <user id>...
+//	    max_lifetime   <days>d|unlimited
+//	    sign_in        <module> ...
+//	    identity {
+//	        <header> <value>
+//	    }
+//	    strip          <header>...
+//	    keep_cookies   <cookie>...
+//	    api            <path>
+//	}
+//
+// Every option has a default, but at least one sign_in is needed. sign_in and
+// strip can be repeated.
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // the directive's name
+	if h.NextArg() {
+		return nil, h.Errf("access_tokens takes no matcher and no arguments (%q); to use it for some requests only, write it into a `handle` block", h.Val())
+	}
+	var handler Handler
+	if err := siteOptions(&handler.Site).parse(h.Dispenser, "sign_in", "strip"); err != nil {
+		return nil, err
+	}
+	return h.NewRoute(nil, &handler), nil
+}
+
+func siteOptions(s *config.Site) options {
+	return options{
+		"project": func(d *caddyfile.Dispenser) (err error) {
+			if s.Project, err = oneArg(d, "<name>"); err != nil {
+				return err
+			}
+			return at(d, config.CheckProject(s.Project))
+		},
+		"prefix": func(d *caddyfile.Dispenser) (err error) {
+			if s.Prefix, err = oneArg(d, "<2 to 12 characters of a-z and 0-9>"); err != nil {
+				return err
+			}
+			return at(d, config.CheckPrefix(s.Prefix))
+		},
+		"admins": func(d *caddyfile.Dispenser) (err error) {
+			if s.Admins, err = someArgs(d, "<user id>…"); err != nil {
+				return err
+			}
+			return at(d, config.CheckUserIDs("admins", s.Admins))
+		},
+		"api_access": func(d *caddyfile.Dispenser) error {
+			value, err := oneArg(d, "on|off")
+			if err != nil {
+				return err
+			}
+			if value != "on" && value != "off" {
+				return d.Errf("api_access: %q is not known; allowed: on, off", value)
+			}
+			on := value == "on"
+			s.APIAccess = &on
+			return nil
+		},
+		"allow_generate": func(d *caddyfile.Dispenser) error {
+			args, err := someArgs(d, "admins|everyone|users <user id>…")
+			if err != nil {
+				return err
+			}
+			s.AllowGenerate = &config.AllowGenerate{Who: args[0], Users: args[1:]}
+			return at(d, s.AllowGenerate.Validate())
+		},
+		"max_lifetime": func(d *caddyfile.Dispenser) error {
+			value, err := oneArg(d, "<days>d|unlimited")
+			if err != nil {
+				return err
+			}
+			days, err := parseDays(value)
+			if err != nil {
+				return d.Errf("max_lifetime: %q is no lifetime; allowed: whole days such as 365d, or unlimited", value)
+			}
+			s.MaxLifetimeDays = &days
+			return at(d, config.CheckMaxLifetimeDays(days))
+		},
+		"sign_in": func(d *caddyfile.Dispenser) error {
+			raw, err := parseSignIn(d)
+			s.SignInsRaw = append(s.SignInsRaw, raw)
+			return err
+		},
+		"identity": func(d *caddyfile.Dispenser) (err error) {
+			s.Identity, err = parseIdentity(d)
+			return err
+		},
+		"strip": func(d *caddyfile.Dispenser) error {
+			patterns, err := someArgs(d, "<header>…")
+			if err != nil {
+				return err
+			}
+			s.Strip = append(s.Strip, patterns...)
+			return atFirst(d, patterns, config.CheckStrip)
+		},
+		"keep_cookies": func(d *caddyfile.Dispenser) (err error) {
+			if s.KeepCookies, err = someArgs(d, "<cookie>…"); err != nil {
+				return err
+			}
+			return atFirst(d, s.KeepCookies, config.CheckKeepCookie)
+		},
+		"api": func(d *caddyfile.Dispenser) (err error) {
+			if s.API, err = oneArg(d, "<path>"); err != nil {
+				return err
+			}
+			return at(d, config.CheckAPI(s.API))
+		},
+	}
+}
+
+// parseDays reads whole days, such as 365d, or "unlimited".
+func parseDays(text string) (int, error) {
+	if text == "unlimited" {
+		return config.Unlimited, nil
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 31); err == nil {
+			return int(n), nil
+		}
+	}
+	duration, err := caddy.ParseDuration(text)
+	if err == nil && (duration < 0 || duration%(24*time.Hour) != 0) {
+		err = strconv.ErrSyntax
+	}
+	return int(duration / (24 * time.Hour)), err
+}
+
+// signInNamespace is where sign-in modules are registered.
+const signInNamespace = "access_tokens.sign_in"
+
+func parseSignIn(d *caddyfile.Dispenser) (json.RawMessage, error) {
+	if !d.NextArg() {
+		return nil, d.Errf("write `sign_in <kind> …`; there are: %s", signInKinds())
+	}
+	kind := d.Val()
+	if _, err := caddy.GetModule(signInNamespace + "." + kind); err != nil {
+		return nil, d.Errf("%q is no sign-in; there are: %s", kind, signInKinds())
+	}
+	module, err := caddyfile.UnmarshalModule(d, signInNamespace+"."+kind)
+	if err != nil {
+		return nil, err
+	}
+	return caddyconfig.JSONModuleObject(module, "type", kind, nil), nil
+}
+
+func signInKinds() string {
+	var kinds []string
+	for _, m := range caddy.GetModules(signInNamespace) {
+		kinds = append(kinds, m.ID.Name())
+	}
+	return strings.Join(kinds, ", ")
+}
+
+func parseIdentity(d *caddyfile.Dispenser) (map[string]string, error) {
+	if d.NextArg() {
+		return nil, d.Errf("identity takes no arguments; write each header into its block, in a line `<header> <value>`")
+	}
+	headers := make(map[string]string)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		value, err := oneArg(d, "<value, for example {http.auth.user.id}>")
+		if err != nil {
+			return nil, err
+		}
+		if headers[name] != "" {
+			return nil, d.Errf("identity: %s is written twice; write it once", name)
+		}
+		headers[name] = value
+		if err := config.CheckIdentity(headers); err != nil {
+			return nil, at(d, err)
+		}
+	}
+	if len(headers) == 0 {
+		return nil, d.Errf("identity: name at least one header, in a block with a line `<header> <value>` each; without identity the default headers are set")
+	}
+	return headers, nil
+}
+
+// oneArg returns the only argument of the option that d stands at.
+func oneArg(d *caddyfile.Dispenser, usage string) (string, error) {
+	option := d.Val()
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return "", d.Errf("write `%s %s`", option, usage)
+	}
+	if args[0] == "" {
+		return "", d.Errf("%s is empty; write `%s %s`", option, option, usage)
+	}
+	return args[0], noBlock(d, option)
+}
+
+// someArgs returns the arguments, at least one, of the option that d stands at.
+func someArgs(d *caddyfile.Dispenser, usage string) ([]string, error) {
+	option := d.Val()
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return nil, d.Errf("write `%s %s`", option, usage)
+	}
+	return args, noBlock(d, option)
+}
+
+func noBlock(d *caddyfile.Dispenser, option string) error {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		return d.Errf("%s takes no block", option)
+	}
+	return nil
+}
+
+// at adds file and line to what is wrong there.
+func at(d *caddyfile.Dispenser, err error) error {
+	if err == nil {
+		return nil
+	}
+	return d.Errf("%v", err)
+}
+
+func atFirst(d *caddyfile.Dispenser, values []string, check func(string) error) error {
+	for _, value := range values {
+		if err := check(value); err != nil {
+			return at(d, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
+)
+
+func init() { caddy.RegisterModule(new(Handler)) }
+
+// Handler takes API access tokens. It serves the routes where they are made
+// and deleted, and hands on requests with a valid token as their user's, in
+// headers that no client can send itself. All others it refuses.
+//
+// It sets the placeholders {http.auth.user.id}, {http.auth.user.email},
+// {http.auth.user.name}, {http.auth.user.token_id} and
+// {http.auth.user.project}; they are empty where there is no user.
+type Handler struct {
+	config.Site
+
+	app      *App
+	logger   *zap.Logger
+	project  registry.Project
+	rules    *identity.Rules
+	identity []identityHeader
+	signIns  []SignIn
+
+	challenge tokenapi.Challenge
+}
+
+// CaddyModule implements caddy.Module.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.access_tokens",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision implements caddy.Provisioner.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.Site = h.Complete()
+	if err := h.provision(ctx); err != nil {
+		return fmt.Errorf("access_tokens, project %q: %w", h.Project, err)
+	}
+	return nil
+}
+
+func (h *Handler) provision(ctx caddy.Context) error {
+	if err := h.Site.Validate(); err != nil {
+		return err
+	}
+	modules, err := ctx.LoadModule(h, "SignInsRaw")
+	if err != nil {
+		return err
+	}
+	for _, m := range modules.([]any) {
+		s, ok := m.(SignIn)
+		if !ok {
+			return fmt.Errorf("sign_in: %T is no SignIn", m)
+		}
+		h.signIns = append(h.signIns, s)
+	}
+	if h.project, err = h.newProject(); err != nil {
+		return err
+	}
+	if err := h.checkUsable(); err != nil {
+		return err
+	}
+	if err := h.provisionIdentity(); err != nil {
+		return err
+	}
+	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.takesBasic()}
+	app, err := ctx.App(appName)
+	if err != nil {
+		return err
+	}
+	h.app = app.(*App)
+	return h.app.addProject(h.project)
+}
+
+func (h *Handler) takesBasic() bool {
+	for _, s := range h.signIns {
+		if b, ok := s.(BasicTaker); ok && b.TakesBasic() {
+			return true
+		}
+	}
+	return false
+}
+
+// metKey is the variable that marks a request as seen.
+const metKey = "access_tokens.met"
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	err := h.serve(w, r, next)
+	if refusal, ours := err.(refused); ours {
+		h.refuse(w, r, refusal.reason)
+		return nil
+	}
+	return err
+}
+
+// refused is an error of our own, as opposed to one of the handlers behind.
+type refused struct{ reason error }
+
+func (e refused) Error() string { return e.reason.Error() }
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	ctx := r.Context()
+	if caddyhttp.GetVar(ctx, metKey) != nil {
+		return refused{tokenapi.ErrMetTwice}
+	}
+	caddyhttp.SetVar(ctx, metKey, true)
+	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+
+	h.rules.Scrub(r)
+	forgetUser(repl)
+	if tokenapi.HoldsToken(r.URL) {
+		return refused{tokenapi.ErrTokenInURL}
+	}
+	auth, err := credentials.Parse(r.Header)
+	if err != nil {
+		return refused{err}
+	}
+	tokens, err := h.registry(r)
+	if err != nil {
+		return refused{err}
+	}
+	place, rest := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
+	switch place {
+	case tokenapi.NearMiss:
+		return refused{tokenapi.ErrNoRoute}
+	case tokenapi.Ours:
+		return h.manage(w, r, tokens, auth, rest)
+	}
+	record, err := h.authenticate(tokens, auth)
+	if err != nil {
+		return refused{err}
+	}
+	setUser(repl, h.Project, &record.User, record.ID.String())
+	h.rules.DropCredentials(r)
+	if err := h.setIdentity(r, repl, &record); err != nil {
+		return refused{err}
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// registry returns the registry once the app has opened it. Caddy's HTTP
+// servers may start first.
+func (h *Handler) registry(r *http.Request) (*registry.Registry, error) {
+	select {
+	case <-h.app.started:
+	case <-r.Context().Done():
+	}
+	if h.app.registry == nil {
+		return nil, store.ErrUnavailable
+	}
+	return h.app.registry, nil
+}
+
+func (h *Handler) authenticate(tokens *registry.Registry, auth credentials.Authorization) (store.Record, error) {
+	if auth.Scheme != credentials.Bearer {
+		return store.Record{}, tokenapi.ErrNotSignedIn
+	}
+	value, ok := token.Parse(auth.Token68)
+	if !ok {
+		return store.Record{}, registry.ErrInvalidToken
+	}
+	return tokens.Authenticate(&h.project, value)
+}
+
+func (h *Handler) manage(w http.ResponseWriter, r *http.Request, tokens *registry.Registry, auth credentials.Authorization, rest string) error {
+	api := tokenapi.API{
+		Registry: tokens, Project: &h.project,
+		SignIn: h.signIn, Identified: h.identified,
+	}
+	if err := api.Serve(w, r, auth, rest); err != nil {
+		return refused{err}
+	}
+	return nil
+}
+
+// identified makes the access log name the user of a management request.
+func (h *Handler) identified(r *http.Request, c registry.Caller) {
+	tokenID := ""
+	if c.Token != nil {
+		tokenID = c.Token.ID.String()
+	}
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	setUser(repl, h.Project, &c.User, tokenID)
+}
+
+// refuse answers r with the problem that reason is.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
+	p := tokenapi.ProblemOf(reason)
+	level := zapcore.DebugLevel
+	if p.Status >= http.StatusInternalServerError {
+		level = zapcore.ErrorLevel
+	}
+	if c := h.logger.Check(level, "refused a request"); c != nil {
+		c.Write(zap.String("project", h.Project), zap.Int("status", p.Status), zap.Error(reason))
+	}
+	if p.Status == http.StatusInternalServerError {
+		h.logger.Error("a request met access_tokens twice: keep one access_tokens for each request, for example one in each `handle` instead of another one around them",
+			zap.String("project", h.Project))
+	}
+	challenge := h.challenge
+	if place, _ := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath()); place != tokenapi.Ours {
+		challenge.Basic = false
+	}
+	p.Write(w, r, challenge)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

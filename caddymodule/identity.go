@@ -1,0 +1,74 @@
+package caddymodule
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+)
+
+// userPrefix begins the placeholders that say who the user is. A handler in
+// front may have set some; they are nothing beside a token.
+const userPrefix = "http.auth.user."
+
+// identityHeader is a header for the API behind. If its value is one of our
+// own placeholders and nothing else, field is that one's name.
+type identityHeader struct{ name, template, field string }
+
+func (h *Handler) provisionIdentity() (err error) {
+	protected := slices.Sorted(maps.Keys(h.Identity))
+	for _, name := range protected {
+		header := identityHeader{name: name, template: h.Identity[name]}
+		if field, ok := strings.CutPrefix(header.template, "{"+userPrefix); ok && strings.Index(field, "}") == len(field)-1 {
+			header.field = strings.TrimSuffix(field, "}")
+		}
+		h.identity = append(h.identity, header)
+	}
+	for name := range config.DefaultIdentity {
+		protected = append(protected, name)
+	}
+	h.rules, err = identity.New(protected, h.Strip, h.KeepCookies)
+	return err
+}
+
+// setIdentity tells the API behind who the user is.
+func (h *Handler) setIdentity(r *http.Request, repl *caddy.Replacer, record *store.Record) error {
+	for _, header := range h.identity {
+		value := ""
+		switch header.field {
+		case "id":
+			value = record.User.ID
+		case "email":
+			value = record.User.Email
+		case "name":
+			value = record.User.Name
+		default:
+			value = repl.ReplaceAll(header.template, "")
+		}
+		if err := identity.Set(r.Header, header.name, value); err != nil {
+			return fmt.Errorf("%w: identity: %w", store.ErrUnavailable, err)
+		}
+	}
+	return nil
+}
+
+// forgetUser empties the placeholders, whoever set them.
+func forgetUser(repl *caddy.Replacer) {
+	repl.DeleteByPrefix(userPrefix)
+	setUser(repl, "", &store.User{}, "")
+}
+
+func setUser(repl *caddy.Replacer, project string, u *store.User, tokenID string) {
+	repl.Set(userPrefix+"id", u.ID)
+	repl.Set(userPrefix+"email", u.Email)
+	repl.Set(userPrefix+"name", u.Name)
+	repl.Set(userPrefix+"token_id", tokenID)
+	repl.Set(userPrefix+"project", project)
+}

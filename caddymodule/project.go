@@ -1,0 +1,76 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+)
+
+// newProject returns the project with the policy that the file fixes, or its
+// defaults.
+func (h *Handler) newProject() (registry.Project, error) {
+	p := registry.Project{
+		Name: h.Project, Prefix: h.Prefix,
+		APIAccess: true, Generate: registry.GenerateAdmins, MaxLifetimeDays: 365,
+	}
+	if h.APIAccess != nil {
+		p.APIAccess = *h.APIAccess
+	}
+	if h.MaxLifetimeDays != nil {
+		p.MaxLifetimeDays = *h.MaxLifetimeDays
+	}
+	var err error
+	if p.Admins, err = expandUserIDs("admins", h.Admins); err != nil {
+		return p, err
+	}
+	if h.AllowGenerate != nil {
+		p.Generate = registry.Generate(h.AllowGenerate.Who)
+		p.Users, err = expandUserIDs("allow_generate users", h.AllowGenerate.Users)
+	}
+	return p, err
+}
+
+func expandUserIDs(option string, texts []string) (map[string]bool, error) {
+	ids := make(map[string]bool, len(texts))
+	for _, text := range texts {
+		id, err := expand(text)
+		if err == nil {
+			err = config.CheckUserID(id)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", option, err)
+		}
+		ids[id] = true
+	}
+	return ids, nil
+}
+
+// checkUsable refuses a configuration under which nobody could ever make a
+// token.
+func (h *Handler) checkUsable() error {
+	if len(h.signIns) == 0 {
+		return errors.New("nobody can sign in, so that nobody could ever make a token: add a sign-in, for example `sign_in basic { <user> <hash from caddy hash-password> }`")
+	}
+	if h.project.Generate == registry.GenerateEveryone || h.anyCanSignIn(h.project.Admins) || h.anyCanSignIn(h.project.Users) {
+		return nil
+	}
+	for _, s := range h.signIns {
+		if _, fixed := s.(fixedUsers); !fixed {
+			return nil // it may call its users administrators
+		}
+	}
+	return errors.New("nobody who can sign in may make tokens: name one of them under `admins`, or allow others by `allow_generate everyone` or `allow_generate users <id>…`")
+}
+
+func (h *Handler) anyCanSignIn(ids map[string]bool) bool {
+	for id := range ids {
+		for _, s := range h.signIns {
+			if known, fixed := s.(fixedUsers); !fixed || known.hasUser(id) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,254 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"runtime"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+)
+
+func init() { caddy.RegisterModule(new(BasicSignIn)) }
+
+// BasicSignIn signs users in by user name and password (RFC 7617), against
+// hashes written into the configuration.
+//
+// A user who isn't listed here is left to the sign-ins that follow. The time
+// to answer doesn't tell who is listed.
+type BasicSignIn struct {
+	// The users, each with a hash from `caddy hash-password`.
+	Accounts []BasicAccount `json:"accounts,omitempty"`
+
+	byID map[string]*account
+	// decoys are all accounts, from which an unlisted user gets one to
+	// compare with: always the same for the same name.
+	decoys []*account
+	seed   maphash.Seed
+	// comparing bounds how many hashes are computed at a time, each of which
+	// takes a processor and may take much memory.
+	comparing chan struct{}
+}
+
+// BasicAccount is a user and the hash of the user's password.
+type BasicAccount struct {
+	// The user's id. Placeholders such as {env.USER_NAME} are replaced.
+	User string `json:"user"`
+	// The password's hash: bcrypt or argon2id in their own text format, or
+	// that in base64. Placeholders such as {file./run/secrets/hash} are
+	// replaced.
+	Hash string `json:"hash"`
+	// The user's e-mail address, if any.
+	Email string `json:"email,omitempty"`
+	// The user's name, if any.
+	Name string `json:"name,omitempty"`
+}
+
+type account struct {
+	user     User
+	hash     []byte
+	comparer caddyauth.Comparer
+}
+
+// CaddyModule implements caddy.Module.
+func (*BasicSignIn) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "access_tokens.sign_in.basic",
+		New: func() caddy.Module { return new(BasicSignIn) },
+	}
+}
+
+// Provision implements caddy.Provisioner.
+func (b *BasicSignIn) Provision(ctx caddy.Context) error {
+	if len(b.Accounts) == 0 {
+		return errors.New("sign_in basic: name at least one user, each in a line `<user> <hash from caddy hash-password>`")
+	}
+	b.byID = make(map[string]*account, len(b.Accounts))
+	b.seed = maphash.MakeSeed()
+	b.comparing = make(chan struct{}, runtime.GOMAXPROCS(0))
+	comparers := make(map[string]caddyauth.Comparer)
+	for _, a := range b.Accounts {
+		acc, err := a.provision(ctx, comparers)
+		if err != nil {
+			return fmt.Errorf("sign_in basic: %w", err)
+		}
+		if b.byID[acc.user.ID] != nil {
+			return fmt.Errorf("sign_in basic: %q is listed twice", acc.user.ID)
+		}
+		b.byID[acc.user.ID] = acc
+		b.decoys = append(b.decoys, acc)
+	}
+	return nil
+}
+
+func (a BasicAccount) provision(ctx caddy.Context, comparers map[string]caddyauth.Comparer) (*account, error) {
+	id, err := expand(a.User)
+	if err != nil {
+		return nil, fmt.Errorf("user %s: %w", a.User, err)
+	}
+	if err := checkBasicUser(id); err != nil {
+		return nil, err
+	}
+	text, err := expand(a.Hash)
+	if err != nil {
+		return nil, fmt.Errorf("hash of %q: %w", id, err)
+	}
+	algorithm, hash, err := parseHash(text)
+	if err != nil {
+		return nil, fmt.Errorf("hash of %q: %w", id, err)
+	}
+	comparer := comparers[algorithm]
+	if comparer == nil {
+		module, err := ctx.LoadModuleByID("http.authentication.hashes."+algorithm, nil)
+		if err != nil {
+			return nil, err
+		}
+		comparer = module.(caddyauth.Comparer)
+		comparers[algorithm] = comparer
+	}
+	// A hash that can't be compared would be an error at each sign-in.
+	if _, err := comparer.Compare(hash, []byte("x")); err != nil {
+		return nil, fmt.Errorf("hash of %q can't be used: %w", id, err)
+	}
+	user := User{ID: id, Email: a.Email, Name: a.Name}
+	return &account{user, hash, comparer}, user.check()
+}
+
+// checkBasicUser says why nobody can sign in by that name.
+func checkBasicUser(id string) error {
+	if strings.Contains(id, ":") {
+		return fmt.Errorf("user %q: HTTP Basic allows no colon in a user name", id)
+	}
+	return config.CheckUserID(id)
+}
+
+// parseHash tells a hash's algorithm by its prefix.
+func parseHash(text string) (algorithm string, hash []byte, err error) {
+	hash = []byte(text)
+	if !strings.HasPrefix(text, "$") {
+		// Caddy once wrote hashes in base64, and still reads them.
+		hash, err = base64.StdEncoding.DecodeString(text)
+	}
+	switch {
+	case err != nil:
+	case strings.HasPrefix(string(hash), "$argon2id$"):
+		return "argon2id", hash, nil
+	case strings.HasPrefix(string(hash), "$2"):
+		return "bcrypt", hash, nil
+	}
+	return "", nil, errors.New("this is neither a bcrypt hash ($2a$…) nor an argon2id hash ($argon2id$…); `caddy hash-password` makes one")
+}
+
+// SignIn implements the interface of that name.
+func (b *BasicSignIn) SignIn(r *http.Request) (User, error) {
+	auth, err := credentials.Parse(r.Header)
+	if err != nil || auth.Scheme != credentials.Basic {
+		return User{}, ErrNotMine
+	}
+	id, password, ok := credentials.DecodeBasic(auth.Token68)
+	if !ok {
+		return User{}, ErrNotMine
+	}
+	acc, listed := b.byID[id]
+	if !listed {
+		acc = b.decoys[maphash.String(b.seed, id)%uint64(len(b.decoys))]
+	}
+	same, err := b.compare(r.Context(), acc, password)
+	switch {
+	case err != nil:
+		return User{}, err
+	case !listed:
+		return User{}, ErrNotMine
+	case !same:
+		return User{}, ErrDenied
+	}
+	return acc.user, nil
+}
+
+func (b *BasicSignIn) compare(ctx context.Context, acc *account, password string) (bool, error) {
+	select {
+	case b.comparing <- struct{}{}:
+		defer func() { <-b.comparing }()
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	return acc.comparer.Compare(acc.hash, []byte(password))
+}
+
+// TakesBasic implements BasicTaker.
+func (*BasicSignIn) TakesBasic() bool { return true }
+
+func (b *BasicSignIn) hasUser(id string) bool { return b.byID[id] != nil }
+
+// UnmarshalCaddyfile reads, one user a line:
+//
+//	basic {
+//	    <user> <hash> [<email> [<name>]]
+//	}
+//
+// A line of Caddy's basic_auth is such a line.
+func (b *BasicSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.Errf("sign_in basic takes no arguments; write the users into its block, each in a line `<user> <hash> [<email> [<name>]]`")
+	}
+	seen := make(map[string]bool)
+	for d.NextBlock(0) {
+		line := append([]string{d.Val()}, d.RemainingArgs()...)
+		if len(line) < 2 || len(line) > 4 {
+			return d.Errf("sign_in basic: write `<user> <hash> [<email> [<name>]]`, with the hash from `caddy hash-password`")
+		}
+		a := BasicAccount{User: line[0], Hash: line[1]}
+		if len(line) > 2 {
+			a.Email = line[2]
+		}
+		if len(line) > 3 {
+			a.Name = line[3]
+		}
+		if err := checkLine(a); err != nil {
+			return d.Errf("sign_in basic: %v", err)
+		}
+		if seen[a.User] {
+			return d.Errf("sign_in basic: %q is listed twice", a.User)
+		}
+		seen[a.User] = true
+		b.Accounts = append(b.Accounts, a)
+	}
+	if len(b.Accounts) == 0 {
+		return d.Errf("sign_in basic: name at least one user, in a block with a line `<user> <hash>` each")
+	}
+	return nil
+}
+
+// checkLine checks what doesn't depend on placeholders.
+func checkLine(a BasicAccount) error {
+	if !strings.Contains(a.User, "{") {
+		if err := checkBasicUser(a.User); err != nil {
+			return err
+		}
+	}
+	if !strings.Contains(a.Hash, "{") {
+		if _, _, err := parseHash(a.Hash); err != nil {
+			return fmt.Errorf("hash of %q: %w", a.User, err)
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*BasicSignIn)(nil)
+	_ caddyfile.Unmarshaler = (*BasicSignIn)(nil)
+	_ SignIn                = (*BasicSignIn)(nil)
+	_ BasicTaker            = (*BasicSignIn)(nil)
+	_ fixedUsers            = (*BasicSignIn)(nil)
+)

@@ -1,0 +1,86 @@
+// Package config is the JSON form of the configuration: what can be set, what
+// holds if it isn't, and what is refused. It does no input or output; what
+// needs the running server is checked where it is used.
+package config
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// App configures the Caddy app "access_tokens": what all projects of a server
+// share.
+type App struct {
+	// Where tokens are kept.
+	Store Store `json:"store,omitzero"`
+
+	// The secret under which token values are hashed: at least 32 characters,
+	// best as a placeholder such as {file./etc/caddy/tokens.key} or
+	// {env.TOKENS_KEY}. Default: made at the first start and kept in the
+	// store's directory, with mode 0600.
+	HashKey string `json:"hash_key,omitempty"`
+
+	// How long records stay after their token ended.
+	Retain Retain `json:"retain,omitzero"`
+}
+
+// Store says where tokens are kept.
+type Store struct {
+	// The kind of store. Default, and so far the only one: "badger".
+	Type string `json:"type,omitempty"`
+
+	// The store's directory. Placeholders such as {env.TOKENS_DIR} are
+	// replaced. Default: access-tokens in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+}
+
+// Retain says how long records stay after their token ended.
+type Retain struct {
+	// After expiry. Until then the token is listed. Default: 30d.
+	Expired caddy.Duration `json:"expired,omitempty"`
+
+	// After deletion. Default: 90d.
+	Deleted caddy.Duration `json:"deleted,omitempty"`
+}
+
+const day = 24 * time.Hour
+
+// StoreTypes are the kinds of store there are.
+var StoreTypes = []string{"badger"}
+
+// Complete returns a with its defaults filled in, but for the store's path.
+func (a App) Complete() App {
+	if a.Store.Type == "" {
+		a.Store.Type = StoreTypes[0]
+	}
+	if a.Retain.Expired == 0 {
+		a.Retain.Expired = caddy.Duration(30 * day)
+	}
+	if a.Retain.Deleted == 0 {
+		a.Retain.Deleted = caddy.Duration(90 * day)
+	}
+	return a
+}
+
+// Validate says what is wrong with a, which is complete.
+func (a App) Validate() error {
+	if a.Store.Type != StoreTypes[0] {
+		return fmt.Errorf("store: %q is no kind of store; allowed: %s", a.Store.Type, StoreTypes[0])
+	}
+	for name, d := range map[string]caddy.Duration{"expired": a.Retain.Expired, "deleted": a.Retain.Deleted} {
+		if err := CheckRetain(time.Duration(d)); err != nil {
+			return fmt.Errorf("retain %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// CheckRetain says what is wrong with a time to retain records.
+func CheckRetain(d time.Duration) error {
+	if d < time.Second {
+		return fmt.Errorf("%v is too short; give a duration of at least one second, such as 30d", d)
+	}
+	return nil
+}

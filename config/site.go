@@ -1,0 +1,271 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
+)
+
+// Site configures the handler "access_tokens" of one site.
+type Site struct {
+	// The name of the space that this site's tokens belong to: 1 to 64
+	// letters, digits, '.', '_' and '-'. A token of one project is nothing in
+	// another. Default: "default".
+	Project string `json:"project,omitempty"`
+
+	// What new token values begin with: 2 to 12 of a-z and 0-9. Older tokens
+	// keep working when it changes. Default: "cat".
+	Prefix string `json:"prefix,omitempty"`
+
+	// The ids of users who manage everyone's tokens of the project.
+	Admins []string `json:"admins,omitempty"`
+
+	// Whether tokens work at all. Default: true.
+	APIAccess *bool `json:"api_access,omitempty"`
+
+	// Who, besides administrators, may make tokens. Default: nobody.
+	AllowGenerate *AllowGenerate `json:"allow_generate,omitempty"`
+
+	// The longest lifetime of a new token in days, 1 to 36525, or -1 for
+	// unlimited, which also allows tokens that never expire. Default: 365.
+	MaxLifetimeDays *int `json:"max_lifetime_days,omitempty"`
+
+	// How users prove who they are without a token, asked in this order. At
+	// least one is needed.
+	SignInsRaw []json.RawMessage `json:"sign_ins,omitempty" caddy:"namespace=access_tokens.sign_in inline_key=type"`
+
+	// The headers that tell the API behind who the user is, with the
+	// placeholders they are set to. No client can send them. Default:
+	// Remote-User, Remote-Email and Remote-Name, set to
+	// {http.auth.user.id}, {http.auth.user.email} and {http.auth.user.name}.
+	Identity map[string]string `json:"identity,omitempty"`
+
+	// More headers that no client may send; a '*' at the end stands for any
+	// ending.
+	Strip []string `json:"strip,omitempty"`
+
+	// Cookies that may accompany a token. Default: none.
+	KeepCookies []string `json:"keep_cookies,omitempty"`
+
+	// Where the routes are at which tokens are managed. Default:
+	// "/v4/apiAccessTokens".
+	API string `json:"api,omitempty"`
+}
+
+// AllowGenerate says who, besides administrators, may make tokens.
+type AllowGenerate struct {
+	// "admins", "everyone", or "users" for those named under users.
+	Who string `json:"who"`
+
+	// User ids.
+	Users []string `json:"users,omitempty"`
+}
+
+// The values of AllowGenerate.Who.
+const (
+	Admins   = "admins"
+	Everyone = "everyone"
+	Users    = "users"
+)
+
+// Unlimited is the MaxLifetimeDays that allows tokens that never expire.
+const Unlimited = -1
+
+// maxDays is the largest MaxLifetimeDays.
+const maxDays = 36525
+
+// DefaultIdentity are the headers set if Identity is empty. No client can send
+// them in any case.
+var DefaultIdentity = map[string]string{
+	"Remote-User":  "{http.auth.user.id}",
+	"Remote-Email": "{http.auth.user.email}",
+	"Remote-Name":  "{http.auth.user.name}",
+}
+
+// Complete returns s with its defaults filled in, but for those that can be
+// changed while the server runs.
+func (s Site) Complete() Site {
+	if s.Project == "" {
+		s.Project = "default"
+	}
+	if s.Prefix == "" {
+		s.Prefix = "cat"
+	}
+	if s.API == "" {
+		s.API = "/v4/apiAccessTokens"
+	}
+	if len(s.Identity) == 0 {
+		s.Identity = DefaultIdentity
+	}
+	return s
+}
+
+// Validate says what is wrong with s, which is complete. Each error names its
+// option.
+func (s Site) Validate() error {
+	if err := CheckProject(s.Project); err != nil {
+		return err
+	}
+	if err := CheckPrefix(s.Prefix); err != nil {
+		return err
+	}
+	if err := CheckUserIDs("admins", s.Admins); err != nil {
+		return err
+	}
+	if s.AllowGenerate != nil {
+		if err := s.AllowGenerate.Validate(); err != nil {
+			return err
+		}
+	}
+	if s.MaxLifetimeDays != nil {
+		if err := CheckMaxLifetimeDays(*s.MaxLifetimeDays); err != nil {
+			return err
+		}
+	}
+	if err := CheckIdentity(s.Identity); err != nil {
+		return err
+	}
+	if _, err := identity.New(nil, s.Strip, s.KeepCookies); err != nil {
+		return fmt.Errorf("strip or keep_cookies: %w", err)
+	}
+	return CheckAPI(s.API)
+}
+
+// Validate says what is wrong with a.
+func (a AllowGenerate) Validate() error {
+	switch {
+	case !slices.Contains([]string{Admins, Everyone, Users}, a.Who):
+		return fmt.Errorf("allow_generate: %q is not known; allowed: %s, %s, or %s followed by user ids", a.Who, Admins, Everyone, Users)
+	case a.Who == Users && len(a.Users) == 0:
+		return fmt.Errorf("allow_generate users: name at least one user id")
+	case a.Who != Users && len(a.Users) > 0:
+		return fmt.Errorf("allow_generate %s takes no user ids; write `allow_generate users <id>…`", a.Who)
+	}
+	return CheckUserIDs("allow_generate users", a.Users)
+}
+
+var projectName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// CheckProject says what is wrong with a project's name.
+func CheckProject(name string) error {
+	if !projectName.MatchString(name) {
+		return fmt.Errorf("project: %q is no name; allowed: 1 to 64 letters, digits, '.', '_' and '-'", name)
+	}
+	return nil
+}
+
+// CheckPrefix says what is wrong with a token prefix.
+func CheckPrefix(prefix string) error {
+	if !token.ValidPrefix(prefix) {
+		return fmt.Errorf("prefix: %q can't begin a token; allowed: 2 to 12 characters of a-z and 0-9", prefix)
+	}
+	return nil
+}
+
+// CheckMaxLifetimeDays says what is wrong with a maximum lifetime.
+func CheckMaxLifetimeDays(days int) error {
+	if days != Unlimited && (days < 1 || days > maxDays) {
+		return fmt.Errorf("max_lifetime: %d days is out of range; allowed: 1d to %dd, or unlimited", days, maxDays)
+	}
+	return nil
+}
+
+// CheckIdentity says what is wrong with the headers that are to tell who the
+// user is.
+func CheckIdentity(headers map[string]string) error {
+	spellings := make(map[string]string)
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		if err := identity.ValidHeaderName(name); err != nil {
+			return fmt.Errorf("identity: %w", err)
+		}
+		folded := identity.Fold(name)
+		if other, taken := spellings[folded]; taken {
+			return fmt.Errorf("identity: %s and %s are one header to many servers; name it once", other, name)
+		}
+		spellings[folded] = name
+	}
+	return nil
+}
+
+// CheckStrip says what is wrong with a header to strip.
+func CheckStrip(pattern string) error {
+	if _, err := identity.New(nil, []string{pattern}, nil); err != nil {
+		return fmt.Errorf("strip: %w", err)
+	}
+	return nil
+}
+
+// CheckKeepCookie says what is wrong with the name of a cookie to keep.
+func CheckKeepCookie(name string) error {
+	if _, err := identity.New(nil, nil, []string{name}); err != nil {
+		return fmt.Errorf("keep_cookies: %w", err)
+	}
+	return nil
+}
+
+// CheckAPI says what is wrong with the path of the management routes.
+func CheckAPI(path string) error {
+	if err := tokenapi.ValidBase(path); err != nil {
+		return fmt.Errorf("api: %w", err)
+	}
+	return nil
+}
+
+// CheckUserIDs says what is wrong with the user ids that an option lists.
+func CheckUserIDs(option string, ids []string) error {
+	for i, id := range ids {
+		if err := CheckUserID(id); err != nil {
+			return fmt.Errorf("%s: %w", option, err)
+		}
+		if slices.Contains(ids[:i], id) {
+			return fmt.Errorf("%s: %q is named twice", option, id)
+		}
+	}
+	return nil
+}
+
+// CheckUserID says why no user can have that id. Servers drop white space
+// around a header's value, so that an id with some would become another one on
+// its way to the API behind.
+func CheckUserID(id string) error {
+	switch {
+	case id == "":
+		return fmt.Errorf("a user id is empty")
+	case id == "*":
+		return fmt.Errorf("* is no user id, it stands for everyone")
+	case !utf8.ValidString(id):
+		return fmt.Errorf("a user id is no valid UTF-8")
+	case utf8.RuneCountInString(id) > 256:
+		return fmt.Errorf("a user id has more than 256 characters")
+	case strings.ContainsFunc(id, unicode.IsControl):
+		return fmt.Errorf("a user id has control characters")
+	case strings.TrimSpace(id) != id:
+		return fmt.Errorf("user id %q begins or ends with white space", id)
+	}
+	return nil
+}
+
+// MaxClaim is how long an e-mail, a name or another claim can be, in bytes.
+const MaxClaim = 1024
+
+// CheckClaim says why a user can't have that e-mail, name or other claim.
+func CheckClaim(name, value string) error {
+	switch {
+	case !utf8.ValidString(value):
+		return fmt.Errorf("%s is no valid UTF-8", name)
+	case len(value) > MaxClaim:
+		return fmt.Errorf("%s has more than %d bytes", name, MaxClaim)
+	case strings.ContainsFunc(value, unicode.IsControl):
+		return fmt.Errorf("%s has control characters", name)
+	}
+	return nil
+}

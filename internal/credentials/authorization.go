@@ -1,0 +1,165 @@
+// Package credentials reads what a client sends to say who it is: the
+// Authorization header (RFC 9110, section 11.6.2) and the user name and
+// password in it (RFC 7617).
+//
+// It decides only what the header says, not whether it is true, and it is
+// strict where a difference of opinion with the API behind would be dangerous:
+// a value that we take for nobody's and the API takes for a bearer token would
+// pass unchecked.
+package credentials
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// ErrRepeated means that a request has more than one Authorization line, of
+// whatever schemes. Which one counts would depend on who reads them.
+var ErrRepeated = errors.New("send exactly one Authorization line")
+
+// ErrMalformed means that a Bearer or Basic Authorization isn't the scheme, one
+// space, and a token68.
+var ErrMalformed = errors.New("send Authorization as the scheme, one space, and the credentials, and nothing else")
+
+// Scheme is an authentication scheme, as far as this module tells them apart.
+type Scheme int
+
+const (
+	// None means that there is no Authorization line.
+	None Scheme = iota
+	// Bearer is the scheme of RFC 6750.
+	Bearer
+	// Basic is the scheme of RFC 7617.
+	Basic
+	// Other is every other scheme, and a value without a scheme.
+	Other
+)
+
+// String returns the scheme's registered name where it has one.
+func (s Scheme) String() string {
+	switch s {
+	case None:
+		return "none"
+	case Bearer:
+		return "Bearer"
+	case Basic:
+		return "Basic"
+	case Other:
+		return "other"
+	}
+	return fmt.Sprintf("Scheme(%d)", int(s))
+}
+
+// Authorization is what a request's Authorization header says. Formatted or
+// encoded as JSON, it shows its scheme but not its secret.
+type Authorization struct {
+	Scheme Scheme
+	// Token68 holds the credentials of Bearer and Basic as they were sent; it
+	// is empty for None and Other.
+	Token68 string `json:"-"`
+}
+
+// Format implements [fmt.Formatter], for every verb, so that no log line shows
+// the credentials.
+func (a Authorization) Format(f fmt.State, _ rune) {
+	text := a.Scheme.String()
+	if a.Token68 != "" {
+		text += " [redacted]"
+	}
+	_, _ = f.Write([]byte(text))
+}
+
+// Parse reads the Authorization header of a request (RFC 9110, section 11.6.2).
+//
+// The scheme is the leading run of token characters, compared without regard to
+// ASCII case. Bearer and Basic must be exactly scheme, one SP, token68; all else
+// under these two names is [ErrMalformed]. So is either name behind characters
+// that can't begin a scheme, such as " Bearer x", which HTTP/2 delivers with its
+// space, or ",Bearer x" and "\xa0Bearer x": lax readers skip them. Any other
+// value is [Other], the empty one included.
+//
+// Lines count as Authorization in whatever case the map holds their name; with
+// more than one, the error is [ErrRepeated].
+func Parse(h http.Header) (Authorization, error) {
+	var value string
+	count := 0
+	for name, lines := range h {
+		if len(lines) == 0 || !isAuthorization(name) {
+			continue
+		}
+		value = lines[0]
+		count += len(lines)
+	}
+	switch count {
+	case 0:
+		return Authorization{}, nil
+	case 1:
+		return parseValue(value)
+	}
+	return Authorization{}, ErrRepeated
+}
+
+func isAuthorization(name string) bool {
+	const canonical = "Authorization"
+	return name == canonical || len(name) == len(canonical) && strings.EqualFold(name, canonical)
+}
+
+func parseValue(value string) (Authorization, error) {
+	start := 0
+	for start < len(value) && !isTchar(value[start]) {
+		start++
+	}
+	end := start
+	for end < len(value) && isTchar(value[end]) {
+		end++
+	}
+	scheme := schemeOf(value[start:end])
+	if scheme == Other {
+		return Authorization{Scheme: Other}, nil
+	}
+	if start > 0 {
+		return Authorization{}, ErrMalformed
+	}
+	token68, found := strings.CutPrefix(value[end:], " ")
+	if !found || !isToken68(token68) {
+		return Authorization{}, ErrMalformed
+	}
+	return Authorization{Scheme: scheme, Token68: token68}, nil
+}
+
+// schemeOf expects token characters only, so that EqualFold, which knows more
+// letters than ASCII, compares no others.
+func schemeOf(name string) Scheme {
+	switch {
+	case strings.EqualFold(name, "Bearer"):
+		return Bearer
+	case strings.EqualFold(name, "Basic"):
+		return Basic
+	}
+	return Other
+}
+
+// isToken68 reports whether s is a token68 (RFC 9110, section 11.2).
+func isToken68(s string) bool {
+	body := strings.TrimRight(s, "=")
+	if body == "" {
+		return false
+	}
+	for i := range len(body) {
+		if c := body[i]; !isAlphanumeric(c) && strings.IndexByte("-._~+/", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// isTchar reports whether c may stand in a token (RFC 9110, section 5.6.2).
+func isTchar(c byte) bool {
+	return isAlphanumeric(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}

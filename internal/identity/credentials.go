@@ -1,0 +1,42 @@
+package identity
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// DropCredentials removes what a request with an accepted token must not carry
+// on: its Authorization header, and all cookies but those to keep. The kept
+// ones stay byte for byte and in order, in a single Cookie line (RFC 6265
+// section 5.4); the header is gone when there are none.
+func (rules *Rules) DropCredentials(r *http.Request) {
+	kept := rules.keptCookies(r.Header["Cookie"])
+	for key := range r.Header {
+		if folds(key, "authorization") || folds(key, "cookie") {
+			delete(r.Header, key)
+		}
+	}
+	if kept != "" {
+		r.Header["Cookie"] = []string{kept}
+	}
+}
+
+// keptCookies reads lines as RFC 6265 section 4.2.1 has them. Whatever is not
+// name=value there is dropped, and so is a name that some servers would trim.
+func (rules *Rules) keptCookies(lines []string) string {
+	if len(rules.cookies) == 0 {
+		return ""
+	}
+	var kept []string
+	for _, line := range lines {
+		for pair := range strings.SplitSeq(line, ";") {
+			pair = strings.Trim(pair, " \t")
+			name, _, found := strings.Cut(pair, "=")
+			if found && slices.Contains(rules.cookies, name) {
+				kept = append(kept, pair)
+			}
+		}
+	}
+	return strings.Join(kept, "; ")
+}

@@ -1,0 +1,36 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The reasons for which the registry refuses. Besides these it passes on
+// store.ErrFull and store.ErrUnavailable.
+var (
+	// ErrInvalidToken: the token is unknown, expired, deleted or of another
+	// project. Which of them is nobody's business.
+	ErrInvalidToken = errors.New("the token is not valid")
+	// ErrOff: the token is valid, but the project's API access is off.
+	ErrOff = errors.New("API access is off")
+	// ErrForbidden: the caller is known, but not allowed to do that.
+	ErrForbidden = errors.New("not allowed")
+	// ErrNotFound: there is no such token among those the caller may see.
+	ErrNotFound = errors.New("no such token")
+	// ErrInvalid: what was asked for is outside the allowed values.
+	ErrInvalid = errors.New("invalid request")
+)
+
+// Refusal is one of the reasons above with a sentence for the caller that says
+// what to do.
+type Refusal struct {
+	Reason  error
+	Details string
+}
+
+func (r *Refusal) Error() string { return r.Reason.Error() + ": " + r.Details }
+func (r *Refusal) Unwrap() error { return r.Reason }
+
+func refuse(reason error, details string, args ...any) error {
+	return &Refusal{reason, fmt.Sprintf(details, args...)}
+}

@@ -1,0 +1,123 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+)
+
+// MaxPage is how many of others' tokens an administrator lists at a time.
+const MaxPage = 1000
+
+// Token is a record and when the token was last used, zero for never.
+type Token struct {
+	store.Record
+	LastUsed time.Time
+}
+
+// Everyone, as Listing.User, stands for all users. No user's id is that.
+const Everyone = "*"
+
+// Listing says which tokens to list.
+type Listing struct {
+	// User is whose tokens an administrator asks for, or Everyone; the
+	// caller's own if "".
+	User string
+	// Offset is how many to pass over, Limit how many to return: 0 is all of
+	// the caller's own, and MaxPage of others'.
+	Offset, Limit int
+	// Count asks for the number of all.
+	Count bool
+}
+
+// List returns tokens that are not deleted, oldest first, and their number if
+// asked for. It fails with ErrForbidden or store.ErrUnavailable.
+func (r *Registry) List(p *Project, c Caller, l Listing) ([]Token, int, error) {
+	q := store.Query{Project: p.Name, User: c.User.ID, Offset: l.Offset, Limit: l.Limit, Count: l.Count}
+	if l.User != "" {
+		if err := p.MayAdministrate(c); err != nil {
+			return nil, 0, err
+		}
+		q.User = l.User
+		if l.User == Everyone {
+			q.User = ""
+		}
+		if q.Limit == 0 {
+			q.Limit = MaxPage
+		}
+	}
+	page, err := r.Store.List(q)
+	if err != nil {
+		return nil, 0, err
+	}
+	ids := make([]uuid.UUID, len(page.Records))
+	for i := range page.Records {
+		ids[i] = page.Records[i].ID
+	}
+	stored, err := r.Store.LastUsed(ids...)
+	if err != nil {
+		return nil, 0, err
+	}
+	tokens := make([]Token, len(page.Records))
+	for i, record := range page.Records {
+		tokens[i] = Token{record, r.uses.last(record.ID, stored[i])}
+	}
+	return tokens, page.Count, nil
+}
+
+// MayAdministrate returns nil if c is an administrator of the project, or an
+// error that is ErrForbidden.
+func (p *Project) MayAdministrate(c Caller) error {
+	switch {
+	case p.IsAdmin(c):
+		return nil
+	case c.Token != nil && c.Token.SignedInAdmin:
+		return refuse(ErrForbidden, "This takes an administrator of project %q, and a token doesn't carry that right: sign in instead.", p.Name)
+	}
+	return refuse(ErrForbidden, "This takes an administrator of project %q.", p.Name)
+}
+
+// Get returns a token that the caller may see: its own, or for an
+// administrator any of the project. It fails with ErrNotFound or
+// store.ErrUnavailable.
+func (r *Registry) Get(p *Project, c Caller, id uuid.UUID) (Token, error) {
+	record, err := r.Store.ByID(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return Token{}, ErrNotFound
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	visible := record.Project == p.Name && (record.User.ID == c.User.ID || p.IsAdmin(c))
+	if !visible || record.IsRevoked() {
+		return Token{}, ErrNotFound
+	}
+	stored, err := r.Store.LastUsed(id)
+	if err != nil {
+		return Token{}, err
+	}
+	return Token{record, r.uses.last(id, stored[0])}, nil
+}
+
+// Delete ends a token that the caller may see, and with successors all that
+// descend from it, for good: once it has returned without error they are
+// refused. It fails as Get does.
+func (r *Registry) Delete(ctx context.Context, p *Project, c Caller, id uuid.UUID, successors bool) error {
+	for {
+		t, err := r.Get(p, c, id)
+		if err != nil {
+			return err
+		}
+		_, err = r.Store.Commit(ctx, store.Revoke{
+			ID: id, Revision: t.Revision, Successors: successors,
+			At: r.Now().UTC().Truncate(time.Millisecond),
+		})
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+}

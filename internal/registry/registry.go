@@ -1,0 +1,132 @@
+// Package registry is the domain: who may make, use, see and delete which
+// tokens. It knows neither HTTP nor Caddy, and keeps no decision: every
+// authentication looks at the record, the clock and the policy anew.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+// flushEvery bounds how long a last use is in memory alone.
+const flushEvery = 5 * time.Second
+
+// purgeEvery is how often records are looked for that have been kept long
+// enough.
+const purgeEvery = time.Hour
+
+// Config says what a Registry works with. All fields are required.
+type Config struct {
+	Store store.Store
+	Key   *token.Key
+	// Now is the clock that tokens are made and expire by.
+	Now func() time.Time
+	// Random is where secrets and ids come from.
+	Random io.Reader
+	Retain Retain
+	Logger *zap.Logger
+}
+
+// Retain says how long records stay after their token has ended.
+type Retain struct{ Expired, Deleted time.Duration }
+
+// Registry keeps the tokens of all projects of one store. It is safe for
+// concurrent use.
+type Registry struct {
+	Config
+	uses *uses
+
+	stop   context.CancelFunc
+	keeper sync.WaitGroup
+}
+
+// New returns a registry and starts its keeper, which writes last uses and
+// purges records until Close.
+func New(c Config) *Registry {
+	ctx, stop := context.WithCancel(context.Background())
+	r := &Registry{Config: c, uses: newUses(), stop: stop}
+	r.keeper.Go(func() { r.keep(ctx) })
+	return r
+}
+
+// Close stops the keeper and writes the last uses that are in memory. It
+// doesn't close the store.
+func (r *Registry) Close() error {
+	r.stop()
+	r.keeper.Wait()
+	return r.flush(context.Background())
+}
+
+func (r *Registry) keep(ctx context.Context) {
+	flush, purge := time.NewTicker(flushEvery), time.NewTicker(min(purgeEvery, max(r.Retain.Expired, time.Second), max(r.Retain.Deleted, time.Second)))
+	defer flush.Stop()
+	defer purge.Stop()
+	for {
+		var err error
+		select {
+		case <-flush.C:
+			err = r.flush(ctx)
+		case <-purge.C:
+			err = r.purge(ctx)
+		case <-ctx.Done():
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			r.Logger.Error("tending the token store", zap.Error(err))
+		}
+	}
+}
+
+// flush writes the last uses noted so far. What can't be written now is kept
+// for the next time.
+func (r *Registry) flush(ctx context.Context) error {
+	uses := r.uses.take()
+	for len(uses) > 0 {
+		n := min(len(uses), 1000)
+		if _, err := r.Store.Commit(ctx, store.Touch{Uses: uses[:n]}); err != nil {
+			r.uses.putBack(uses)
+			return err
+		}
+		r.uses.written(uses[:n])
+		uses = uses[n:]
+	}
+	return nil
+}
+
+// purge removes the records of tokens that ended longer ago than they are
+// retained.
+func (r *Registry) purge(ctx context.Context) error {
+	const atOnce = 64
+	now := r.Now()
+	var first uuid.UUID
+	for {
+		ids, err := r.Store.Ended(now.Add(-r.Retain.Expired), now.Add(-r.Retain.Deleted), atOnce)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		if ids[0] == first {
+			return fmt.Errorf("token %s can't be purged: %w", first, store.ErrCorrupt)
+		}
+		first = ids[0]
+		// Side by side, so that they share one sync.
+		errs := make([]error, len(ids))
+		var all sync.WaitGroup
+		for i, id := range ids {
+			all.Go(func() { _, errs[i] = r.Store.Commit(ctx, store.Purge{ID: id}) })
+		}
+		all.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+}

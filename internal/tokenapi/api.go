@@ -1,0 +1,264 @@
+// Package tokenapi serves the routes where tokens are made, listed and
+// deleted. Credentials are looked at first, then route, method, rights, and
+// only then the body.
+package tokenapi
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+// maxBody is the largest body read, in bytes.
+const maxBody = 64 << 10
+
+// API serves the routes of one project. All fields are required.
+type API struct {
+	Registry *registry.Registry
+	Project  *registry.Project
+	// SignIn says who sent a request without a bearer token. It fails with
+	// ErrNotSignedIn, or any other error if it can't tell.
+	SignIn func(*http.Request) (registry.Caller, error)
+	// Identified is told who the caller is before the request is carried out.
+	Identified func(*http.Request, registry.Caller)
+}
+
+// call is one request on its way.
+type call struct {
+	*API
+	w      http.ResponseWriter
+	r      *http.Request
+	caller registry.Caller
+	// id is the token id in the path, if the route has one.
+	id uuid.UUID
+}
+
+// route is a resource and what it answers to each method. HEAD is GET.
+type route struct {
+	allow string
+	calls map[string]func(*call) error
+}
+
+var (
+	collection = route{"GET, HEAD, POST, OPTIONS", map[string]func(*call) error{
+		http.MethodGet:  (*call).list,
+		http.MethodPost: (*call).create,
+	}}
+	item = route{"GET, HEAD, DELETE, OPTIONS", map[string]func(*call) error{
+		http.MethodGet:    (*call).get,
+		http.MethodDelete: (*call).delete,
+	}}
+)
+
+// crossOrigin refuses requests that a browser sends for another origin's page.
+// Programs, which don't send Origin or Sec-Fetch-Site, are not concerned.
+var crossOrigin = http.NewCrossOriginProtection()
+
+// Serve answers a request for one of our paths, of which rest is what follows
+// the base. An error is what to answer instead; nothing has been written then.
+func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string) error {
+	if r.TLS != nil && !r.TLS.HandshakeComplete {
+		return errTooEarly
+	}
+	to, id, found := find(rest)
+	if r.Method == http.MethodOptions {
+		return a.options(w, to, found)
+	}
+	caller, err := a.authenticate(r, auth)
+	if err != nil {
+		return err
+	}
+	a.Identified(r, caller)
+	if !found {
+		return ErrNoRoute
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	handle := to.calls[method]
+	if handle == nil {
+		return methodNotAllowed(to.allow)
+	}
+	if crossOrigin.Check(r) != nil {
+		return errCrossOrigin
+	}
+	return handle(&call{API: a, w: w, r: r, caller: caller, id: id})
+}
+
+// find returns the route that rest belongs to. What can't be a token's id is
+// the id of no token.
+func find(rest string) (to route, id uuid.UUID, found bool) {
+	if rest == "" {
+		return collection, id, true
+	}
+	name := strings.TrimPrefix(rest, "/")
+	if strings.Contains(name, "/") {
+		return route{}, id, false
+	}
+	if parsed, err := uuid.Parse(name); err == nil && parsed.String() == name {
+		id = parsed
+	}
+	return item, id, true
+}
+
+func (a *API) options(w http.ResponseWriter, to route, found bool) error {
+	if !found || !a.Project.APIAccess {
+		return ErrNoRoute
+	}
+	w.Header().Set("Allow", to.allow)
+	noStore(w.Header())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *API) authenticate(r *http.Request, auth credentials.Authorization) (registry.Caller, error) {
+	if auth.Scheme == credentials.Bearer {
+		value, ok := token.Parse(auth.Token68)
+		if !ok {
+			return registry.Caller{}, registry.ErrInvalidToken
+		}
+		record, err := a.Registry.Authenticate(a.Project, value)
+		return registry.Holder(&record), err
+	}
+	if !a.Project.APIAccess {
+		return registry.Caller{}, ErrNoRoute
+	}
+	return a.SignIn(r)
+}
+
+func (c *call) create() error {
+	if err := c.Project.MayGenerate(c.caller, c.Registry.Now()); err != nil {
+		return err
+	}
+	if c.r.URL.Query().Has("user") {
+		return invalid("user can't be given here: a token is always made for the user who asks for it.")
+	}
+	body, err := c.body()
+	if err != nil {
+		return err
+	}
+	request, wrong := parseCreate(body)
+	if wrong != nil {
+		return invalid("%s", wrong.details())
+	}
+	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish(request))
+	if err != nil {
+		return err
+	}
+	writeJSON(c.w, http.StatusCreated, struct {
+		TokenValue string    `json:"tokenValue"`
+		TokenInfo  tokenInfo `json:"tokenInfo"`
+	}{value.Reveal(), infoOf(made)})
+	return nil
+}
+
+// body returns the request's body if it is JSON and not too large.
+func (c *call) body() ([]byte, error) {
+	hasNone := c.r.ContentLength == 0
+	mediaType, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
+	if !hasNone && (err != nil || mediaType != "application/json" || c.r.Header.Get("Content-Encoding") != "") {
+		return nil, errMediaType
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, errTooLarge
+	case err != nil:
+		return nil, invalid("The body ended early: send it again.")
+	}
+	return body, nil
+}
+
+func (c *call) list() error {
+	listing, err := parseListing(c.r.URL.RawQuery)
+	if listing.User != "" {
+		// Rights come before the rest of the query.
+		if err := c.Project.MayAdministrate(c.caller); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	tokens, count, err := c.Registry.List(c.Project, c.caller, listing)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Data  []tokenInfo `json:"data"`
+		Count *int        `json:"count,omitempty"`
+	}{Data: make([]tokenInfo, len(tokens))}
+	for i, t := range tokens {
+		answer.Data[i] = infoOf(t)
+		if listing.User != "" {
+			answer.Data[i].UserID = t.User.ID
+		}
+	}
+	if listing.Count {
+		answer.Count = &count
+	}
+	writeJSON(c.w, http.StatusOK, answer)
+	return nil
+}
+
+func (c *call) get() error {
+	t, err := c.Registry.Get(c.Project, c.caller, c.id)
+	if err != nil {
+		return err
+	}
+	writeJSON(c.w, http.StatusOK, infoOf(t))
+	return nil
+}
+
+func (c *call) delete() error {
+	successors, err := parseSuccessors(c.r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	if err := c.Registry.Delete(c.r.Context(), c.Project, c.caller, c.id, successors); err != nil {
+		return err
+	}
+	noStore(c.w.Header())
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// tokenInfo is all that is ever told about a token that exists.
+type tokenInfo struct {
+	TokenID     string     `json:"tokenId"`
+	UserID      string     `json:"userId,omitempty"`
+	Description string     `json:"description"`
+	CreatedAt   timestamp  `json:"createdAt"`
+	ExpiredAt   *timestamp `json:"expiredAt"`
+	LastUsed    *timestamp `json:"lastUsed"`
+}
+
+func infoOf(t registry.Token) tokenInfo {
+	info := tokenInfo{TokenID: t.ID.String(), Description: t.Description, CreatedAt: timestamp(t.Created)}
+	if at, ok := t.Expires(); ok {
+		info.ExpiredAt = (*timestamp)(&at)
+	}
+	if !t.LastUsed.IsZero() {
+		info.LastUsed = (*timestamp)(&t.LastUsed)
+	}
+	return info
+}
+
+// timestamp is written in UTC with milliseconds (RFC 3339).
+type timestamp time.Time
+
+// MarshalText implements encoding.TextMarshaler.
+func (t timestamp) MarshalText() ([]byte, error) {
+	return time.Time(t).UTC().AppendFormat(nil, "2006-01-02T15:04:05.000Z"), nil
+}

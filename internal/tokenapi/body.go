@@ -1,0 +1,276 @@
+package tokenapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// maxDescription is in code points.
+	maxDescription = 1024
+	// maxDepth is how deep a body may nest objects and arrays, itself included.
+	maxDepth = 100
+)
+
+// createRequest is the body that asks for a token.
+type createRequest struct {
+	// LifetimeSeconds is at least 1, or -1 for a token that never expires. The
+	// project's maximum isn't looked at here.
+	LifetimeSeconds int64
+	// Description is at most 1,024 code points.
+	Description string
+}
+
+// fieldError says what is wrong with a body and what is allowed. It repeats
+// nothing of what a client wrote, which may be a secret in the wrong place.
+type fieldError struct {
+	// Field is the right spelling of the field concerned; empty for the body as
+	// a whole.
+	Field string
+	// Problem continues a sentence that begins with the field's name.
+	Problem string
+}
+
+// details returns the sentence for the client.
+func (e *fieldError) details() string {
+	if e.Field == "" {
+		return "The body " + e.Problem
+	}
+	return e.Field + " " + e.Problem
+}
+
+// parseCreate reads the body of a request to create a token.
+func parseCreate(body []byte) (createRequest, *fieldError) {
+	const lifetimeSeconds, description = "lifetimeSeconds", "description"
+	fields, wrong := strictObject(body, lifetimeSeconds, description)
+	if wrong != nil {
+		return createRequest{}, wrong
+	}
+	var request createRequest
+	lifetime, found := fields[lifetimeSeconds]
+	if !found {
+		return createRequest{}, &fieldError{lifetimeSeconds, "is required: it " + lifetimeAllowed}
+	}
+	var ok bool
+	if request.LifetimeSeconds, ok = parseLifetime(lifetime); !ok {
+		return createRequest{}, &fieldError{lifetimeSeconds, lifetimeAllowed}
+	}
+	if text, found := fields[description]; found {
+		if request.Description, ok = parseString(text); !ok || utf8.RuneCountInString(request.Description) > maxDescription {
+			return createRequest{}, &fieldError{description, fmt.Sprintf("must be a string of at most %d code points", maxDescription)}
+		}
+	}
+	return request, nil
+}
+
+const lifetimeAllowed = "must be a whole number of seconds in digits, from 1 up to the project's maximum, or -1 for a token that never expires"
+
+// parseLifetime takes one spelling of each number: ParseInt knows no fraction and
+// no exponent, and JSON neither a plus sign nor a leading zero.
+func parseLifetime(value json.RawMessage) (seconds int64, ok bool) {
+	seconds, err := strconv.ParseInt(string(value), 10, 64)
+	return seconds, err == nil && (seconds >= 1 || seconds == -1)
+}
+
+// parseString takes a string, and unlike [json.Unmarshal] not null.
+func parseString(value json.RawMessage) (text string, ok bool) {
+	if !bytes.HasPrefix(value, []byte{'"'}) {
+		return "", false
+	}
+	return text, json.Unmarshal(value, &text) == nil
+}
+
+// strictObject returns the fields of the one JSON object (RFC 8259) that body
+// consists of, each with its value as it was written.
+//
+// All that I-JSON (RFC 7493) calls a source of disagreement between readers is
+// refused: bytes that aren't UTF-8, a byte order mark, surrogates without their
+// other half, and a name twice in one object, at any depth. So is nesting beyond
+// 100 levels, and a field that is one of the known names but for letter case and
+// punctuation: ignoring it would ignore what its sender meant. Other unknown
+// fields are returned with the rest.
+func strictObject(body []byte, known ...string) (map[string]json.RawMessage, *fieldError) {
+	whole, wrong := oneObject(body)
+	if wrong != nil {
+		return nil, wrong
+	}
+	fields := make(map[string]json.RawMessage)
+	decoder := json.NewDecoder(bytes.NewReader(whole))
+	if _, err := decoder.Token(); err != nil {
+		return nil, notJSON(err)
+	}
+	for decoder.More() {
+		token, err := decoder.Token()
+		if err != nil {
+			return nil, notJSON(err)
+		}
+		name, _ := token.(string)
+		if right, found := misspelled(name, known); found {
+			return nil, &fieldError{right, "must be spelled exactly like this: upper and lower case count, and nothing may be added"}
+		}
+		if _, found := fields[name]; found {
+			return nil, repeated(name, known)
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return nil, notJSON(err)
+		}
+		nested := json.NewDecoder(bytes.NewReader(value))
+		nested.UseNumber() // A number that is too large for a float64 is still JSON.
+		if wrong := checkNested(nested, 2); wrong != nil {
+			return nil, wrong
+		}
+		fields[name] = value
+	}
+	return fields, nil
+}
+
+// oneObject returns the JSON text of the object that body consists of, without
+// the white space around it.
+func oneObject(body []byte) (json.RawMessage, *fieldError) {
+	if bytes.HasPrefix(body, []byte("\ufeff")) {
+		return nil, &fieldError{"", "must not begin with a byte order mark"}
+	}
+	if !utf8.Valid(body) {
+		return nil, &fieldError{"", "must be valid UTF-8"}
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	var whole json.RawMessage
+	if err := decoder.Decode(&whole); err != nil {
+		return nil, notJSON(err)
+	}
+	if !bytes.HasPrefix(whole, []byte{'{'}) {
+		return nil, &fieldError{"", "must be a JSON object, in braces"}
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, &fieldError{"", "must be one JSON object with nothing behind it"}
+	}
+	if hasLoneSurrogate(whole) {
+		return nil, &fieldError{"", `must not have a \u escape of one half of a surrogate pair without the other`}
+	}
+	return whole, nil
+}
+
+func notJSON(err error) *fieldError {
+	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+		return &fieldError{"", fmt.Sprintf("must be a JSON object; the mistake is at byte %d", syntax.Offset)}
+	}
+	return &fieldError{"", "must be a JSON object; it is empty or ends too early"}
+}
+
+func repeated(name string, known []string) *fieldError {
+	if !slices.Contains(known, name) {
+		return &fieldError{"", "must not have a field name twice in one object"}
+	}
+	return &fieldError{name, "must not be there twice"}
+}
+
+// misspelled returns the known name that name is another spelling of.
+func misspelled(name string, known []string) (right string, found bool) {
+	if slices.Contains(known, name) {
+		return "", false
+	}
+	bare := withoutPunctuation(name)
+	for _, right := range known {
+		if strings.EqualFold(bare, withoutPunctuation(right)) {
+			return right, true
+		}
+	}
+	return "", false
+}
+
+func withoutPunctuation(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return r
+		}
+		return -1
+	}, name)
+}
+
+// checkNested reads one value, and refuses a name twice in one object, and more
+// than maxDepth levels. depth is the level that the value is on.
+func checkNested(decoder *json.Decoder, depth int) *fieldError {
+	token, err := decoder.Token()
+	if err != nil {
+		return notJSON(err)
+	}
+	opening, nests := token.(json.Delim)
+	if !nests {
+		return nil
+	}
+	if depth > maxDepth {
+		return &fieldError{"", fmt.Sprintf("must not nest objects and arrays more than %d levels deep", maxDepth)}
+	}
+	names := make(map[string]bool)
+	for decoder.More() {
+		if opening == '{' {
+			token, err := decoder.Token()
+			if err != nil {
+				return notJSON(err)
+			}
+			name, _ := token.(string)
+			if names[name] {
+				return repeated("", nil)
+			}
+			names[name] = true
+		}
+		if wrong := checkNested(decoder, depth+1); wrong != nil {
+			return wrong
+		}
+	}
+	if _, err := decoder.Token(); err != nil {
+		return notJSON(err)
+	}
+	return nil
+}
+
+// hasLoneSurrogate reports whether valid JSON text has a \u escape of a
+// surrogate code point that isn't one of a pair (RFC 8259, section 8.2). The
+// standard library reads those as U+FFFD.
+func hasLoneSurrogate(text []byte) bool {
+	for {
+		at := bytes.IndexByte(text, '\\')
+		if at < 0 {
+			return false
+		}
+		text = text[at:]
+		first, ok := escapedUnit(text)
+		if !ok {
+			text = text[len(`\n`):]
+			continue
+		}
+		text = text[len(`\u0000`):]
+		if isLowSurrogate(first) {
+			return true
+		}
+		if isHighSurrogate(first) {
+			second, ok := escapedUnit(text)
+			if !ok || !isLowSurrogate(second) {
+				return true
+			}
+			text = text[len(`\u0000`):]
+		}
+	}
+}
+
+// escapedUnit returns the UTF-16 code unit of the \u escape that valid JSON text
+// begins with.
+func escapedUnit(text []byte) (unit uint16, ok bool) {
+	if len(text) < len(`\u0000`) || text[0] != '\\' || text[1] != 'u' {
+		return 0, false
+	}
+	value, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	return uint16(value), err == nil
+}
+
+func isHighSurrogate(unit uint16) bool { return unit&0xfc00 == 0xd800 }
+func isLowSurrogate(unit uint16) bool  { return unit&0xfc00 == 0xdc00 }

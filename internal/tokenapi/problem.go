@@ -1,0 +1,200 @@
+package tokenapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+)
+
+// Problem is an answer that says why a request is refused and what to do. It
+// holds nothing that a client sent.
+type Problem struct {
+	Status int
+	// Name is for programs, Message and Details for people. Details says what
+	// to do.
+	Name, Message, Details string
+
+	// bearerError is the error of the Bearer challenge (RFC 6750 section 3.1).
+	bearerError string
+	// allow lists a resource's methods (RFC 9110 section 10.2.1).
+	allow string
+}
+
+func (p *Problem) Error() string { return p.Name + ": " + p.Message }
+
+// Reasons to refuse that don't come from the registry.
+var (
+	// ErrNotSignedIn: nobody here says who the caller is.
+	ErrNotSignedIn = errors.New("not signed in")
+	// ErrNoRoute: the path is none of ours.
+	ErrNoRoute = errors.New("route doesn't exist")
+	// ErrTokenInURL: the path or the query holds a token value.
+	ErrTokenInURL = errors.New("the URL holds a token")
+	// ErrMetTwice: the request has passed an access_tokens handler before.
+	ErrMetTwice = errors.New("the request has met access_tokens before")
+)
+
+// ProblemOf is the one place that maps errors to answers. An error it doesn't
+// know is one that the request can't be decided by, which is 503: clients
+// throw their token away at a 401.
+func ProblemOf(err error) *Problem {
+	var problem *Problem
+	if errors.As(err, &problem) {
+		return problem
+	}
+	p := problemByReason(err)
+	var refusal *registry.Refusal
+	if errors.As(err, &refusal) {
+		p.Details = refusal.Details
+	}
+	return p
+}
+
+func problemByReason(err error) *Problem {
+	switch {
+	case errors.Is(err, credentials.ErrMalformed):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "The Authorization header is malformed",
+			Details: "Send `Authorization: Bearer <token>`: the scheme, one space, the token, and nothing else."}
+	case errors.Is(err, credentials.ErrRepeated):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "There is more than one Authorization header",
+			Details: "Send exactly one Authorization header."}
+	case errors.Is(err, ErrTokenInURL):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "The URL holds an access token",
+			Details: "Send tokens as `Authorization: Bearer <token>` only. URLs end up in logs: delete this token and make a new one."}
+	case errors.Is(err, registry.ErrInvalid):
+		return &Problem{Status: http.StatusBadRequest, Name: "ApiValidationFailed",
+			Message: "The request is not valid"}
+	case errors.Is(err, ErrNotSignedIn):
+		return &Problem{Status: http.StatusUnauthorized, Name: "AuthenticationRequired",
+			Message: "Authentication is required",
+			Details: "Send an access token as `Authorization: Bearer <token>`. To make one, sign in to the access tokens routes, for example with `curl -u`."}
+	case errors.Is(err, registry.ErrInvalidToken):
+		return &Problem{Status: http.StatusUnauthorized, Name: "InvalidToken", bearerError: "invalid_token",
+			Message: "The access token is not valid",
+			Details: "It may have expired or been deleted, or belong to another project. Sign in to make a new one."}
+	case errors.Is(err, registry.ErrOff):
+		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
+			Message: "API access is off for this project",
+			Details: "Keep the token: it works again once an administrator has switched API access on."}
+	case errors.Is(err, registry.ErrForbidden):
+		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
+			Message: "You are not allowed to do this"}
+	case errors.Is(err, registry.ErrNotFound):
+		return &Problem{Status: http.StatusNotFound, Name: "DataNotFoundException",
+			Message: "There is no such token",
+			Details: "List your tokens to see their ids. A deleted token is gone for good."}
+	case errors.Is(err, ErrNoRoute):
+		return &Problem{Status: http.StatusNotFound, Name: "RouteNotFoundException",
+			Message: "Route doesn't exist",
+			Details: "Check the path's spelling, upper and lower case included."}
+	case errors.Is(err, ErrMetTwice):
+		return &Problem{Status: http.StatusInternalServerError, Name: "ConfigurationException",
+			Message: "The gateway's configuration is wrong",
+			Details: "Tell whoever runs this gateway; its log says what to change."}
+	case errors.Is(err, store.ErrFull):
+		return &Problem{Status: http.StatusInsufficientStorage, Name: "InsufficientStorage",
+			Message: "There is no room for another token",
+			Details: "Existing tokens go on working. Try again later, or tell whoever runs this gateway that its disk is full."}
+	}
+	return &Problem{Status: http.StatusServiceUnavailable, Name: "ServiceUnavailable",
+		Message: "The request can't be decided right now",
+		Details: "Keep the token and try again in a few seconds."}
+}
+
+func invalid(details string, args ...any) *Problem {
+	return ProblemOf(&registry.Refusal{Reason: registry.ErrInvalid, Details: fmt.Sprintf(details, args...)})
+}
+
+var (
+	errTooLarge = &Problem{Status: http.StatusRequestEntityTooLarge, Name: "PayloadTooLarge",
+		Message: "The body is too large", Details: "Send at most 64 KiB."}
+	errMediaType = &Problem{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaType",
+		Message: "The body is not declared as JSON", Details: "Send JSON and say so: with curl, add -H 'Content-Type: application/json'."}
+	errCrossOrigin = &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
+		Message: "The request comes from another site's page", Details: "Pages of other origins can't change tokens. Use a program, or this site's own page."}
+	errTooEarly = &Problem{Status: http.StatusTooEarly, Name: "TooEarly",
+		Message: "The request was sent before the connection was secure against replay", Details: "Send it again once the TLS handshake is complete."}
+)
+
+func methodNotAllowed(allow string) *Problem {
+	return &Problem{Status: http.StatusMethodNotAllowed, Name: "MethodNotAllowed", allow: allow,
+		Message: "The route doesn't have this method", Details: "Use one of: " + allow + ". Tokens can't be changed; delete the token and make another."}
+}
+
+// retryAfter is in seconds.
+const retryAfter = 5
+
+// Challenge says how a 401 asks for credentials.
+type Challenge struct {
+	// Realm is the project's name.
+	Realm string
+	// Basic: a sign-in takes user name and password.
+	Basic bool
+}
+
+// Write answers r with p.
+func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
+	h := w.Header()
+	switch p.Status {
+	case http.StatusUnauthorized:
+		c.set(h, r, p)
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", p.allow)
+	}
+	type exception struct {
+		Name    string `json:"name"`
+		Message string `json:"message"`
+		Details string `json:"details"`
+	}
+	writeJSON(w, p.Status, struct {
+		Exception exception `json:"exception"`
+	}{exception{p.Name, p.Message, p.Details}})
+}
+
+// set writes the challenges (RFC 9110 section 11.6.1): Bearer (RFC 6750
+// section 3), and Basic (RFC 7617) in a line of its own where a sign-in takes
+// it. A page's script gets no Basic challenge: its browser would ask for a
+// password in a window of its own.
+func (c Challenge) set(h http.Header, r *http.Request, p *Problem) {
+	bearer := fmt.Sprintf(`Bearer realm="%s"`, c.Realm)
+	if p.bearerError != "" {
+		bearer += fmt.Sprintf(`, error="%s"`, p.bearerError)
+	}
+	h.Set("WWW-Authenticate", bearer)
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	byScript := mode != "" && mode != "navigate"
+	if c.Basic && p.bearerError == "" && !byScript {
+		h.Add("WWW-Authenticate", fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, c.Realm))
+	}
+}
+
+// writeJSON answers with v, which always can be encoded.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	body = append(body, '\n')
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	noStore(h)
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+func noStore(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+}

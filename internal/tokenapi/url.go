@@ -1,0 +1,27 @@
+package tokenapi
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+// HoldsToken tells whether a token value stands in the path or the query, as
+// it is or percent-encoded, however often.
+func HoldsToken(u *url.URL) bool {
+	return holdsToken(u.Path) || holdsToken(u.RawPath) || holdsToken(u.RawQuery)
+}
+
+func holdsToken(s string) bool {
+	if token.Contains(s) {
+		return true
+	}
+	if !strings.Contains(s, "%") {
+		return false
+	}
+	// Decoding can also hide a value, behind a '%' that takes its first
+	// letters for digits.
+	once, err := url.PathUnescape(s)
+	return err == nil && token.Contains(once) || token.Contains(string(decodeStable(nil, s)))
+}
