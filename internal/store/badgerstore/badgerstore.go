@@ -42,8 +42,9 @@ type Options struct {
 	// Logger gets what the owner should know. Required.
 	Logger *zap.Logger
 
-	// memTable is for tests that want memtables to fill up soon.
-	memTable int64
+	// MemTableSize is in bytes, 8 MiB if 0. Tests choose a small one, for
+	// memtables that fill up soon.
+	MemTableSize int64
 	// disk is for tests that own the disk's free space.
 	disk disk
 }
@@ -71,8 +72,8 @@ type Store struct {
 // Open opens the store in dir, which it makes if need be. Only one process can
 // have a store open. The errors are for the owner and say what to do.
 func Open(dir string, o Options) (*Store, error) {
-	if o.memTable == 0 {
-		o.memTable = memTableSize
+	if o.MemTableSize == 0 {
+		o.MemTableSize = memTableSize
 	}
 	data := filepath.Join(dir, "db")
 	if err := makePrivateDir(data); err != nil {
@@ -81,7 +82,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.disk == nil {
 		o.disk = realDisk(data)
 	}
-	space := &space{dir: data, disk: o.disk, memTable: o.memTable, logger: o.logger()}
+	space := &space{dir: data, disk: o.disk, memTable: o.MemTableSize, logger: o.logger()}
 	if err := space.checkOpen(); err != nil {
 		return nil, err
 	}
@@ -114,7 +115,7 @@ func (o *Options) logger() *zap.Logger {
 func badgerOptions(dir string, o Options) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithLogger(badgerLogger{o.logger().Named("badger").Sugar()}).
-		WithMemTableSize(o.memTable).
+		WithMemTableSize(o.MemTableSize).
 		WithNumMemtables(2).
 		WithNumCompactors(2).
 		// A batch is one transaction, so that this is one sync a batch, and
@@ -123,7 +124,7 @@ func badgerOptions(dir string, o Options) badger.Options {
 		// One committer, which checks revisions itself.
 		WithDetectConflicts(false).
 		// Small records stay in the tree: there is no value log to speak of.
-		WithValueThreshold(min(64<<10, o.memTable/10)).
+		WithValueThreshold(min(64<<10, o.MemTableSize/10)).
 		WithValueLogFileSize(1 << 20).
 		// Hashes don't compress, and without compression blocks are read
 		// straight from the page cache.

@@ -50,7 +50,7 @@ func TestConformance(t *testing.T) {
 
 // With memtables this small every test fills several of them.
 func TestConformanceWithTinyMemtables(t *testing.T) {
-	storetest.Run(t, func(t testing.TB) store.Store { return open(t, t.TempDir(), Options{memTable: 256 << 10}) })
+	storetest.Run(t, func(t testing.TB) store.Store { return open(t, t.TempDir(), Options{MemTableSize: 256 << 10}) })
 }
 
 func mustCommit(t testing.TB, s *Store, m store.Mutation) uint64 {
