@@ -1,6 +1,7 @@
 package tokenapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -181,17 +182,18 @@ func (c Challenge) set(h http.Header, r *http.Request, p *Problem) {
 
 // writeJSON answers with v, which always can be encoded.
 func writeJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // for people who read it; it is never HTML
+	if err := encoder.Encode(v); err != nil {
 		panic(err)
 	}
-	body = append(body, '\n')
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
 	noStore(h)
 	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	_, _ = w.Write(body.Bytes())
 }
 
 func noStore(h http.Header) {
