@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"reflect"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
@@ -31,6 +33,7 @@ const appName = "access_tokens"
 type App struct {
 	config.App
 
+	ctx    caddy.Context
 	logger *zap.Logger
 	dir    string
 	key    *token.Key // nil: the store's own
@@ -42,7 +45,8 @@ type App struct {
 
 	// started is closed once registry is set, or is known never to be.
 	started  chan struct{}
-	registry *registry.Registry
+	settled  sync.Once // closes started
+	registry atomic.Pointer[registry.Registry]
 	leased   bool
 }
 
@@ -58,16 +62,33 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // validate` comes this far, beside a server that has the store open.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.App = a.Complete()
+	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.projects = make(map[string]registry.Project)
 	a.prefixes = make(map[string]bool)
 	a.started = make(chan struct{})
-	if err := a.App.Validate(); err != nil {
+	if err := a.Validate(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
 	if err := a.provisionDir(); err != nil {
 		return fmt.Errorf("access_tokens: store: %w", err)
 	}
+	if err := a.provisionKey(); err != nil {
+		return fmt.Errorf("access_tokens: hash_key: %w", err)
+	}
+	// What the running configuration has open is shared from here on. So no
+	// request waits for Start, and what takes a restart is refused before
+	// anything of this configuration serves requests.
+	err := a.lease(func(settings) (caddy.Destructor, error) { return nil, errNotOpen })
+	if err != nil && !errors.Is(err, errNotOpen) {
+		return fmt.Errorf("access_tokens: %w", err)
+	}
+	return nil
+}
+
+var errNotOpen = errors.New("no running configuration has the store open")
+
+func (a *App) provisionKey() error {
 	if a.HashKey == "" {
 		return nil
 	}
@@ -75,10 +96,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err == nil {
 		a.key, err = token.NewKey(text)
 	}
-	if err != nil {
-		return fmt.Errorf("access_tokens: hash_key: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (a *App) provisionDir() (err error) {
@@ -116,17 +134,32 @@ func (a *App) addProject(p registry.Project) error {
 	defer a.mu.Unlock()
 	a.prefixes[p.Prefix] = true
 	p.Prefix = ""
-	if other, known := a.projects[p.Name]; known && !reflect.DeepEqual(other, p) {
-		return errors.New("its policy (admins, api_access, allow_generate, max_lifetime) differs between two sites: write the same in both, or give each site its own project")
+	if other, known := a.projects[p.Name]; known {
+		if options := policyDifferences(&p, &other); len(options) > 0 {
+			return fmt.Errorf("two directives of this project differ in %s: write the same in both, or give each site its own project", strings.Join(options, " and "))
+		}
 	}
 	a.projects[p.Name] = p
 	return nil
 }
 
-// Start implements caddy.App. It opens the store, or shares it with the
+// Start implements caddy.App. It opens the store, unless it shares it with the
 // configuration that this one replaces.
 func (a *App) Start() error {
-	defer close(a.started)
+	defer a.settle()
+	a.warnOfCredentialsInLogs()
+	if a.leased {
+		return nil
+	}
+	if err := a.lease(a.open); err != nil {
+		return err
+	}
+	a.logger.Info("opened the token store", zap.String("dir", a.dir))
+	return nil
+}
+
+// lease shares the store if it is open in this process, and else opens it.
+func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
 	wanted := settings{retain: registry.Retain{
 		Expired: time.Duration(a.Retain.Expired),
 		Deleted: time.Duration(a.Retain.Deleted),
@@ -134,7 +167,7 @@ func (a *App) Start() error {
 	if a.key != nil {
 		wanted.key = a.key.ID()
 	}
-	value, shared, err := stores.LoadOrNew(a.dir, func() (caddy.Destructor, error) { return a.open(wanted) })
+	value, _, err := stores.LoadOrNew(a.dir, func() (caddy.Destructor, error) { return open(wanted) })
 	if err != nil {
 		return err
 	}
@@ -143,19 +176,33 @@ func (a *App) Start() error {
 	if opened.settings != wanted {
 		return fmt.Errorf("hash_key or retain of the store in %s has changed: restart required", a.dir)
 	}
-	if !shared {
-		a.logger.Info("opened the token store", zap.String("dir", a.dir))
-	}
-	a.registry = opened.registry
+	a.registry.Store(opened.registry)
 	return nil
+}
+
+// settle lets requests go on that wait for the store.
+func (a *App) settle() { a.settled.Do(func() { close(a.started) }) }
+
+// warnOfCredentialsInLogs tells the owner if an access log would hold tokens.
+func (a *App) warnOfCredentialsInLogs() {
+	app, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return
+	}
+	for name, server := range app.(*caddyhttp.App).Servers {
+		if server.Logs != nil && server.Logs.ShouldLogCredentials {
+			a.logger.Warn("log_credentials is on: the access log holds tokens and passwords that anybody who reads it can use", zap.String("server", name))
+		}
+	}
 }
 
 // Stop implements caddy.App. Requests go on until Cleanup.
 func (*App) Stop() error { return nil }
 
 // Cleanup implements caddy.CleanerUpper. It also runs after a Provision or a
-// Start that failed.
+// Start that failed, and where another app's failed before Start was called.
 func (a *App) Cleanup() error {
+	a.settle()
 	if !a.leased {
 		return nil
 	}
@@ -181,7 +228,7 @@ type openStore struct {
 	store    *badgerstore.Store
 }
 
-func (a *App) open(s settings) (*openStore, error) {
+func (a *App) open(s settings) (caddy.Destructor, error) {
 	// The store outlives this configuration, and so must its logger.
 	logger := currentLogger(appName)
 	opened, err := badgerstore.Open(a.dir, badgerstore.Options{Key: a.key, Logger: logger})
@@ -203,7 +250,11 @@ func (s *openStore) Destruct() error {
 // expand replaces the placeholders that stand for the configuration's own
 // surroundings. An empty or unknown one is an error.
 func expand(text string) (string, error) {
-	return caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	expanded, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%w; allowed: {env.NAME}, {file./path} and others that have a value before any request", err)
+	}
+	return expanded, nil
 }
 
 // Interface guards

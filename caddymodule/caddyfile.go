@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 func init() {
@@ -67,7 +68,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		"store": func(d *caddyfile.Dispenser) error {
 			args := d.RemainingArgs()
 			if len(args) < 1 || len(args) > 2 {
-				return d.Errf("write `store badger`, or `store badger <directory>`")
+				return d.Errf("store takes a kind, and at most a directory; write `store badger`, or `store badger <directory>`")
 			}
 			a.Store.Type = args[0]
 			if len(args) > 1 {
@@ -79,8 +80,16 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			return noBlock(d, "store")
 		},
 		"hash_key": func(d *caddyfile.Dispenser) (err error) {
-			a.HashKey, err = oneArg(d, "<text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>")
-			return err
+			if a.HashKey, err = oneArg(d, "<text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>"); err != nil {
+				return err
+			}
+			if strings.Contains(a.HashKey, "{") {
+				return nil // known once the placeholder is replaced
+			}
+			if _, err = token.NewKey(a.HashKey); err != nil {
+				return d.Errf("hash_key: %v", err)
+			}
+			return nil
 		},
 		"retain": func(d *caddyfile.Dispenser) error { return parseRetain(d, &a.Retain) },
 	}.parse(d, "retain")
@@ -93,7 +102,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 	args := d.RemainingArgs()
 	if len(args) != 2 {
-		return d.Errf("write `retain expired <duration>` or `retain deleted <duration>`, with a duration such as 30d")
+		return d.Errf("retain takes two values; write `retain expired <duration>` or `retain deleted <duration>`, with a duration such as 30d")
 	}
 	var to *caddy.Duration
 	switch args[0] {
@@ -256,7 +265,7 @@ const signInNamespace = "access_tokens.sign_in"
 
 func parseSignIn(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	if !d.NextArg() {
-		return nil, d.Errf("write `sign_in <kind> …`; there are: %s", signInKinds())
+		return nil, d.Errf("sign_in takes a kind; write `sign_in <kind> …`; there are: %s", signInKinds())
 	}
 	kind := d.Val()
 	if _, err := caddy.GetModule(signInNamespace + "." + kind); err != nil {
@@ -307,7 +316,7 @@ func oneArg(d *caddyfile.Dispenser, usage string) (string, error) {
 	option := d.Val()
 	args := d.RemainingArgs()
 	if len(args) != 1 {
-		return "", d.Errf("write `%s %s`", option, usage)
+		return "", d.Errf("%s takes one value; write `%s %s`", option, option, usage)
 	}
 	if args[0] == "" {
 		return "", d.Errf("%s is empty; write `%s %s`", option, option, usage)
@@ -320,7 +329,7 @@ func someArgs(d *caddyfile.Dispenser, usage string) ([]string, error) {
 	option := d.Val()
 	args := d.RemainingArgs()
 	if len(args) == 0 {
-		return nil, d.Errf("write `%s %s`", option, usage)
+		return nil, d.Errf("%s takes at least one value; write `%s %s`", option, option, usage)
 	}
 	return args, noBlock(d, option)
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -59,7 +60,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 }
 
 func (h *Handler) provision(ctx caddy.Context) error {
-	if err := h.Site.Validate(); err != nil {
+	if err := h.Validate(); err != nil {
 		return err
 	}
 	modules, err := ctx.LoadModule(h, "SignInsRaw")
@@ -106,7 +107,7 @@ const metKey = "access_tokens.met"
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	err := h.serve(w, r, next)
-	if refusal, ours := err.(refused); ours {
+	if refusal, ours := errors.AsType[refused](err); ours {
 		h.refuse(w, r, refusal.reason)
 		return nil
 	}
@@ -129,6 +130,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	h.rules.Scrub(r)
 	forgetUser(repl)
 	if tokenapi.HoldsToken(r.URL) {
+		// The access log would hold the URL; refuse logs that there was one.
+		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
 		return refused{tokenapi.ErrTokenInURL}
 	}
 	auth, err := credentials.Parse(r.Header)
@@ -161,14 +164,17 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 // registry returns the registry once the app has opened it. Caddy's HTTP
 // servers may start first.
 func (h *Handler) registry(r *http.Request) (*registry.Registry, error) {
+	if tokens := h.app.registry.Load(); tokens != nil {
+		return tokens, nil
+	}
 	select {
 	case <-h.app.started:
 	case <-r.Context().Done():
 	}
-	if h.app.registry == nil {
-		return nil, store.ErrUnavailable
+	if tokens := h.app.registry.Load(); tokens != nil {
+		return tokens, nil
 	}
-	return h.app.registry, nil
+	return nil, store.ErrUnavailable
 }
 
 func (h *Handler) authenticate(tokens *registry.Registry, auth credentials.Authorization) (store.Record, error) {
@@ -206,22 +212,30 @@ func (h *Handler) identified(r *http.Request, c registry.Caller) {
 // refuse answers r with the problem that reason is.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	p := tokenapi.ProblemOf(reason)
-	level := zapcore.DebugLevel
-	if p.Status >= http.StatusInternalServerError {
-		level = zapcore.ErrorLevel
-	}
-	if c := h.logger.Check(level, "refused a request"); c != nil {
-		c.Write(zap.String("project", h.Project), zap.Int("status", p.Status), zap.Error(reason))
-	}
-	if p.Status == http.StatusInternalServerError {
-		h.logger.Error("a request met access_tokens twice: keep one access_tokens for each request, for example one in each `handle` instead of another one around them",
-			zap.String("project", h.Project))
-	}
+	h.logRefusal(r, p.Status, reason)
 	challenge := h.challenge
 	if place, _ := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath()); place != tokenapi.Ours {
 		challenge.Basic = false
 	}
 	p.Write(w, r, challenge)
+}
+
+// logRefusal tells the owner what only the owner can change. Other refusals
+// are the callers' business, and are for debugging.
+func (h *Handler) logRefusal(r *http.Request, status int, reason error) {
+	level, message := zapcore.DebugLevel, "refused a request"
+	switch {
+	case errors.Is(reason, tokenapi.ErrTokenInURL):
+		level, message = zapcore.WarnLevel, "refused a request with a token in its URL, and kept it out of the access log"
+	case errors.Is(reason, tokenapi.ErrMetTwice):
+		level, message = zapcore.ErrorLevel, "a request met access_tokens twice: keep one access_tokens for each request, for example one in each `handle` instead of another one around them"
+	case status >= http.StatusInternalServerError:
+		level = zapcore.ErrorLevel
+	}
+	if c := h.logger.Check(level, message); c != nil {
+		client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+		c.Write(zap.String("project", h.Project), zap.String("client_ip", client), zap.String("method", r.Method), zap.Int("status", status), zap.Error(reason))
+	}
 }
 
 // Interface guards

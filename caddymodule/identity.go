@@ -41,7 +41,7 @@ func (h *Handler) provisionIdentity() (err error) {
 // setIdentity tells the API behind who the user is.
 func (h *Handler) setIdentity(r *http.Request, repl *caddy.Replacer, record *store.Record) error {
 	for _, header := range h.identity {
-		value := ""
+		var value string
 		switch header.field {
 		case "id":
 			value = record.User.ID

@@ -24,7 +24,7 @@ func (c currentCore) With(fields []zapcore.Field) zapcore.Core {
 }
 
 func (c currentCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if !c.Enabled(e.Level) {
+	if caddy.Log().Core().Check(e, nil) == nil {
 		return ce
 	}
 	return ce.AddCore(e, c)

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
@@ -47,11 +48,28 @@ func expandUserIDs(option string, texts []string) (map[string]bool, error) {
 	return ids, nil
 }
 
+// policyDifferences names the options in which two projects differ.
+func policyDifferences(a, b *registry.Project) (options []string) {
+	if !maps.Equal(a.Admins, b.Admins) {
+		options = append(options, "admins")
+	}
+	if a.APIAccess != b.APIAccess {
+		options = append(options, "api_access")
+	}
+	if a.Generate != b.Generate || !maps.Equal(a.Users, b.Users) {
+		options = append(options, "allow_generate")
+	}
+	if a.MaxLifetimeDays != b.MaxLifetimeDays {
+		options = append(options, "max_lifetime")
+	}
+	return options
+}
+
 // checkUsable refuses a configuration under which nobody could ever make a
 // token.
 func (h *Handler) checkUsable() error {
 	if len(h.signIns) == 0 {
-		return errors.New("nobody can sign in, so that nobody could ever make a token: add a sign-in, for example `sign_in basic { <user> <hash from caddy hash-password> }`")
+		return errors.New("nobody can sign in, so that nobody could ever make a token: add a sign-in, for example a block `sign_in basic` with a line `<user> <hash from caddy hash-password>` for each user")
 	}
 	if h.project.Generate == registry.GenerateEveryone || h.anyCanSignIn(h.project.Admins) || h.anyCanSignIn(h.project.Users) {
 		return nil

@@ -29,20 +29,22 @@ type SignIn interface {
 }
 
 var (
-	// ErrNotMine: the request has no credentials that this sign-in knows.
+	// ErrNotMine says that the request has no credentials that this sign-in knows.
 	ErrNotMine = errors.New("not this sign-in's credentials")
-	// ErrDenied: the request has credentials for this sign-in, and they are
+	// ErrDenied says that the request has credentials for this sign-in, and they are
 	// wrong.
 	ErrDenied = errors.New("sign-in denied")
 )
 
-// User is whom a sign-in established.
+// User is whom a sign-in established. One that isn't as its fields say is
+// refused, as if the sign-in had said no, and the log says why.
 type User struct {
-	// ID is 1 to 256 characters, compared byte for byte. The same id from two
-	// sign-ins is the same user.
+	// ID is 1 to 256 characters of valid UTF-8, without control characters or
+	// white space at either end, and not "*". Ids are compared byte for byte.
+	// The same id from two sign-ins is the same user.
 	ID string
-	// Email, Name and each of Claims are at most 1,024 bytes without control
-	// characters; empty if not known.
+	// Email, Name and each of Claims are at most 1,024 bytes of valid UTF-8
+	// without control characters; empty if not known.
 	Email, Name string
 	// Admin makes the user an administrator of the project.
 	Admin bool

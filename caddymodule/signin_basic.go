@@ -2,10 +2,11 @@ package caddymodule
 
 import (
 	"context"
-	"encoding/base64"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"net/http"
 	"runtime"
 	"strings"
@@ -23,17 +24,19 @@ func init() { caddy.RegisterModule(new(BasicSignIn)) }
 // BasicSignIn signs users in by user name and password (RFC 7617), against
 // hashes written into the configuration.
 //
-// A user who isn't listed here is left to the sign-ins that follow. The time
-// to answer doesn't tell who is listed.
+// A user who isn't listed here is left to the sign-ins that follow. As long as
+// a site has only one of this kind, the time to answer doesn't tell who is
+// listed.
 type BasicSignIn struct {
 	// The users, each with a hash from `caddy hash-password`.
 	Accounts []BasicAccount `json:"accounts,omitempty"`
 
 	byID map[string]*account
-	// decoys are all accounts, from which an unlisted user gets one to
-	// compare with: always the same for the same name.
-	decoys []*account
-	seed   maphash.Seed
+	// all are the accounts in the order written.
+	all []*account
+	// decoyKey keys the choice of decoys. It is made from the hashes: nobody
+	// else can compute it, and it stays the same as long as they do.
+	decoyKey []byte
 	// comparing bounds how many hashes are computed at a time, each of which
 	// takes a processor and may take much memory.
 	comparing chan struct{}
@@ -73,9 +76,9 @@ func (b *BasicSignIn) Provision(ctx caddy.Context) error {
 		return errors.New("sign_in basic: name at least one user, each in a line `<user> <hash from caddy hash-password>`")
 	}
 	b.byID = make(map[string]*account, len(b.Accounts))
-	b.seed = maphash.MakeSeed()
 	b.comparing = make(chan struct{}, runtime.GOMAXPROCS(0))
 	comparers := make(map[string]caddyauth.Comparer)
+	hashes := sha256.New()
 	for _, a := range b.Accounts {
 		acc, err := a.provision(ctx, comparers)
 		if err != nil {
@@ -85,8 +88,10 @@ func (b *BasicSignIn) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("sign_in basic: %q is listed twice", acc.user.ID)
 		}
 		b.byID[acc.user.ID] = acc
-		b.decoys = append(b.decoys, acc)
+		b.all = append(b.all, acc)
+		hashes.Write(acc.hash)
 	}
+	b.decoyKey = hashes.Sum(nil)
 	return nil
 }
 
@@ -115,12 +120,11 @@ func (a BasicAccount) provision(ctx caddy.Context, comparers map[string]caddyaut
 		comparer = module.(caddyauth.Comparer)
 		comparers[algorithm] = comparer
 	}
-	// A hash that can't be compared would be an error at each sign-in.
-	if _, err := comparer.Compare(hash, []byte("x")); err != nil {
-		return nil, fmt.Errorf("hash of %q can't be used: %w", id, err)
-	}
 	user := User{ID: id, Email: a.Email, Name: a.Name}
-	return &account{user, hash, comparer}, user.check()
+	if err := user.check(); err != nil {
+		return nil, fmt.Errorf("user %q: %w", id, err)
+	}
+	return &account{user, hash, comparer}, nil
 }
 
 // checkBasicUser says why nobody can sign in by that name.
@@ -129,23 +133,6 @@ func checkBasicUser(id string) error {
 		return fmt.Errorf("user %q: HTTP Basic allows no colon in a user name", id)
 	}
 	return config.CheckUserID(id)
-}
-
-// parseHash tells a hash's algorithm by its prefix.
-func parseHash(text string) (algorithm string, hash []byte, err error) {
-	hash = []byte(text)
-	if !strings.HasPrefix(text, "$") {
-		// Caddy once wrote hashes in base64, and still reads them.
-		hash, err = base64.StdEncoding.DecodeString(text)
-	}
-	switch {
-	case err != nil:
-	case strings.HasPrefix(string(hash), "$argon2id$"):
-		return "argon2id", hash, nil
-	case strings.HasPrefix(string(hash), "$2"):
-		return "bcrypt", hash, nil
-	}
-	return "", nil, errors.New("this is neither a bcrypt hash ($2a$…) nor an argon2id hash ($argon2id$…); `caddy hash-password` makes one")
 }
 
 // SignIn implements the interface of that name.
@@ -160,7 +147,7 @@ func (b *BasicSignIn) SignIn(r *http.Request) (User, error) {
 	}
 	acc, listed := b.byID[id]
 	if !listed {
-		acc = b.decoys[maphash.String(b.seed, id)%uint64(len(b.decoys))]
+		acc = b.decoy(id)
 	}
 	same, err := b.compare(r.Context(), acc, password)
 	switch {
@@ -172,6 +159,16 @@ func (b *BasicSignIn) SignIn(r *http.Request) (User, error) {
 		return User{}, ErrDenied
 	}
 	return acc.user, nil
+}
+
+// decoy returns the account with which the password of an unlisted user is
+// compared. It is always the same for the same name, also after a reload or a
+// restart: where accounts differ in algorithm or cost, a name whose answers
+// took sometimes longer would be known as unlisted.
+func (b *BasicSignIn) decoy(id string) *account {
+	mac := hmac.New(sha256.New, b.decoyKey)
+	mac.Write([]byte(id))
+	return b.all[binary.BigEndian.Uint64(mac.Sum(nil))%uint64(len(b.all))]
 }
 
 func (b *BasicSignIn) compare(ctx context.Context, acc *account, password string) (bool, error) {
@@ -240,6 +237,9 @@ func checkLine(a BasicAccount) error {
 		if _, _, err := parseHash(a.Hash); err != nil {
 			return fmt.Errorf("hash of %q: %w", a.User, err)
 		}
+	}
+	if err := (User{ID: "any", Email: a.Email, Name: a.Name}).check(); err != nil {
+		return fmt.Errorf("user %q: %w", a.User, err)
 	}
 	return nil
 }

@@ -69,10 +69,11 @@ func (a App) Validate() error {
 	if a.Store.Type != StoreTypes[0] {
 		return fmt.Errorf("store: %q is no kind of store; allowed: %s", a.Store.Type, StoreTypes[0])
 	}
-	for name, d := range map[string]caddy.Duration{"expired": a.Retain.Expired, "deleted": a.Retain.Deleted} {
-		if err := CheckRetain(time.Duration(d)); err != nil {
-			return fmt.Errorf("retain %s: %w", name, err)
-		}
+	if err := CheckRetain(time.Duration(a.Retain.Expired)); err != nil {
+		return fmt.Errorf("retain expired: %w", err)
+	}
+	if err := CheckRetain(time.Duration(a.Retain.Deleted)); err != nil {
+		return fmt.Errorf("retain deleted: %w", err)
 	}
 	return nil
 }

@@ -104,7 +104,7 @@ func (s Site) Complete() Site {
 		s.API = "/v4/apiAccessTokens"
 	}
 	if len(s.Identity) == 0 {
-		s.Identity = DefaultIdentity
+		s.Identity = maps.Clone(DefaultIdentity)
 	}
 	return s
 }
@@ -134,8 +134,15 @@ func (s Site) Validate() error {
 	if err := CheckIdentity(s.Identity); err != nil {
 		return err
 	}
-	if _, err := identity.New(nil, s.Strip, s.KeepCookies); err != nil {
-		return fmt.Errorf("strip or keep_cookies: %w", err)
+	for _, pattern := range s.Strip {
+		if err := CheckStrip(pattern); err != nil {
+			return err
+		}
+	}
+	for _, name := range s.KeepCookies {
+		if err := CheckKeepCookie(name); err != nil {
+			return err
+		}
 	}
 	return CheckAPI(s.API)
 }
@@ -215,7 +222,7 @@ func CheckKeepCookie(name string) error {
 // CheckAPI says what is wrong with the path of the management routes.
 func CheckAPI(path string) error {
 	if err := tokenapi.ValidBase(path); err != nil {
-		return fmt.Errorf("api: %w", err)
+		return fmt.Errorf("api: %q %w", path, err)
 	}
 	return nil
 }
@@ -239,13 +246,13 @@ func CheckUserIDs(option string, ids []string) error {
 func CheckUserID(id string) error {
 	switch {
 	case id == "":
-		return fmt.Errorf("a user id is empty")
+		return fmt.Errorf("a user id is empty; allowed: 1 to 256 characters")
 	case id == "*":
 		return fmt.Errorf("* is no user id, it stands for everyone")
 	case !utf8.ValidString(id):
 		return fmt.Errorf("a user id is no valid UTF-8")
 	case utf8.RuneCountInString(id) > 256:
-		return fmt.Errorf("a user id has more than 256 characters")
+		return fmt.Errorf("a user id has more than 256 characters; allowed: 1 to 256")
 	case strings.ContainsFunc(id, unicode.IsControl):
 		return fmt.Errorf("a user id has control characters")
 	case strings.TrimSpace(id) != id:

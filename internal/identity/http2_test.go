@@ -57,7 +57,7 @@ func TestScrubOverHTTP2(t *testing.T) {
 		configure func(*http.Server) error
 	}{
 		{name: "net/http", configure: func(*http.Server) error { return nil }},
-		{name: "x/net/http2", configure: func(s *http.Server) error { return http2.ConfigureServer(s, nil) }}, // what Caddy uses
+		{name: "x/net/http2", configure: func(s *http.Server) error { return http2.ConfigureServer(s, nil) }}, //nolint:staticcheck // deprecated, and what Caddy uses
 	}
 	rules := newRules(t)
 	for _, implementation := range servers {

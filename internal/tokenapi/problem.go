@@ -73,7 +73,8 @@ func problemByReason(err error) *Problem {
 			Details: "Send tokens as `Authorization: Bearer <token>` only. URLs end up in logs: delete this token and make a new one."}
 	case errors.Is(err, registry.ErrInvalid):
 		return &Problem{Status: http.StatusBadRequest, Name: "ApiValidationFailed",
-			Message: "The request is not valid"}
+			Message: "The request is not valid",
+			Details: "Check the parameters and the body's fields."}
 	case errors.Is(err, ErrNotSignedIn):
 		return &Problem{Status: http.StatusUnauthorized, Name: "AuthenticationRequired",
 			Message: "Authentication is required",
@@ -88,7 +89,8 @@ func problemByReason(err error) *Problem {
 			Details: "Keep the token: it works again once an administrator has switched API access on."}
 	case errors.Is(err, registry.ErrForbidden):
 		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
-			Message: "You are not allowed to do this"}
+			Message: "You are not allowed to do this",
+			Details: "Ask an administrator of the project."}
 	case errors.Is(err, registry.ErrNotFound):
 		return &Problem{Status: http.StatusNotFound, Name: "DataNotFoundException",
 			Message: "There is no such token",

@@ -1,0 +1,69 @@
+package caddymodule
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+func init() {
+	caddy.RegisterModule(new(guest))
+	caddy.RegisterModule(new(impostor))
+}
+
+// guest is a sign-in module that answers what a test wants it to:
+//
+//	sign_in guest <name>
+type guest struct {
+	Name       string `json:"name"`
+	AsksForOne bool   `json:"asks_for_basic,omitempty"`
+}
+
+// answers are what the guests say, by their names.
+var answers sync.Map
+
+// answer makes the guest of that name call sign until the test ends.
+func answer(t testing.TB, name string, sign func(*http.Request) (User, error)) {
+	t.Helper()
+	if _, taken := answers.LoadOrStore(name, sign); taken {
+		t.Fatalf("guest %s answers already", name)
+	}
+	t.Cleanup(func() { answers.Delete(name) })
+}
+
+func (*guest) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "access_tokens.sign_in.guest", New: func() caddy.Module { return new(guest) }}
+}
+
+func (g *guest) SignIn(r *http.Request) (User, error) {
+	sign, ok := answers.Load(g.Name)
+	if !ok {
+		return User{}, ErrNotMine
+	}
+	return sign.(func(*http.Request) (User, error))(r)
+}
+
+func (g *guest) TakesBasic() bool { return g.AsksForOne }
+
+func (g *guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.Args(&g.Name) {
+		return d.ArgErr()
+	}
+	if d.NextArg() {
+		g.AsksForOne = true
+	}
+	return nil
+}
+
+// impostor is a module in the sign-ins' namespace that is none.
+type impostor struct{}
+
+func (*impostor) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "access_tokens.sign_in.impostor", New: func() caddy.Module { return new(impostor) }}
+}
+
+func (*impostor) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }

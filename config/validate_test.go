@@ -1,0 +1,181 @@
+package config
+
+import (
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDefaults(t *testing.T) {
+	site := Site{
+		Project: "default", Prefix: "cat", API: "/v4/apiAccessTokens",
+		Identity: map[string]string{
+			"Remote-User":  "{http.auth.user.id}",
+			"Remote-Email": "{http.auth.user.email}",
+			"Remote-Name":  "{http.auth.user.name}",
+		},
+	}
+	if diff := cmp.Diff(site, Site{}.Complete()); diff != "" {
+		t.Errorf("site (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(site, site.Complete()); diff != "" {
+		t.Errorf("complete site, completed (-want +got):\n%s", diff)
+	}
+	if err := site.Validate(); err != nil {
+		t.Error(err)
+	}
+	app := App{
+		Store:  Store{Type: "badger"},
+		Retain: Retain{Expired: caddy.Duration(30 * 24 * time.Hour), Deleted: caddy.Duration(90 * 24 * time.Hour)},
+	}
+	if diff := cmp.Diff(app, App{}.Complete()); diff != "" {
+		t.Errorf("app (-want +got):\n%s", diff)
+	}
+	if err := app.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDefaultsReplaceNothing(t *testing.T) {
+	on, days := true, 7
+	site := Site{
+		Project: "p", Prefix: "pp", Admins: []string{"a"}, APIAccess: &on, AllowGenerate: &AllowGenerate{Who: Everyone},
+		MaxLifetimeDays: &days, Identity: map[string]string{"X-User": "x"}, Strip: []string{"X-Y"}, KeepCookies: []string{"c"}, API: "/tokens",
+	}
+	if diff := cmp.Diff(site, site.Complete()); diff != "" {
+		t.Errorf("site (-want +got):\n%s", diff)
+	}
+	app := App{Store: Store{Type: "badger", Path: "/var"}, HashKey: "k", Retain: Retain{Expired: 1e9, Deleted: 2e9}}
+	if diff := cmp.Diff(app, app.Complete()); diff != "" {
+		t.Errorf("app (-want +got):\n%s", diff)
+	}
+}
+
+// What JSON can say and the Caddyfile's parser would have refused.
+func TestWrongSites(t *testing.T) {
+	number := func(n int) *int { return &n }
+	for name, test := range map[string]struct {
+		change func(*Site)
+		want   string
+	}{
+		"project": {func(s *Site) { s.Project = "a/b" },
+			`project: "a/b" is no name; allowed: 1 to 64 letters, digits, '.', '_' and '-'`},
+		"project with a line break": {func(s *Site) { s.Project = "a\n" },
+			`project: "a\n" is no name; allowed: 1 to 64 letters, digits, '.', '_' and '-'`},
+		"prefix": {func(s *Site) { s.Prefix = "Cat" },
+			`prefix: "Cat" can't begin a token; allowed: 2 to 12 characters of a-z and 0-9`},
+		"admins": {func(s *Site) { s.Admins = []string{"alice", ""} },
+			"admins: a user id is empty; allowed: 1 to 256 characters"},
+		"admins of invalid UTF-8": {func(s *Site) { s.Admins = []string{"\xff"} },
+			"admins: a user id is no valid UTF-8"},
+		"allow_generate": {func(s *Site) { s.AllowGenerate = &AllowGenerate{} },
+			`allow_generate: "" is not known; allowed: admins, everyone, or users followed by user ids`},
+		"allow_generate with users for nothing": {func(s *Site) { s.AllowGenerate = &AllowGenerate{Admins, []string{"bob"}} },
+			"allow_generate admins takes no user ids; write `allow_generate users <id>…`"},
+		"max_lifetime of nothing": {func(s *Site) { s.MaxLifetimeDays = number(0) },
+			"max_lifetime: 0 days is out of range; allowed: 1d to 36525d, or unlimited"},
+		"max_lifetime below unlimited": {func(s *Site) { s.MaxLifetimeDays = number(-2) },
+			"max_lifetime: -2 days is out of range; allowed: 1d to 36525d, or unlimited"},
+		"max_lifetime too long": {func(s *Site) { s.MaxLifetimeDays = number(36526) },
+			"max_lifetime: 36526 days is out of range; allowed: 1d to 36525d, or unlimited"},
+		"identity": {func(s *Site) { s.Identity = map[string]string{"Proxy-Authorization": "x"} },
+			`identity: header "Proxy-Authorization": use another name, because Proxy-Authorization belongs to HTTP itself or to a sign-in`},
+		"identity without a name": {func(s *Site) { s.Identity = map[string]string{"": "x"} },
+			"identity: header \"\": a name has one or more letters, digits and !#$%&'+-.^_`|~"},
+		"identity in two spellings": {func(s *Site) { s.Identity = map[string]string{"x.user": "a", "X-User": "b"} },
+			"identity: X-User and x.user are one header to many servers; name it once"},
+		"strip": {func(s *Site) { s.Strip = []string{"X-A", "Cook*"} },
+			`strip: header "Cook*": use a longer beginning, because this one takes Cookie too`},
+		"keep_cookies": {func(s *Site) { s.KeepCookies = []string{"a", "b c"} },
+			"keep_cookies: cookie \"b c\": a name has one or more letters, digits and !#$%&'*+-.^_`|~"},
+		"api": {func(s *Site) { s.API = "/a//b" },
+			`api: "/a//b" must begin with / and name at least one segment, like /v4/apiAccessTokens, without a / at its end, empty segments, . or .. as a segment, or other characters than A-Z a-z 0-9 - . _ ~`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			site := Site{}.Complete()
+			test.change(&site)
+			err := site.Validate()
+			if err == nil {
+				t.Fatal("there is no error")
+			}
+			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
+				t.Errorf("message (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWrongApps(t *testing.T) {
+	for name, test := range map[string]struct {
+		app  App
+		want string
+	}{
+		"store":          {App{Store: Store{Type: "etcd"}}, `store: "etcd" is no kind of store; allowed: badger`},
+		"retain expired": {App{Retain: Retain{Expired: -1}}, "retain expired: -1ns is too short; give a duration of at least one second, such as 30d"},
+		"retain deleted": {App{Retain: Retain{Deleted: 1}}, "retain deleted: 1ns is too short; give a duration of at least one second, such as 30d"},
+	} {
+		err := test.app.Complete().Validate()
+		if err == nil || err.Error() != test.want {
+			t.Errorf("%s: %v, want %s", name, err, test.want)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("é", n) }
+	for name, err := range map[string]error{
+		"a project of 1":               CheckProject("p"),
+		"a project of 64":              CheckProject(strings.Repeat("P", 64)),
+		"a project of punctuation":     CheckProject("-._"),
+		"a prefix of 2":                CheckPrefix("0a"),
+		"a prefix of 12":               CheckPrefix("abcdefghij12"),
+		"a user id of 256":             CheckUserID(long(256)),
+		"a user id with a space in it": CheckUserID("alice a."),
+		"a claim of 1024 bytes":        CheckClaim("name", long(512)),
+		"an empty claim":               CheckClaim("name", ""),
+		"a claim with spaces around":   CheckClaim("name", " Alice "),
+		"a day":                        CheckMaxLifetimeDays(1),
+		"a hundred years":              CheckMaxLifetimeDays(36525),
+		"unlimited":                    CheckMaxLifetimeDays(Unlimited),
+		"retaining for a second":       CheckRetain(time.Second),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, err := range map[string]error{
+		"a project of 65":                 CheckProject(strings.Repeat("p", 65)),
+		"a project of letters elsewhere":  CheckProject("projét"),
+		"a user id of 257":                CheckUserID(long(257)),
+		"a user id of a no-break space":   CheckUserID("a\u00a0"),
+		"a user id with a C1 control":     CheckUserID("a\u0085b"),
+		"a claim of 1025 bytes":           CheckClaim("name", long(512)+"e"),
+		"a claim with a control":          CheckClaim("name", "a\x00"),
+		"a claim of invalid UTF-8":        CheckClaim("name", "\xc3"),
+		"retaining for less than that":    CheckRetain(time.Second - 1),
+		"two header names to Go, but one": CheckIdentity(map[string]string{"Remote-User": "a", "remote_user": "b"}),
+	} {
+		if err == nil {
+			t.Errorf("%s is allowed", name)
+		}
+	}
+}
+
+// The defaults themselves have to be usable, and completing must not let a site
+// change them for others.
+func TestDefaultIdentityIsValid(t *testing.T) {
+	if err := CheckIdentity(DefaultIdentity); err != nil {
+		t.Error(err)
+	}
+	before := maps.Clone(DefaultIdentity)
+	site := Site{}.Complete()
+	site.Identity["X-User"] = "x"
+	defer delete(DefaultIdentity, "X-User")
+	if diff := cmp.Diff(before, DefaultIdentity); diff != "" {
+		t.Errorf("a site has changed the defaults (-want +got):\n%s", diff)
+	}
+}
