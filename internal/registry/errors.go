@@ -8,16 +8,16 @@ import (
 // The reasons for which the registry refuses. Besides these it passes on
 // store.ErrFull and store.ErrUnavailable.
 var (
-	// ErrInvalidToken: the token is unknown, expired, deleted or of another
+	// ErrInvalidToken says that the token is unknown, expired, deleted or of another
 	// project. Which of them is nobody's business.
 	ErrInvalidToken = errors.New("the token is not valid")
-	// ErrOff: the token is valid, but the project's API access is off.
+	// ErrOff says that the token is valid, but the project's API access is off.
 	ErrOff = errors.New("API access is off")
-	// ErrForbidden: the caller is known, but not allowed to do that.
+	// ErrForbidden says that the caller is known, but not allowed to do that.
 	ErrForbidden = errors.New("not allowed")
-	// ErrNotFound: there is no such token among those the caller may see.
+	// ErrNotFound says that there is no such token among those the caller may see.
 	ErrNotFound = errors.New("no such token")
-	// ErrInvalid: what was asked for is outside the allowed values.
+	// ErrInvalid says that what was asked for is outside the allowed values.
 	ErrInvalid = errors.New("invalid request")
 )
 

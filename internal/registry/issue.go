@@ -28,6 +28,9 @@ type Wish struct {
 // token ended meanwhile, store.ErrFull or store.ErrUnavailable.
 func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (token.Value, Token, error) {
 	now := r.Now().UTC().Truncate(time.Millisecond)
+	if c.Token != nil && c.Token.Expired(now) {
+		return token.Value{}, Token{}, ErrInvalidToken
+	}
 	if err := p.MayGenerate(c, now); err != nil {
 		return token.Value{}, Token{}, err
 	}
@@ -53,11 +56,17 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 	} else {
 		record, err = r.renew(ctx, c.Token, record)
 	}
+	if errors.Is(err, store.ErrConflict) {
+		err = errTaken
+	}
 	if err != nil {
 		return token.Value{}, Token{}, err
 	}
 	return value, Token{Record: record}, nil
 }
+
+// errTaken: two tokens would have the same value or id.
+var errTaken = fmt.Errorf("%w: the source of random bytes repeats itself", store.ErrUnavailable)
 
 // renew commits record as a successor of parent, which is read anew if it
 // changed meanwhile.
@@ -80,6 +89,9 @@ func (r *Registry) renew(ctx context.Context, parent *store.Record, record store
 		}
 		if err != nil {
 			return record, err
+		}
+		if now.Revision == revision {
+			return record, errTaken
 		}
 		revision = now.Revision
 	}

@@ -19,7 +19,7 @@ type Token struct {
 	LastUsed time.Time
 }
 
-// Everyone, as Listing.User, stands for all users. No user's id is that.
+// Everyone stands, as Listing.User, for all users. No user's id is that.
 const Everyone = "*"
 
 // Listing says which tokens to list.
@@ -46,7 +46,7 @@ func (r *Registry) List(p *Project, c Caller, l Listing) ([]Token, int, error) {
 		if l.User == Everyone {
 			q.User = ""
 		}
-		if q.Limit == 0 {
+		if q.Limit == 0 || q.Limit > MaxPage {
 			q.Limit = MaxPage
 		}
 	}
@@ -58,13 +58,13 @@ func (r *Registry) List(p *Project, c Caller, l Listing) ([]Token, int, error) {
 	for i := range page.Records {
 		ids[i] = page.Records[i].ID
 	}
-	stored, err := r.Store.LastUsed(ids...)
+	lastUsed, err := r.lastUsed(ids...)
 	if err != nil {
 		return nil, 0, err
 	}
 	tokens := make([]Token, len(page.Records))
 	for i, record := range page.Records {
-		tokens[i] = Token{record, r.uses.last(record.ID, stored[i])}
+		tokens[i] = Token{record, lastUsed[i]}
 	}
 	return tokens, page.Count, nil
 }
@@ -96,16 +96,17 @@ func (r *Registry) Get(p *Project, c Caller, id uuid.UUID) (Token, error) {
 	if !visible || record.IsRevoked() {
 		return Token{}, ErrNotFound
 	}
-	stored, err := r.Store.LastUsed(id)
+	lastUsed, err := r.lastUsed(id)
 	if err != nil {
 		return Token{}, err
 	}
-	return Token{record, r.uses.last(id, stored[0])}, nil
+	return Token{record, lastUsed[0]}, nil
 }
 
 // Delete ends a token that the caller may see, and with successors all that
 // descend from it, for good: once it has returned without error they are
-// refused. It fails as Get does.
+// refused. It fails as Get does. If it fails otherwise than with ErrNotFound,
+// the token can be deleted again, and some of its successors may have ended.
 func (r *Registry) Delete(ctx context.Context, p *Project, c Caller, id uuid.UUID, successors bool) error {
 	for {
 		t, err := r.Get(p, c, id)
@@ -116,7 +117,40 @@ func (r *Registry) Delete(ctx context.Context, p *Project, c Caller, id uuid.UUI
 			ID: id, Revision: t.Revision, Successors: successors,
 			At: r.Now().UTC().Truncate(time.Millisecond),
 		})
-		if !errors.Is(err, store.ErrConflict) {
+		if errors.Is(err, store.ErrTooLarge) {
+			if err := r.revokeSuccessors(ctx, id); err != nil {
+				return err
+			}
+		} else if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// revokeSuccessors revokes all that descend from a token one by one, and leaves
+// the token itself for last, so that a caller for whom this fails finds it.
+// More may have been made meanwhile.
+func (r *Registry) revokeSuccessors(ctx context.Context, id uuid.UUID) error {
+	ids, err := r.Store.Successors(id)
+	if err != nil {
+		return err
+	}
+	at := r.Now().UTC().Truncate(time.Millisecond)
+	return sideBySide(ids, func(id uuid.UUID) error { return r.revoke(ctx, id, at) })
+}
+
+// revoke revokes a token, if it isn't, and none of its successors.
+func (r *Registry) revoke(ctx context.Context, id uuid.UUID, at time.Time) error {
+	for {
+		record, err := r.Store.ByID(id)
+		if errors.Is(err, store.ErrNotFound) || err == nil && record.IsRevoked() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		_, err = r.Store.Commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: at})
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 	}

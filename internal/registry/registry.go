@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -92,7 +93,7 @@ func (r *Registry) keep(ctx context.Context) {
 func (r *Registry) flush(ctx context.Context) error {
 	uses := r.uses.take()
 	for len(uses) > 0 {
-		n := min(len(uses), 1000)
+		n := min(len(uses), 250)
 		if _, err := r.Store.Commit(ctx, store.Touch{Uses: uses[:n]}); err != nil {
 			r.uses.putBack(uses)
 			return err
@@ -106,27 +107,45 @@ func (r *Registry) flush(ctx context.Context) error {
 // purge removes the records of tokens that ended longer ago than they are
 // retained.
 func (r *Registry) purge(ctx context.Context) error {
-	const atOnce = 64
+	const atOnce, mostRounds = 64, 4096
 	now := r.Now()
 	var first uuid.UUID
-	for {
+	for rounds := 0; ; rounds++ {
 		ids, err := r.Store.Ended(now.Add(-r.Retain.Expired), now.Add(-r.Retain.Deleted), atOnce)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		if ids[0] == first {
+		if ids[0] != first {
+			first, rounds = ids[0], 0
+		}
+		// A token with many successors takes many rounds.
+		if rounds == mostRounds {
 			return fmt.Errorf("token %s can't be purged: %w", first, store.ErrCorrupt)
 		}
-		first = ids[0]
-		// Side by side, so that they share one sync.
-		errs := make([]error, len(ids))
+		err = sideBySide(ids, func(id uuid.UUID) error {
+			_, err := r.Store.Commit(ctx, store.Purge{ID: id})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// sideBySide calls f for each id, many at a time, so that what they commit
+// shares one sync. It returns the first errors.
+func sideBySide(ids []uuid.UUID, f func(uuid.UUID) error) error {
+	const atOnce = 256
+	for chunk := range slices.Chunk(ids, atOnce) {
+		errs := make([]error, len(chunk))
 		var all sync.WaitGroup
-		for i, id := range ids {
-			all.Go(func() { _, errs[i] = r.Store.Commit(ctx, store.Purge{ID: id}) })
+		for i, id := range chunk {
+			all.Go(func() { errs[i] = f(id) })
 		}
 		all.Wait()
 		if err := errors.Join(errs...); err != nil {
 			return err
 		}
 	}
+	return nil
 }

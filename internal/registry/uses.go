@@ -42,16 +42,35 @@ func (u *uses) note(id uuid.UUID, at time.Time) {
 	s.mu.Unlock()
 }
 
-// last returns the later of stored and what is noted here.
-func (u *uses) last(id uuid.UUID, stored time.Time) time.Time {
+// last returns the last use of a token that is noted here, zero if none.
+func (u *uses) last(id uuid.UUID) time.Time {
 	s := u.shard(id)
 	s.mu.Lock()
 	ms := max(s.noted[id], s.taken[id])
 	s.mu.Unlock()
-	if at := time.UnixMilli(ms).UTC(); ms > 0 && at.After(stored) {
-		return at
+	if ms == 0 {
+		return time.Time{}
 	}
-	return stored
+	return time.UnixMilli(ms).UTC()
+}
+
+// lastUsed returns the last use of each token, zero for never. What is noted is
+// read first: it is let go of only once the store has it.
+func (r *Registry) lastUsed(ids ...uuid.UUID) ([]time.Time, error) {
+	noted := make([]time.Time, len(ids))
+	for i, id := range ids {
+		noted[i] = r.uses.last(id)
+	}
+	times, err := r.Store.LastUsed(ids...)
+	if err != nil {
+		return nil, err
+	}
+	for i := range times {
+		if noted[i].After(times[i]) {
+			times[i] = noted[i]
+		}
+	}
+	return times, nil
 }
 
 // take returns what is to be written. Until written or putBack is called it

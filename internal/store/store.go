@@ -21,14 +21,16 @@ import (
 )
 
 var (
-	// ErrNotFound: there is no such record.
+	// ErrNotFound says that there is no such record.
 	ErrNotFound = errors.New("no such token record")
-	// ErrConflict: what the mutation was based on has changed since. Read
+	// ErrConflict says that what the mutation was based on has changed since. Read
 	// again and decide again.
 	ErrConflict = errors.New("the record has changed meanwhile")
-	// ErrFull: there is no room for what the mutation would add.
+	// ErrFull says that there is no room for what the mutation would add.
 	ErrFull = errors.New("the store's disk is too full")
-	// ErrUnavailable: the store can't answer, now or any more.
+	// ErrTooLarge says that the mutation is more than can be made durable at once.
+	ErrTooLarge = errors.New("the change is too large to be made at once")
+	// ErrUnavailable says that the store can't answer, now or any more.
 	ErrUnavailable = errors.New("the token store is unavailable")
 )
 
@@ -50,13 +52,17 @@ type Store interface {
 	// committed Touch, zero for never.
 	LastUsed(ids ...uuid.UUID) ([]time.Time, error)
 
+	// Successors returns all that descend from a token and aren't revoked,
+	// parents before their successors.
+	Successors(uuid.UUID) ([]uuid.UUID, error)
+
 	// Ended returns at most limit records to purge: expired before expired,
 	// or revoked before revoked.
 	Ended(expired, revoked time.Time, limit int) ([]uuid.UUID, error)
 
 	// Commit orders m and returns its revision once it is durable and
-	// visible. It fails with ErrConflict, ErrNotFound or ErrFull, and then
-	// nothing has changed. If ctx ends first, m may still be committed.
+	// visible. It fails with ErrConflict, ErrNotFound, ErrTooLarge or ErrFull,
+	// and then nothing has changed. If ctx ends first, m may still be committed.
 	Commit(ctx context.Context, m Mutation) (revision uint64, err error)
 }
 
@@ -89,8 +95,9 @@ type Create struct {
 }
 
 // Revoke ends a token for good by overwriting its record; with Successors also
-// all that descend from it. It fails with ErrNotFound, or with ErrConflict if
-// the record is no longer at Revision.
+// all that descend from it. It fails with ErrNotFound, with ErrConflict if the
+// record is no longer at Revision, or with ErrTooLarge if too many descend from
+// it: revoke those first.
 type Revoke struct {
 	ID         uuid.UUID
 	Revision   uint64
@@ -98,7 +105,8 @@ type Revoke struct {
 	Successors bool
 }
 
-// Touch records when tokens were last used.
+// Touch records when tokens were last used. What is earlier than the use that
+// is known, or of a token that is not, is passed over.
 type Touch struct{ Uses []Use }
 
 // Use is one token's last use.
@@ -108,7 +116,8 @@ type Use struct {
 }
 
 // Purge removes every trace of a token that ended long ago, if there is any.
-// Its successors become its parent's.
+// Its successors become its parent's; a token that has very many of them is
+// still there afterwards, with fewer, and is to be purged again.
 type Purge struct{ ID uuid.UUID }
 
 func (Create) mutation() {}

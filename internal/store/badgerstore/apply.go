@@ -16,6 +16,14 @@ type write struct{ key, value []byte }
 
 var nothing = []byte{}
 
+const (
+	// maxRevokeWrites bounds how long the committer is busy with one line of
+	// renewals. It fits in a transaction if records are small.
+	maxRevokeWrites = 10_000
+	// adoptAtOnce is how many successors a Purge passes on to the parent.
+	adoptAtOnce = 32
+)
+
 // effects works out what m writes at a revision, given everything before it.
 // It reads nothing but txn and m, so that the same mutations in the same order
 // give the same store anywhere.
@@ -26,7 +34,7 @@ func effects(txn *badger.Txn, m store.Mutation, revision uint64) ([]write, error
 	case store.Revoke:
 		return revoke(txn, m, revision)
 	case store.Touch:
-		return touch(m), nil
+		return touch(txn, m)
 	case store.Purge:
 		return purge(txn, m)
 	}
@@ -89,7 +97,10 @@ func revoke(txn *badger.Txn, m store.Revoke, revision uint64) ([]write, error) {
 		if !m.Successors {
 			break
 		}
-		children, err := childrenOf(txn, id)
+		if len(writes) > maxRevokeWrites {
+			return nil, store.ErrTooLarge
+		}
+		children, err := childrenOf(txn, id, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -98,16 +109,31 @@ func revoke(txn *badger.Txn, m store.Revoke, revision uint64) ([]write, error) {
 	return writes, nil
 }
 
-func touch(m store.Touch) []write {
-	writes := make([]write, len(m.Uses))
-	for i, use := range m.Uses {
-		writes[i] = write{usedKey(use.ID), binary.BigEndian.AppendUint64(nil, uint64(use.At.UnixMilli()))}
+func touch(txn *badger.Txn, m store.Touch) ([]write, error) {
+	writes := make([]write, 0, len(m.Uses))
+	for _, use := range m.Uses {
+		known, err := lastUsed(txn, use.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !use.At.After(known) {
+			continue
+		}
+		_, err = find(txn, idKey(use.ID))
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		writes = append(writes, write{usedKey(use.ID), binary.BigEndian.AppendUint64(nil, uint64(use.At.UnixMilli()))})
 	}
-	return writes
+	return writes, nil
 }
 
 // purge removes all that is known of a token. Its successors become its
-// parent's, so that what is left of a line stays one line.
+// parent's, so that what is left of a line stays one line. While there are more
+// of them than fit, they are all that it changes.
 func purge(txn *badger.Txn, m store.Purge) ([]write, error) {
 	r, err := recordByID(txn, m.ID)
 	if errors.Is(err, store.ErrNotFound) {
@@ -116,21 +142,12 @@ func purge(txn *badger.Txn, m store.Purge) ([]write, error) {
 	if err != nil {
 		return nil, err
 	}
-	var writes []write
-	for _, key := range append(liveKeys(&r), tokenKey(r.Hash), idKey(r.ID), usedKey(r.ID)) {
-		writes = append(writes, write{key, nil})
-	}
-	if r.IsRevoked() {
-		writes = append(writes, write{timeKey(spaceRevoked, r.Revoked, r.ID), nil})
-	}
-	if r.Parent != uuid.Nil {
-		writes = append(writes, write{childKey(r.Parent, r.ID), nil})
-	}
-	children, err := childrenOf(txn, r.ID)
+	children, err := childrenOf(txn, r.ID, adoptAtOnce+1)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range children {
+	var writes []write
+	for _, id := range children[:min(len(children), adoptAtOnce)] {
 		child, err := recordByID(txn, id)
 		if err != nil {
 			return nil, lost(err, "a line of renewals")
@@ -141,14 +158,27 @@ func purge(txn *badger.Txn, m store.Purge) ([]write, error) {
 			writes = append(writes, write{childKey(r.Parent, id), nothing})
 		}
 	}
+	if len(children) > adoptAtOnce {
+		return writes, nil
+	}
+	for _, key := range append(liveKeys(&r), tokenKey(r.Hash), idKey(r.ID), usedKey(r.ID)) {
+		writes = append(writes, write{key, nil})
+	}
+	if r.IsRevoked() {
+		writes = append(writes, write{timeKey(spaceRevoked, r.Revoked, r.ID), nil})
+	}
+	if r.Parent != uuid.Nil {
+		writes = append(writes, write{childKey(r.Parent, r.ID), nil})
+	}
 	return writes, nil
 }
 
-func childrenOf(txn *badger.Txn, id uuid.UUID) (children []uuid.UUID, err error) {
+// childrenOf returns at most limit successors of a token, or all if 0.
+func childrenOf(txn *badger.Txn, id uuid.UUID, limit int) (children []uuid.UUID, err error) {
 	prefix := childrenPrefix(id)
 	err = iterate(txn, prefix, false, func(item *badger.Item) (bool, error) {
 		children = append(children, uuid.UUID(item.Key()[len(prefix):]))
-		return true, nil
+		return len(children) != limit, nil
 	})
 	return children, err
 }

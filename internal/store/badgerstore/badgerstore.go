@@ -31,7 +31,8 @@ import (
 const format = 1
 
 // memTableSize is a compromise: small records fill it slowly, and its log is
-// reserved on disk in full.
+// reserved on disk in full. It can't shrink: a log that is larger than its
+// memtable may be doesn't open.
 const memTableSize = 8 << 20
 
 // Options says how to open a store.
@@ -86,6 +87,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := space.checkOpen(); err != nil {
 		return nil, err
 	}
+	if err := removeLeftovers(data); err != nil {
+		return nil, err
+	}
 	db, err := badger.OpenManaged(badgerOptions(data, o))
 	if err != nil {
 		return nil, openError(dir, err)
@@ -123,13 +127,17 @@ func badgerOptions(dir string, o Options) badger.Options {
 		WithSyncWrites(true).
 		// One committer, which checks revisions itself.
 		WithDetectConflicts(false).
-		// Small records stay in the tree: there is no value log to speak of.
-		WithValueThreshold(min(64<<10, o.MemTableSize/10)).
+		// Records stay in the tree: nothing goes to the value log, of which
+		// Badger doesn't tell when syncing it fails.
+		WithValueThreshold(min(1<<20, o.MemTableSize/10)).
 		WithValueLogFileSize(1 << 20).
 		// Hashes don't compress, and without compression blocks are read
 		// straight from the page cache.
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
+		// Never OnBlockRead: Badger takes a key in a damaged block for one that
+		// isn't there, and goes on to older versions of it.
+		WithChecksumVerificationMode(options.NoVerification).
 		WithMetricsEnabled(false)
 }
 

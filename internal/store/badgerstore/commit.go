@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -130,18 +131,26 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 	t := w.begin(revision)
 	defer t.txn.Discard()
 
-	var accepted []*commit
+	// Those that are refused may be so because of others in the batch: they
+	// hear of it when they can see why.
+	var accepted, refused []*commit
+	defer func() {
+		for _, c := range refused {
+			c.finish(c.err)
+		}
+	}()
 	for i, c := range batch {
 		err := w.tryOne(t, c, room, revision+1)
-		if err == errNoFit {
+		if errors.Is(err, errNoFit) {
 			if len(accepted) > 0 {
 				rest = batch[i:]
 				break
 			}
-			err = fmt.Errorf("%w: the change is too large for one transaction", store.ErrUnavailable)
+			err = store.ErrTooLarge
 		}
 		if err != nil {
-			c.finish(err)
+			c.err = err
+			refused = append(refused, c)
 			continue
 		}
 		revision++
@@ -167,7 +176,7 @@ func (w *committer) tryOne(t *transaction, c *commit, room room, revision uint64
 	if err := c.ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	if _, isCreate := c.mutation.(store.Create); isCreate && room < roomForCreates || room < roomForOthers {
+	if room < roomFor(c.mutation) {
 		return store.ErrFull
 	}
 	writes, err := effects(t.txn, c.mutation, revision)
@@ -184,8 +193,10 @@ func (w *committer) write(t *transaction, revision uint64) error {
 	if err := t.txn.CommitAt(revision, nil); err != nil {
 		return fmt.Errorf("%w: committing: %T", store.ErrUnavailable, err)
 	}
+	if err := w.space.wrote(t.size + 3*entryOverhead); err != nil {
+		return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
+	}
 	w.applied.Store(revision)
-	w.space.wrote(t.size)
 	return nil
 }
 
@@ -201,8 +212,8 @@ type transaction struct {
 var errNoFit = fmt.Errorf("no room in the transaction")
 
 // entryOverhead is more than what Badger adds to a key and a value, in a
-// transaction's count, a memtable's log or its skip list.
-const entryOverhead = 128
+// transaction's count, a memtable's log or, on average, its skip list.
+const entryOverhead = 64
 
 func (w *committer) begin(readAt uint64) *transaction {
 	return &transaction{

@@ -85,21 +85,39 @@ func (s *Store) LastUsed(ids ...uuid.UUID) ([]time.Time, error) {
 	times := make([]time.Time, len(ids))
 	err := s.read(func(txn *badger.Txn) error {
 		for i, id := range ids {
-			b, err := get(txn, usedKey(id))
-			if errors.Is(err, store.ErrNotFound) {
-				continue
-			}
+			at, err := lastUsed(txn, id)
 			if err != nil {
 				return err
 			}
-			if len(b) != 8 {
-				return fmt.Errorf("%w: %w", store.ErrUnavailable, store.ErrCorrupt)
-			}
-			times[i] = time.UnixMilli(int64(binary.BigEndian.Uint64(b))).UTC()
+			times[i] = at
 		}
 		return nil
 	})
 	return times, err
+}
+
+// Successors implements store.Store.
+func (s *Store) Successors(id uuid.UUID) (live []uuid.UUID, err error) {
+	err = s.read(func(txn *badger.Txn) error {
+		for line := []uuid.UUID{id}; len(line) > 0; line = line[1:] {
+			children, err := childrenOf(txn, line[0], 0)
+			if err != nil {
+				return err
+			}
+			for _, child := range children {
+				r, err := recordByID(txn, child)
+				if err != nil {
+					return lost(err, "a line of renewals")
+				}
+				if !r.IsRevoked() {
+					live = append(live, child)
+				}
+			}
+			line = append(line, children...)
+		}
+		return nil
+	})
+	return live, err
 }
 
 // Ended implements store.Store.
@@ -143,6 +161,22 @@ func find(txn *badger.Txn, key []byte) (*badger.Item, error) {
 		return nil, store.ErrNotFound
 	}
 	return item, unavailable(err)
+}
+
+// lastUsed returns when a token was last used, zero for never.
+func lastUsed(txn *badger.Txn, id uuid.UUID) (time.Time, error) {
+	var ms [8]byte
+	item, err := find(txn, usedKey(id))
+	if errors.Is(err, store.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	if err == nil {
+		err = copyValue(item, ms[:])
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC(), nil
 }
 
 func recordByHash(txn *badger.Txn, h token.Hash) (r store.Record, err error) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
 // disk is where a store's files lie.
@@ -20,51 +22,80 @@ type disk interface {
 	allocate(file string, n int64) error
 }
 
-// room is what a disk has room for.
+// room is what a disk has room for. Each includes those before it.
 type room int
 
 const (
 	roomForNothing room = iota
-	// roomForOthers: revocations, last uses, purges.
+	roomForRevocations
+	// roomForOthers: last uses and purges.
 	roomForOthers
 	roomForCreates
 )
 
+// roomFor says how much room a mutation asks for.
+func roomFor(m store.Mutation) room {
+	switch m.(type) {
+	case store.Create:
+		return roomForCreates
+	case store.Revoke:
+		return roomForRevocations
+	}
+	return roomForOthers
+}
+
 // space keeps writes off a disk that can't take them. Badger writes through
-// memory maps, where a full disk is a SIGBUS that ends the whole process. So
-// creating stops while there is still room for all that Badger may do with
-// what it holds, and the log of the active memtable is allocated in full, so
-// that revoking goes on even when others have filled up the disk.
+// memory maps, where a full disk is a SIGBUS that ends the whole process, and
+// it does so in its own time: what a batch starts is a full memtable that is
+// put away, and then compactions. So a batch may fill a memtable only while
+// there is room for all that. The log of the active memtable is allocated in
+// full beforehand: into what is left of it revoking goes on even when others
+// have filled up the disk.
 type space struct {
 	dir      string
 	disk     disk
 	memTable int64
 	logger   *zap.Logger
 
-	// log is the number of the active memtable, left how much of its log can
-	// certainly still be written.
+	// log is the number of the active memtable, left how much can certainly
+	// still be written before it is full.
 	log  int
 	left int64
 
 	last room
 }
 
-// workspace is what Badger needs to put away a memtable and begin another.
-func (s *space) workspace() int64 { return 2 * s.memTable }
+// full is more than a memtable ever takes on disk, be it as a log or as the
+// table that it becomes. It is full at its size, and then takes one batch more,
+// of at most 15 % of that; the rest is for headers and the table's index.
+func (s *space) full() int64 { return s.memTable + s.memTable/4 }
 
-// maxCompaction is more than what the compactions that can run at one time
-// write before they remove what they read.
+// rotation is what it takes to begin a memtable, which is a log, and to put the
+// full ones away: one after the other becomes a table and gives back its log.
+func (s *space) rotation() int64 { return 2 * s.full() }
+
+// compaction is what it takes to compact all tables, those included that the
+// memtables are going to be.
+func (s *space) compaction() int64 {
+	size := int64(0)
+	s.eachFile(".sst", func(_ string, n int64) { size += n })
+	s.eachFile(".mem", func(string, int64) { size += s.full() })
+	return min(size, maxCompaction)
+}
+
+// maxCompaction is more than what the compactions that run at one time write
+// before they remove what they have read: the tables of the first level, of
+// the one below, and a few of each other.
 const maxCompaction = 256 << 20
 
 // checkOpen tells whether there is room enough to open the database, which
-// replays its logs into tables and begins a new one.
+// begins a memtable and puts those away that its logs hold.
 func (s *space) checkOpen() error {
 	free, err := s.disk.free()
 	if err != nil {
 		return fmt.Errorf("asking how much room the token store has: %w", err)
 	}
-	need := s.workspace() + s.sizeOf("*.mem")
-	if free < need {
+	if need := s.rotation(); free < need {
 		return fmt.Errorf("the disk under the token store in %s is too full to open it: %d MiB free, %d MiB needed", s.dir, free>>20, (need+1<<20-1)>>20)
 	}
 	return nil
@@ -73,7 +104,7 @@ func (s *space) checkOpen() error {
 // canClose tells whether there is room to put away the active memtable.
 func (s *space) canClose() bool {
 	free, err := s.disk.free()
-	return err != nil || free >= s.memTable
+	return err != nil || free >= s.full()
 }
 
 // look says what there is room for now.
@@ -92,76 +123,99 @@ func (s *space) measure() room {
 		s.logger.Error("can't tell how much room the token store has", zap.Error(err))
 		free = 0
 	}
-	// Only a disk that is nearly full needs a closer look.
-	if free >= s.workspace()+maxCompaction || free >= s.workspace()+s.sizeOf("*.sst") {
-		return roomForCreates
+	// Creating stops before the rest does, which then has another memtable to
+	// fill: that becomes a table, and is to be compacted.
+	spare := 2 * s.memTable
+	need := s.rotation() + maxCompaction
+	if free < need+spare {
+		// Only a disk that is nearly full needs a closer look.
+		need = s.rotation() + s.compaction()
 	}
-	if free >= s.workspace()+s.memTable || s.left > 0 {
+	switch {
+	case free >= need+spare:
+		return roomForCreates
+	case free >= need, s.left > s.memTable/2:
 		return roomForOthers
+	case s.left > 0:
+		return roomForRevocations
 	}
 	return roomForNothing
 }
 
 func (s *space) report(r room) {
+	dir := zap.String("dir", s.dir)
 	switch r {
 	case roomForCreates:
-		s.logger.Info("the token store has room for new tokens again", zap.String("dir", s.dir))
+		s.logger.Info("the token store has room for new tokens again", dir)
 	case roomForOthers:
-		s.logger.Warn("the disk is nearly full: no new tokens are made until there is room; existing ones go on working and can be deleted", zap.String("dir", s.dir))
+		s.logger.Warn("the disk is nearly full: no new tokens are made until there is room; existing ones go on working and can be deleted", dir)
+	case roomForRevocations:
+		s.logger.Error("the disk is full: no new tokens are made, and their last use isn't written down, until there is room; existing ones go on working, and some can be deleted", dir)
 	case roomForNothing:
-		s.logger.Error("the disk is full: tokens can neither be made nor deleted until there is room; existing ones go on working", zap.String("dir", s.dir))
+		s.logger.Error("the disk is full: tokens can neither be made nor deleted until there is room; existing ones go on working", dir)
 	}
 }
 
 // wrote notes that a batch of that size went to the active memtable's log, or
-// to a new one that Badger began for it.
-func (s *space) wrote(size int64) {
+// to a new one that Badger began for it, and whose name is not yet on disk.
+func (s *space) wrote(size int64) error {
 	s.left -= size
+	began := false
 	for {
-		next := s.logFile(s.log + 1)
-		if _, err := os.Stat(next); err != nil {
-			return
+		if _, err := os.Stat(s.logFile(s.log + 1)); err != nil {
+			break
 		}
 		s.log++
-		s.reserve()
+		began = true
 	}
+	if !began {
+		return nil
+	}
+	s.reserve(size)
+	return syncDir(s.dir)
 }
 
 // begin finds the active memtable's log once the database is open.
 func (s *space) begin() {
-	logs, _ := filepath.Glob(filepath.Join(s.dir, "*.mem"))
-	for _, file := range logs {
-		n, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(file), ".mem"))
-		if err == nil && n > s.log {
+	s.eachFile(".mem", func(name string, _ int64) {
+		if n, err := strconv.Atoi(name); err == nil && n > s.log {
 			s.log = n
 		}
-	}
-	s.reserve()
+	})
+	s.reserve(0)
 }
 
-// reserve allocates the log of the active memtable.
-func (s *space) reserve() {
+// reserve allocates the log of the active memtable, in which so much is
+// written.
+func (s *space) reserve(used int64) {
 	s.left = 0
-	if err := s.disk.allocate(s.logFile(s.log), s.workspace()); err != nil {
+	// The memtable before this one is about to be put away.
+	if free, err := s.disk.free(); err != nil || free < s.rotation() {
+		return
+	}
+	if err := s.disk.allocate(s.logFile(s.log), s.full()); err != nil {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			s.logger.Warn("can't reserve room for deleting tokens on a full disk", zap.Error(err))
 		}
 		return
 	}
-	// A memtable that is full is put away, which takes room that may be
-	// missing: stop well before.
-	s.left = s.memTable / 2
+	s.left = s.memTable - s.memTable/16 - used
 }
 
 // logFile is where Badger keeps the log of its nth memtable.
 func (s *space) logFile(n int) string { return filepath.Join(s.dir, fmt.Sprintf("%05d.mem", n)) }
 
-func (s *space) sizeOf(pattern string) (sum int64) {
-	files, _ := filepath.Glob(filepath.Join(s.dir, pattern))
+// eachFile calls f with the names, without the extension, of files.
+func (s *space) eachFile(extension string, f func(name string, size int64)) {
+	files, _ := os.ReadDir(s.dir)
 	for _, file := range files {
-		if info, err := os.Stat(file); err == nil {
-			sum += info.Size()
+		name, ok := strings.CutSuffix(file.Name(), extension)
+		if !ok {
+			continue
+		}
+		// A compaction may have removed it meanwhile.
+		if info, err := file.Info(); err == nil {
+			f(name, info.Size())
 		}
 	}
-	return sum
 }

@@ -2,10 +2,12 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,11 +35,15 @@ func Run(t *testing.T, open Open) {
 		{"of many who revoke one token one succeeds", revokeRace},
 		{"a successor of a revoked token can't be created", createAfterRevoke},
 		{"a line of renewals is revoked whole", revokeLine},
+		{"a line too long to be revoked at once is not changed at all", revokeLongLine},
+		{"successors are those that descend and aren't revoked", successors},
 		{"lists are oldest first, by project and user", list},
 		{"names that begin alike don't share lists", listNames},
 		{"last uses are kept", lastUsed},
+		{"last uses never go back, and only known tokens have one", lastUsedMonotonic},
 		{"ended tokens are found and purged", purge},
 		{"a line stays one line when a link is purged", purgeLink},
+		{"a token with many successors is purged, however often it takes", purgeManySuccessors},
 		{"revisions grow by one", revisions},
 		{"a cancelled context commits nothing later", cancelled},
 		{"concurrent creates are all there", concurrent},
@@ -186,12 +192,21 @@ func revokeConflict(t *testing.T, f *fixture) {
 }
 
 func revokeRace(t *testing.T, f *fixture) {
-	r := f.create(NewRecord("p", "alice", 1))
+	for i := range 20 {
+		revokeByMany(t, f, f.create(NewRecord("p", "alice", i)))
+	}
+}
+
+func revokeByMany(t *testing.T, f *fixture, r store.Record) {
 	results := make(chan error)
 	const n = 16
 	for range n {
 		go func() {
 			_, err := f.Commit(context.Background(), store.Revoke{ID: r.ID, Revision: r.Revision, At: Epoch})
+			// Who is told of a conflict reads again, and has to see it.
+			if now, errNow := f.ByID(r.ID); errNow != nil || !now.IsRevoked() {
+				t.Errorf("after %v the record is %+v, %v", err, now, errNow)
+			}
 			results <- err
 		}()
 	}
@@ -253,6 +268,56 @@ func revokeLine(t *testing.T, f *fixture) {
 	}
 }
 
+// revokeLongLine holds for stores that can revoke the line at once, too.
+func revokeLongLine(t *testing.T, f *fixture) {
+	line := f.line(120)
+	root := line[0]
+	m := store.Revoke{ID: root.ID, Revision: root.Revision, At: Epoch, Successors: true}
+	_, err := f.Commit(context.Background(), m)
+	if errors.Is(err, store.ErrTooLarge) {
+		for _, r := range line {
+			diff(t, "a token of a line that was not revoked", r, f.byID(r.ID))
+		}
+		for _, r := range line[1:] {
+			f.commit(store.Revoke{ID: r.ID, Revision: r.Revision, At: Epoch})
+		}
+		f.commit(m)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "list", []string{}, f.descriptions(store.Query{Project: "p"}))
+}
+
+func successors(t *testing.T, f *fixture) {
+	line := f.line(4)
+	branch := NewRecord("p", "alice", 10)
+	branch.Parent = line[1].ID
+	branch = f.create(branch)
+	f.create(NewRecord("p", "alice", 11))
+	of := func(r store.Record) []uuid.UUID {
+		t.Helper()
+		ids, err := f.Successors(r.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append([]uuid.UUID{}, ids...)
+	}
+	sorted := func(ids []uuid.UUID) []uuid.UUID {
+		slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+		return ids
+	}
+	all := of(line[0])
+	if slices.Index(all, line[1].ID) != 0 || slices.Index(all, line[2].ID) > slices.Index(all, line[3].ID) {
+		t.Errorf("a successor comes before what it renews: %v", all)
+	}
+	diff(t, "of the first", sorted([]uuid.UUID{line[1].ID, line[2].ID, line[3].ID, branch.ID}), sorted(all))
+	diff(t, "of the last", []uuid.UUID{}, of(line[3]))
+	diff(t, "of an unknown token", []uuid.UUID{}, of(NewRecord("p", "alice", 12)))
+
+	f.commit(store.Revoke{ID: line[2].ID, Revision: line[2].Revision, At: Epoch})
+	diff(t, "past one that is revoked", sorted([]uuid.UUID{line[3].ID, branch.ID}), sorted(of(line[1])))
+}
+
 func list(t *testing.T, f *fixture) {
 	for _, n := range []int{3, 1, 2} {
 		f.create(NewRecord("p", "alice", n))
@@ -302,6 +367,25 @@ func lastUsed(t *testing.T, f *fixture) {
 		t.Fatal(err)
 	}
 	diff(t, "last uses", []time.Time{Epoch.Add(time.Hour), {}, Epoch.Add(time.Minute)}, got)
+}
+
+func lastUsedMonotonic(t *testing.T, f *fixture) {
+	r, unknown := f.create(NewRecord("p", "alice", 1)), NewRecord("p", "alice", 2)
+	used := func(at time.Time) {
+		f.commit(store.Touch{Uses: []store.Use{{ID: r.ID, At: at}, {ID: unknown.ID, At: at}}})
+	}
+	used(Epoch.Add(time.Hour))
+	used(Epoch.Add(time.Minute))
+	got, err := f.LastUsed(r.ID, unknown.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "last uses", []time.Time{Epoch.Add(time.Hour), {}}, got)
+	// Made under that id only now, the token was never used.
+	f.create(unknown)
+	if got, err := f.LastUsed(unknown.ID); err != nil || !got[0].IsZero() {
+		t.Errorf("a new token was used at %v, %v", got, err)
+	}
 }
 
 func purge(t *testing.T, f *fixture) {
@@ -359,6 +443,40 @@ func purgeLink(t *testing.T, f *fixture) {
 	f.commit(store.Purge{ID: line[0].ID})
 	if parent := f.byID(line[3].ID).Parent; parent != uuid.Nil {
 		t.Errorf("the first that is left has a parent, %v", parent)
+	}
+}
+
+func purgeManySuccessors(t *testing.T, f *fixture) {
+	const many = 100
+	line := f.line(2)
+	for i := range many {
+		child := NewRecord("p", "bob", i)
+		child.Parent = line[1].ID
+		f.create(child)
+	}
+	gone := false
+	for range many + 1 {
+		f.commit(store.Purge{ID: line[1].ID})
+		// At no time is a link of the line missing.
+		if ids, err := f.Successors(line[0].ID); err != nil || len(ids) < many {
+			t.Fatalf("%d successors, %v", len(ids), err)
+		}
+		if _, err := f.ByID(line[1].ID); errors.Is(err, store.ErrNotFound) {
+			gone = true
+			break
+		}
+	}
+	if !gone {
+		t.Fatal("the token is still there")
+	}
+	diff(t, "list", []string{"alice's token 0"}, f.descriptions(store.Query{Project: "p", User: "alice"}))
+	if ids, err := f.Successors(line[0].ID); err != nil || len(ids) != many {
+		t.Errorf("%d successors, %v, want %d", len(ids), err, many)
+	}
+	for i := range many {
+		if parent := f.byID(NewRecord("p", "bob", i).ID).Parent; parent != line[0].ID {
+			t.Fatalf("the parent is %v", parent)
+		}
 	}
 }
 
