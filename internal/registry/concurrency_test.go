@@ -44,7 +44,7 @@ func (f *fixture) churn() (stop func()) {
 			stop()
 			f.Fatal("a minute later the store has compacted nothing")
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	return stop
 }

@@ -19,14 +19,14 @@ import (
 // modelToken is all that matters of a token.
 type modelToken struct {
 	made
-	user         string
-	admin        bool
-	signedIn     time.Time
-	created      time.Time
-	lifetime     int64
-	parent       *modelToken
-	used, ended  time.Time // ended: deleted
-	gone, listed bool
+	user        string
+	admin       bool
+	signedIn    time.Time
+	created     time.Time
+	lifetime    int64
+	parent      *modelToken
+	used, ended time.Time // ended: deleted
+	gone        bool
 }
 
 func (t *modelToken) expiry() time.Time {

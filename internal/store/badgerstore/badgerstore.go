@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,6 +104,7 @@ func Open(dir string, o Options) (*Store, error) {
 		_ = db.Close()
 		return nil, err
 	}
+	space.busy = s.badgerIsBusy
 	space.begin()
 	space.last = roomForCreates
 	s.committer.Go(s.runCommitter)
@@ -227,6 +229,13 @@ func (s *Store) Close() error {
 		return fmt.Errorf("closing the token store: %w", err)
 	}
 	return nil
+}
+
+// badgerIsBusy tells whether memtables are being put away, or tables compacted.
+func (s *Store) badgerIsBusy() bool {
+	logs := 0
+	s.space.eachFile(".mem", func(string, int64) { logs++ })
+	return logs > 1 || slices.ContainsFunc(s.db.Levels(), func(l badger.LevelInfo) bool { return l.Score >= 1 })
 }
 
 func openError(dir string, err error) error {

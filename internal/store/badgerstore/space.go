@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -56,6 +57,8 @@ type space struct {
 	disk     disk
 	memTable int64
 	logger   *zap.Logger
+	// busy tells whether Badger is about to write by itself.
+	busy func() bool
 
 	// log is the number of the active memtable, left how much can certainly
 	// still be written before it is full.
@@ -107,6 +110,15 @@ func (s *space) canClose() bool {
 	return err != nil || free >= s.full()
 }
 
+// spare is how much earlier creating stops than the rest, which then has
+// another memtable to fill: that becomes a table, and is to be compacted.
+func (s *space) spare() int64 { return 2 * s.memTable }
+
+// nearlyFull tells whether a disk with so much room needs a closer look.
+func (s *space) nearlyFull(free int64) bool {
+	return free < s.rotation()+maxCompaction+s.spare()
+}
+
 // look says what there is room for now.
 func (s *space) look() room {
 	r := s.measure()
@@ -123,16 +135,12 @@ func (s *space) measure() room {
 		s.logger.Error("can't tell how much room the token store has", zap.Error(err))
 		free = 0
 	}
-	// Creating stops before the rest does, which then has another memtable to
-	// fill: that becomes a table, and is to be compacted.
-	spare := 2 * s.memTable
 	need := s.rotation() + maxCompaction
-	if free < need+spare {
-		// Only a disk that is nearly full needs a closer look.
+	if s.nearlyFull(free) {
 		need = s.rotation() + s.compaction()
 	}
 	switch {
-	case free >= need+spare:
+	case free >= need+s.spare():
 		return roomForCreates
 	case free >= need, s.left > s.memTable/2:
 		return roomForOthers
@@ -172,7 +180,20 @@ func (s *space) wrote(size int64) error {
 		return nil
 	}
 	s.reserve(size)
+	if free, err := s.disk.free(); err != nil || s.nearlyFull(free) {
+		s.rest()
+	}
 	return syncDir(s.dir)
+}
+
+// rest waits a while for Badger to do what it has to do with full memtables and
+// their tables, so that on a disk that is nearly full this is behind it before
+// others take the room for it.
+func (s *space) rest() {
+	const longest, step = 5 * time.Second, 5 * time.Millisecond
+	for deadline := time.Now().Add(longest); s.busy() && time.Now().Before(deadline); {
+		time.Sleep(step) //nolint:forbidigo // Badger tells nobody when it is done
+	}
 }
 
 // begin finds the active memtable's log once the database is open.

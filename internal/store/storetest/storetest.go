@@ -183,7 +183,7 @@ func revoke(t *testing.T, f *fixture) {
 	}
 }
 
-func revokeConflict(t *testing.T, f *fixture) {
+func revokeConflict(_ *testing.T, f *fixture) {
 	r := f.create(NewRecord("p", "alice", 1))
 	f.wantError(store.Revoke{ID: r.ID, Revision: r.Revision + 1, At: Epoch}, store.ErrConflict)
 	second := f.commit(store.Revoke{ID: r.ID, Revision: r.Revision, At: Epoch})
