@@ -230,7 +230,7 @@ func settle(t *testing.T, s *Store) {
 		if time.Now().After(deadline) {
 			t.Fatalf("still there: %v", logs)
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 }
 
