@@ -115,9 +115,11 @@ func TestFullDisk(t *testing.T) {
 			revoked += 100
 		}
 		c.mustBeFull("create", made, made+1)
-		c.mustDo("authenticate", revoked, made)
-		c.mustDo("revoked", 0, revoked)
+		c.mustDo("authenticate", made-500, made)
+		c.mustDo("revoked", revoked-100, revoked)
 	}
+	c.mustDo("authenticate", revoked, made)
+	c.mustDo("revoked", 0, revoked)
 
 	// Somebody else tidies up.
 	if err := os.Remove(ballast); err != nil {
