@@ -83,7 +83,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.provisionIdentity(); err != nil {
 		return err
 	}
-	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.takesBasic()}
+	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.takesBasic(), API: h.API}
 	app, err := ctx.App(appName)
 	if err != nil {
 		return err
@@ -133,6 +133,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		// The access log would hold the URL; refuse logs that there was one.
 		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
 		return refused{tokenapi.ErrTokenInURL}
+	}
+	// Caddy's reverse proxy sends an opaque target on as it is: x:http://h/p
+	// would choose path and host at the API behind.
+	if r.URL.Opaque != "" {
+		return refused{tokenapi.ErrTarget}
 	}
 	auth, err := credentials.Parse(r.Header)
 	if err != nil {

@@ -42,6 +42,9 @@ type BasicSignIn struct {
 	comparing chan struct{}
 }
 
+// comparing bounds the hashes computed at a time by all sites.
+var comparing = make(chan struct{}, runtime.GOMAXPROCS(0))
+
 // BasicAccount is a user and the hash of the user's password.
 type BasicAccount struct {
 	// The user's id. Placeholders such as {env.USER_NAME} are replaced.
@@ -76,7 +79,7 @@ func (b *BasicSignIn) Provision(ctx caddy.Context) error {
 		return errors.New("sign_in basic: name at least one user, each in a line `<user> <hash from caddy hash-password>`")
 	}
 	b.byID = make(map[string]*account, len(b.Accounts))
-	b.comparing = make(chan struct{}, runtime.GOMAXPROCS(0))
+	b.comparing = comparing
 	comparers := make(map[string]caddyauth.Comparer)
 	hashes := sha256.New()
 	for _, a := range b.Accounts {

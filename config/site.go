@@ -273,6 +273,8 @@ func CheckClaim(name, value string) error {
 		return fmt.Errorf("%s has more than %d bytes", name, MaxClaim)
 	case strings.ContainsFunc(value, unicode.IsControl):
 		return fmt.Errorf("%s has control characters", name)
+	case strings.TrimSpace(value) != value:
+		return fmt.Errorf("%s begins or ends with white space", name)
 	}
 	return nil
 }

@@ -225,6 +225,22 @@ func TestAnyRequestIsProxiedAsItIs(t *testing.T) {
 	})
 }
 
+// Caddy's reverse proxy sends an opaque target on as it is, and the API behind
+// would read a host and a path from it that nobody here has looked at.
+func TestATargetThatIsNoPathIsNeverForwarded(t *testing.T) {
+	t.Parallel()
+	g := start(t, strings.Replace(site("allow_generate everyone"), "bind 127.0.0.1", "bind 127.0.0.1\nlog", 1))
+	made := g.create(t, as("alice"), 3600, "")
+	for _, target := range []string{
+		"x:http://h/v4/people/current", "x:http://h" + api, "x:http://evil.example/v4/people", "x:" + made.value, "x:http://h/" + made.value, "http:opaque",
+	} {
+		for _, auth := range []string{bearer(made.value), as("alice"), ""} {
+			wantRefused(t, g.do(t, ask{target: target, auth: auth}), http.StatusBadRequest, "InvalidRequest")
+		}
+	}
+	wantProxied(t, g.do(t, ask{target: "http://h/v4/people/current", auth: bearer(made.value)}), "alice")
+}
+
 // A value in a URL is in logs and histories already. It is refused before
 // anything else, so that nobody gets used to it, and goes no further: not even
 // to the access log, as the search for secrets finds out.

@@ -22,6 +22,17 @@ func (rules *Rules) DropCredentials(r *http.Request) {
 	}
 }
 
+// isCookieValue tells whether a value is one to every server: some end it at a
+// space, a comma or a quote, and see another cookie in what follows.
+func isCookieValue(value string) bool {
+	if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+		value = value[1 : n-1]
+	}
+	return !strings.ContainsFunc(value, func(r rune) bool {
+		return r <= ' ' || r == 0x7f || strings.ContainsRune("\",\\", r)
+	})
+}
+
 // keptCookies reads lines as RFC 6265 section 4.2.1 has them. Whatever is not
 // name=value there is dropped, and so is a name that some servers would trim.
 func (rules *Rules) keptCookies(lines []string) string {
@@ -32,8 +43,8 @@ func (rules *Rules) keptCookies(lines []string) string {
 	for _, line := range lines {
 		for pair := range strings.SplitSeq(line, ";") {
 			pair = strings.Trim(pair, " \t")
-			name, _, found := strings.Cut(pair, "=")
-			if found && slices.Contains(rules.cookies, name) {
+			name, value, found := strings.Cut(pair, "=")
+			if found && slices.Contains(rules.cookies, name) && isCookieValue(value) {
 				kept = append(kept, pair)
 			}
 		}

@@ -74,6 +74,8 @@ func (r *Registry) renew(ctx context.Context, parent *store.Record, record store
 	if outlives(record.Lifetime, parent.Lifetime) {
 		return record, refuse(ErrForbidden, "The new token would live longer than the one it renews, whose lifetime is %d seconds. Ask for at most that, or sign in to make a token with a longer lifetime.", parent.Lifetime)
 	}
+	r.renewing.RLock()
+	defer r.renewing.RUnlock()
 	record.Parent = parent.ID
 	record.SignedIn, record.SignedInAdmin = parent.SignedIn, parent.SignedInAdmin
 	revision := parent.Revision

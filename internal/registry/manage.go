@@ -85,15 +85,11 @@ func (p *Project) MayAdministrate(c Caller) error {
 // administrator any of the project. It fails with ErrNotFound or
 // store.ErrUnavailable.
 func (r *Registry) Get(p *Project, c Caller, id uuid.UUID) (Token, error) {
-	record, err := r.Store.ByID(id)
-	if errors.Is(err, store.ErrNotFound) {
-		return Token{}, ErrNotFound
-	}
+	record, err := r.visible(p, c, id)
 	if err != nil {
 		return Token{}, err
 	}
-	visible := record.Project == p.Name && (record.User.ID == c.User.ID || p.IsAdmin(c))
-	if !visible || record.IsRevoked() {
+	if record.IsRevoked() {
 		return Token{}, ErrNotFound
 	}
 	lastUsed, err := r.lastUsed(id)
@@ -103,37 +99,66 @@ func (r *Registry) Get(p *Project, c Caller, id uuid.UUID) (Token, error) {
 	return Token{record, lastUsed[0]}, nil
 }
 
+// visible returns the record of a token that the caller may see, deleted or
+// not. It fails with ErrNotFound or store.ErrUnavailable.
+func (r *Registry) visible(p *Project, c Caller, id uuid.UUID) (store.Record, error) {
+	record, err := r.Store.ByID(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Record{}, ErrNotFound
+	}
+	if err != nil {
+		return store.Record{}, err
+	}
+	if record.Project != p.Name || record.User.ID != c.User.ID && !p.IsAdmin(c) {
+		return store.Record{}, ErrNotFound
+	}
+	return record, nil
+}
+
 // Delete ends a token that the caller may see, and with successors all that
 // descend from it, for good: once it has returned without error they are
-// refused. It fails as Get does. If it fails otherwise than with ErrNotFound,
-// the token can be deleted again, and some of its successors may have ended.
+// refused. It fails as Get does; with successors only if neither the token nor
+// one of them is left. If it fails otherwise, it can be called again.
 func (r *Registry) Delete(ctx context.Context, p *Project, c Caller, id uuid.UUID, successors bool) error {
 	for {
-		t, err := r.Get(p, c, id)
+		record, err := r.visible(p, c, id)
 		if err != nil {
 			return err
 		}
-		_, err = r.Store.Commit(ctx, store.Revoke{
-			ID: id, Revision: t.Revision, Successors: successors,
-			At: r.Now().UTC().Truncate(time.Millisecond),
-		})
-		if errors.Is(err, store.ErrTooLarge) {
-			if err := r.revokeSuccessors(ctx, id); err != nil {
-				return err
+		if record.IsRevoked() {
+			if !successors {
+				return ErrNotFound
 			}
-		} else if !errors.Is(err, store.ErrConflict) {
+			return r.revokeSuccessors(ctx, id)
+		}
+		m := store.Revoke{ID: id, Revision: record.Revision, At: r.Now().UTC().Truncate(time.Millisecond), Successors: successors}
+		_, err = r.Store.Commit(ctx, m)
+		if errors.Is(err, store.ErrTooLarge) {
+			// The token first, so that it is refused at once; the next round
+			// does the rest.
+			m.Successors = false
+			if _, err = r.Store.Commit(ctx, m); err == nil {
+				continue
+			}
+		}
+		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
 	}
 }
 
-// revokeSuccessors revokes all that descend from a token one by one, and leaves
-// the token itself for last, so that a caller for whom this fails finds it.
-// More may have been made meanwhile.
+// revokeSuccessors revokes all that descend from a token, many at a time. No
+// token is renewed meanwhile, or whoever renews fast enough could go on for
+// ever. It fails with ErrNotFound if there are none.
 func (r *Registry) revokeSuccessors(ctx context.Context, id uuid.UUID) error {
+	r.renewing.Lock()
+	defer r.renewing.Unlock()
 	ids, err := r.Store.Successors(id)
 	if err != nil {
 		return err
+	}
+	if len(ids) == 0 {
+		return ErrNotFound
 	}
 	at := r.Now().UTC().Truncate(time.Millisecond)
 	return sideBySide(ids, func(id uuid.UUID) error { return r.revoke(ctx, id, at) })

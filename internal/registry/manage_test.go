@@ -246,8 +246,8 @@ func TestDeletingTakesALineOfAnyLength(t *testing.T) {
 	}
 }
 
-// While a long line can't be deleted whole, its first token stays, so that its
-// user can ask again.
+// A long line whose deletion fails halfway can be deleted by the same name
+// again. Its first token, which somebody wants to be rid of, goes first.
 func TestDeletingALongLineCanBeTriedAgain(t *testing.T) {
 	revocations := 0
 	fail := true
@@ -263,11 +263,30 @@ func TestDeletingALongLineCanBeTriedAgain(t *testing.T) {
 	if err := f.Delete(context.Background(), p, user("bob"), line[0].ID, true); !errors.Is(err, store.ErrFull) {
 		t.Errorf("deleting on a full disk: %v", err)
 	}
-	f.wantAuthenticated(p, line[0])
+	f.wantRefused(p, line[0], ErrInvalidToken)
 	fail = false
 	f.delete(p, user("bob"), line[0].ID, true)
 	for _, m := range line {
 		f.wantRefused(p, m, ErrInvalidToken)
+	}
+}
+
+// Whoever notices too late that a stolen token was renewed deletes its line by
+// the name of the token that is deleted already.
+func TestTheRestOfADeletedTokensLineCanBeDeleted(t *testing.T) {
+	f, p := newFixture(t), newProject("p")
+	line := f.line(p, 3)
+	f.delete(p, user("bob"), line[0].ID, false)
+	if err := f.Delete(context.Background(), p, user("eve"), line[0].ID, true); !errors.Is(err, ErrNotFound) {
+		t.Errorf("somebody else: %v", err)
+	}
+	f.wantAuthenticated(p, line[2])
+	f.delete(p, user("bob"), line[0].ID, true)
+	for _, m := range line {
+		f.wantRefused(p, m, ErrInvalidToken)
+	}
+	if err := f.Delete(context.Background(), p, user("bob"), line[0].ID, true); !errors.Is(err, ErrNotFound) {
+		t.Errorf("once more: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -100,17 +101,24 @@ func (p *Project) renewsAsAdmin(c Caller, now time.Time) bool {
 // checkLifetime returns nil if a token may live for that many seconds, or an
 // error that is ErrInvalid.
 func (p *Project) checkLifetime(seconds int64) error {
-	longest := int64(MaxLifetimeDays) * secondsADay
-	if p.MaxLifetimeDays != Unlimited {
-		longest = int64(p.MaxLifetimeDays) * secondsADay
-	}
-	switch {
-	case seconds >= 1 && seconds <= longest:
+	if seconds >= 1 && seconds <= p.longest() || seconds == store.Never && p.MaxLifetimeDays == Unlimited {
 		return nil
-	case p.MaxLifetimeDays == Unlimited && seconds == store.Never:
-		return nil
-	case p.MaxLifetimeDays == Unlimited:
-		return refuse(ErrInvalid, "lifetimeSeconds must be a whole number of seconds from 1 to %d, or -1 for a token that never expires.", longest)
 	}
-	return refuse(ErrInvalid, "lifetimeSeconds must be a whole number of seconds from 1 to %d (%d days).", longest, p.MaxLifetimeDays)
+	return refuse(ErrInvalid, "lifetimeSeconds must be %s.", p.AllowedLifetimes())
+}
+
+// AllowedLifetimes says in words how long new tokens may live.
+func (p *Project) AllowedLifetimes() string {
+	if p.MaxLifetimeDays == Unlimited {
+		return fmt.Sprintf("a whole number of seconds from 1 to %d, or -1 for a token that never expires", p.longest())
+	}
+	return fmt.Sprintf("a whole number of seconds from 1 to %d (%d days)", p.longest(), p.MaxLifetimeDays)
+}
+
+// longest is the longest lifetime that ends, in seconds.
+func (p *Project) longest() int64 {
+	if p.MaxLifetimeDays == Unlimited {
+		return MaxLifetimeDays * secondsADay
+	}
+	return int64(p.MaxLifetimeDays) * secondsADay
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // flushEvery bounds how long a last use is in memory alone.
-const flushEvery = 5 * time.Second
+const flushEvery = time.Second
 
 // purgeEvery is how often records are looked for that have been kept long
 // enough.
@@ -46,6 +46,10 @@ type Retain struct{ Expired, Deleted time.Duration }
 type Registry struct {
 	Config
 	uses *uses
+
+	// renewing is held for reading while a token is renewed, and for writing
+	// while a line of renewals is revoked token by token.
+	renewing sync.RWMutex
 
 	stop   context.CancelFunc
 	keeper sync.WaitGroup
@@ -82,7 +86,8 @@ func (r *Registry) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err != nil && ctx.Err() == nil {
+		// Of a full disk the store tells, once.
+		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrFull) {
 			r.Logger.Error("tending the token store", zap.Error(err))
 		}
 	}

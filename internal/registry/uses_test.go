@@ -102,7 +102,7 @@ func TestLastUseIsWrittenByItself(t *testing.T) {
 	f.tend()
 	m := f.issue(p, user("bob"), 3600)
 	f.wantAuthenticated(p, m)
-	// Within a minute, says the contract; every five seconds, says the registry.
+	// Within a minute, says the contract; every second, says the registry.
 	for deadline := time.Now().Add(time.Minute); ; {
 		stored, err := f.store.LastUsed(m.ID)
 		if err != nil {

@@ -14,6 +14,9 @@ func Find(s string) (Value, bool) {
 			continue
 		}
 		end := i + 1 + bodyLen
+		if !allDigits(s[i+1 : end]) {
+			continue
+		}
 		// The prefix's beginning can't be told from text glued to it, but
 		// the checksum covers the prefix: try each length.
 		for start := i - 1; start >= 0 && i-start <= maxPrefix && isPrefixChar(s[start]); start-- {

@@ -108,14 +108,20 @@ func isPrefixChar(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <=
 // wellFormed tells whether s, which is long enough, ends in 49 base62 digits of
 // which the last six are the checksum of all before them.
 func wellFormed(s string) bool {
-	body := s[len(s)-bodyLen:]
-	for i := range len(body) {
-		if digits[body[i]] < 0 {
-			return false
-		}
+	if !allDigits(s[len(s)-bodyLen:]) {
+		return false
 	}
 	sum, ok := readChecksum(s[len(s)-checksumDigits:])
 	return ok && sum == checksum(s[:len(s)-checksumDigits])
+}
+
+func allDigits(s string) bool {
+	for i := range len(s) {
+		if digits[s[i]] < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // checksum is the CRC-32 of s, a byte at a time: crc32 takes a slice, which

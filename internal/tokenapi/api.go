@@ -45,15 +45,17 @@ type call struct {
 // route is a resource and what it answers to each method. HEAD is GET.
 type route struct {
 	allow string
-	calls map[string]func(*call) error
+	// advice is for who tries another method.
+	advice string
+	calls  map[string]func(*call) error
 }
 
 var (
-	collection = route{"GET, HEAD, POST, OPTIONS", map[string]func(*call) error{
+	collection = route{"GET, HEAD, POST, OPTIONS", "To delete a token, add its id to the path.", map[string]func(*call) error{
 		http.MethodGet:  (*call).list,
 		http.MethodPost: (*call).create,
 	}}
-	item = route{"GET, HEAD, DELETE, OPTIONS", map[string]func(*call) error{
+	item = route{"GET, HEAD, DELETE, OPTIONS", "A token can't be changed; delete it and make another.", map[string]func(*call) error{
 		http.MethodGet:    (*call).get,
 		http.MethodDelete: (*call).delete,
 	}}
@@ -87,7 +89,7 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Aut
 	}
 	handle := to.calls[method]
 	if handle == nil {
-		return methodNotAllowed(to.allow)
+		return methodNotAllowed(to)
 	}
 	if crossOrigin.Check(r) != nil {
 		return errCrossOrigin
@@ -102,7 +104,7 @@ func find(rest string) (to route, id uuid.UUID, found bool) {
 		return collection, id, true
 	}
 	name := strings.TrimPrefix(rest, "/")
-	if strings.Contains(name, "/") {
+	if strings.Contains(name, "/") || name == "settings" {
 		return route{}, id, false
 	}
 	if parsed, err := uuid.Parse(name); err == nil && parsed.String() == name {
@@ -149,7 +151,7 @@ func (c *call) create() error {
 	}
 	request, wrong := parseCreate(body)
 	if wrong != nil {
-		return invalid("%s", wrong.details())
+		return c.wrongBody(wrong)
 	}
 	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish(request))
 	if err != nil {
@@ -162,12 +164,25 @@ func (c *call) create() error {
 	return nil
 }
 
+func (c *call) wrongBody(wrong *fieldError) error {
+	switch {
+	case wrong.Field == "":
+		return invalid(`%s. For example: {"lifetimeSeconds": 86400, "description": "nightly"}`, wrong.details())
+	case wrong.Problem == lifetimeWanted:
+		return invalid("%s: %s.", wrong.details(), c.Project.AllowedLifetimes())
+	}
+	return invalid("%s.", wrong.details())
+}
+
 // body returns the request's body if it is JSON and not too large.
 func (c *call) body() ([]byte, error) {
 	hasNone := c.r.ContentLength == 0
 	mediaType, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
-	if !hasNone && (err != nil || mediaType != "application/json" || c.r.Header.Get("Content-Encoding") != "") {
+	if !hasNone && (err != nil || mediaType != "application/json") {
 		return nil, errMediaType
+	}
+	if c.r.Header.Get("Content-Encoding") != "" {
+		return nil, errEncoded
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
 	var tooLarge *http.MaxBytesError

@@ -13,6 +13,12 @@ import (
 	"unicode/utf8"
 )
 
+// The fields of a request to create a token.
+const (
+	lifetimeSeconds = "lifetimeSeconds"
+	description     = "description"
+)
+
 const (
 	// maxDescription is in code points.
 	maxDescription = 1024
@@ -49,7 +55,6 @@ func (e *fieldError) details() string {
 
 // parseCreate reads the body of a request to create a token.
 func parseCreate(body []byte) (createRequest, *fieldError) {
-	const lifetimeSeconds, description = "lifetimeSeconds", "description"
 	fields, wrong := strictObject(body, lifetimeSeconds, description)
 	if wrong != nil {
 		return createRequest{}, wrong
@@ -57,11 +62,11 @@ func parseCreate(body []byte) (createRequest, *fieldError) {
 	var request createRequest
 	lifetime, found := fields[lifetimeSeconds]
 	if !found {
-		return createRequest{}, &fieldError{lifetimeSeconds, "is required: it " + lifetimeAllowed}
+		return createRequest{}, &fieldError{lifetimeSeconds, lifetimeWanted}
 	}
 	var ok bool
 	if request.LifetimeSeconds, ok = parseLifetime(lifetime); !ok {
-		return createRequest{}, &fieldError{lifetimeSeconds, lifetimeAllowed}
+		return createRequest{}, &fieldError{lifetimeSeconds, lifetimeWanted}
 	}
 	if text, found := fields[description]; found {
 		if request.Description, ok = parseString(text); !ok || utf8.RuneCountInString(request.Description) > maxDescription {
@@ -71,7 +76,9 @@ func parseCreate(body []byte) (createRequest, *fieldError) {
 	return request, nil
 }
 
-const lifetimeAllowed = "must be a whole number of seconds in digits, from 1 up to the project's maximum, or -1 for a token that never expires"
+// lifetimeWanted is the problem with a lifetime that isn't there or can't be
+// one. The values allowed are the project's.
+const lifetimeWanted = "is required, as a JSON number without quotes"
 
 // parseLifetime takes one spelling of each number: ParseInt knows no fraction and
 // no exponent, and JSON neither a plus sign nor a leading zero.

@@ -58,10 +58,8 @@ func nested(depth int) string {
 }
 
 const (
-	wantLifetime = "lifetimeSeconds must be a whole number of seconds in digits, from 1 up to the project's maximum, " +
-		"or -1 for a token that never expires"
-	wantRequired = "lifetimeSeconds is required: it must be a whole number of seconds in digits, from 1 up to the project's maximum, " +
-		"or -1 for a token that never expires"
+	wantLifetime    = "lifetimeSeconds is required, as a JSON number without quotes"
+	wantRequired    = wantLifetime
 	wantDescription = "description must be a string of at most 1024 code points"
 	wantEmpty       = "The body must be a JSON object; it is empty or ends too early"
 	wantObject      = "The body must be a JSON object, in braces"

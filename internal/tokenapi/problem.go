@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
@@ -37,6 +38,9 @@ var (
 	ErrNoRoute = errors.New("route doesn't exist")
 	// ErrTokenInURL: the path or the query holds a token value.
 	ErrTokenInURL = errors.New("the URL holds a token")
+	// ErrTarget: the request target is of a form that the API behind could
+	// read otherwise than Caddy does.
+	ErrTarget = errors.New("the request target is no path")
 	// ErrMetTwice: the request has passed an access_tokens handler before.
 	ErrMetTwice = errors.New("the request has met access_tokens before")
 )
@@ -62,7 +66,7 @@ func problemByReason(err error) *Problem {
 	case errors.Is(err, credentials.ErrMalformed):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The Authorization header is malformed",
-			Details: "Send `Authorization: Bearer <token>`: the scheme, one space, the token, and nothing else."}
+			Details: "Send `Authorization: Bearer <token>`, or Basic and the credentials in base64: the scheme, one space, the rest, and nothing else."}
 	case errors.Is(err, credentials.ErrRepeated):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "There is more than one Authorization header",
@@ -71,6 +75,14 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The URL holds an access token",
 			Details: "Send tokens as `Authorization: Bearer <token>` only. URLs end up in logs: delete this token and make a new one."}
+	case errors.Is(err, ErrTarget):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "The request target is malformed",
+			Details: "Send a path that begins with /, as in `GET /v4/people/current HTTP/1.1`."}
+	case errors.Is(err, ErrTarget):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "The request target is malformed",
+			Details: "Send a path that begins with /, as in `GET /v4/people/current HTTP/1.1`."}
 	case errors.Is(err, registry.ErrInvalid):
 		return &Problem{Status: http.StatusBadRequest, Name: "ApiValidationFailed",
 			Message: "The request is not valid",
@@ -78,11 +90,11 @@ func problemByReason(err error) *Problem {
 	case errors.Is(err, ErrNotSignedIn):
 		return &Problem{Status: http.StatusUnauthorized, Name: "AuthenticationRequired",
 			Message: "Authentication is required",
-			Details: "Send an access token as `Authorization: Bearer <token>`. To make one, sign in to the access tokens routes, for example with `curl -u`."}
+			Details: "Send an access token as `Authorization: Bearer <token>`. To make one, POST to {api} with your user name and password. If that is what you did, one of them is wrong; a token is no password."}
 	case errors.Is(err, registry.ErrInvalidToken):
 		return &Problem{Status: http.StatusUnauthorized, Name: "InvalidToken", bearerError: "invalid_token",
 			Message: "The access token is not valid",
-			Details: "It may have expired or been deleted, or belong to another project. Sign in to make a new one."}
+			Details: "It may have expired or been deleted, or belong to another project. To make a new one, POST to {api} with your user name and password."}
 	case errors.Is(err, registry.ErrOff):
 		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 			Message: "API access is off for this project",
@@ -98,7 +110,7 @@ func problemByReason(err error) *Problem {
 	case errors.Is(err, ErrNoRoute):
 		return &Problem{Status: http.StatusNotFound, Name: "RouteNotFoundException",
 			Message: "Route doesn't exist",
-			Details: "Check the path's spelling, upper and lower case included."}
+			Details: "Check the path's spelling: upper and lower case, and no / at its end."}
 	case errors.Is(err, ErrMetTwice):
 		return &Problem{Status: http.StatusInternalServerError, Name: "ConfigurationException",
 			Message: "The gateway's configuration is wrong",
@@ -122,26 +134,30 @@ var (
 		Message: "The body is too large", Details: "Send at most 64 KiB."}
 	errMediaType = &Problem{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaType",
 		Message: "The body is not declared as JSON", Details: "Send JSON and say so: with curl, add -H 'Content-Type: application/json'."}
+	errEncoded = &Problem{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaType",
+		Message: "The body is compressed", Details: "Send it as it is, without a Content-Encoding header."}
 	errCrossOrigin = &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
-		Message: "The request comes from another site's page", Details: "Pages of other origins can't change tokens. Use a program, or this site's own page."}
+		Message: "The request comes from another site's page", Details: "Pages of other origins can't change tokens. Use a program instead."}
 	errTooEarly = &Problem{Status: http.StatusTooEarly, Name: "TooEarly",
 		Message: "The request was sent before the connection was secure against replay", Details: "Send it again once the TLS handshake is complete."}
 )
 
-func methodNotAllowed(allow string) *Problem {
-	return &Problem{Status: http.StatusMethodNotAllowed, Name: "MethodNotAllowed", allow: allow,
-		Message: "The route doesn't have this method", Details: "Use one of: " + allow + ". Tokens can't be changed; delete the token and make another."}
+func methodNotAllowed(to route) *Problem {
+	return &Problem{Status: http.StatusMethodNotAllowed, Name: "MethodNotAllowed", allow: to.allow,
+		Message: "The route doesn't have this method", Details: "Use one of: " + to.allow + ". " + to.advice}
 }
 
 // retryAfter is in seconds.
 const retryAfter = 5
 
-// Challenge says how a 401 asks for credentials.
+// Challenge says how an answer asks for credentials.
 type Challenge struct {
 	// Realm is the project's name.
 	Realm string
 	// Basic: a sign-in takes user name and password.
 	Basic bool
+	// API is the path of the routes, which stands for {api} in details.
+	API string
 }
 
 // Write answers r with p.
@@ -162,7 +178,7 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
 	}
 	writeJSON(w, p.Status, struct {
 		Exception exception `json:"exception"`
-	}{exception{p.Name, p.Message, p.Details}})
+	}{exception{p.Name, p.Message, strings.ReplaceAll(p.Details, "{api}", c.API)}})
 }
 
 // set writes the challenges (RFC 9110 section 11.6.1): Bearer (RFC 6750

@@ -35,7 +35,7 @@ func TestProblemOf(t *testing.T) {
 		{errCrossOrigin, 403, "AccessControlException"},
 		{registry.ErrNotFound, 404, "DataNotFoundException"},
 		{ErrNoRoute, 404, "RouteNotFoundException"},
-		{methodNotAllowed("GET"), 405, "MethodNotAllowed"},
+		{methodNotAllowed(collection), 405, "MethodNotAllowed"},
 		{errTooLarge, 413, "PayloadTooLarge"},
 		{errMediaType, 415, "UnsupportedMediaType"},
 		{errTooEarly, 425, "TooEarly"},
@@ -89,12 +89,12 @@ func TestWrite(t *testing.T) {
 		{ErrMetTwice, http.Header{}},
 		{ErrNotSignedIn, http.Header{"Www-Authenticate": {realm}}},
 		{registry.ErrInvalidToken, http.Header{"Www-Authenticate": {realm + `, error="invalid_token"`}}},
-		{methodNotAllowed("GET, HEAD"), http.Header{"Allow": {"GET, HEAD"}}},
+		{methodNotAllowed(route{allow: "GET, HEAD"}), http.Header{"Allow": {"GET, HEAD"}}},
 		{store.ErrUnavailable, http.Header{"Retry-After": {"5"}}},
 	} {
 		p := ProblemOf(test.err)
 		w := httptest.NewRecorder()
-		p.Write(w, httptest.NewRequest(http.MethodGet, "/", nil), Challenge{Realm: "p-1"})
+		p.Write(w, httptest.NewRequest(http.MethodGet, "/", nil), Challenge{Realm: "p-1", API: "/tokens"})
 		if w.Code != p.Status {
 			t.Errorf("%v: status %d", test.err, w.Code)
 		}
@@ -105,7 +105,7 @@ func TestWrite(t *testing.T) {
 		if diff := cmp.Diff(test.header, w.Header()); diff != "" {
 			t.Errorf("%v: header (-want +got):\n%s", test.err, diff)
 		}
-		want := map[string]any{"exception": map[string]any{"name": p.Name, "message": p.Message, "details": p.Details}}
+		want := map[string]any{"exception": map[string]any{"name": p.Name, "message": p.Message, "details": strings.ReplaceAll(p.Details, "{api}", "/tokens")}}
 		var got map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 			t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 // HoldsToken tells whether a token value stands in the path or the query, as
 // it is or percent-encoded, however often.
 func HoldsToken(u *url.URL) bool {
-	return holdsToken(u.Path) || holdsToken(u.RawPath) || holdsToken(u.RawQuery)
+	return holdsToken(u.Path) || holdsToken(u.RawPath) || holdsToken(u.RawQuery) || holdsToken(u.Opaque) || holdsToken(u.Host)
 }
 
 func holdsToken(s string) bool {

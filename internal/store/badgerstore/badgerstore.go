@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -76,6 +77,9 @@ type Store struct {
 func Open(dir string, o Options) (*Store, error) {
 	if o.MemTableSize == 0 {
 		o.MemTableSize = memTableSize
+	}
+	if err := checkOwnership(dir); err != nil {
+		return nil, err
 	}
 	data := filepath.Join(dir, "db")
 	if err := makePrivateDir(data); err != nil {
@@ -244,6 +248,22 @@ func openError(dir string, err error) error {
 		return fmt.Errorf("the token store in %s is in use by another process: stop that one, or give this one a directory of its own", dir)
 	}
 	return fmt.Errorf("opening the token store in %s: %w", dir, err)
+}
+
+// checkOwnership refuses a directory that is there already and in which others
+// could put a store and a key of their own.
+func checkOwnership(dir string) error {
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) || runtime.GOOS == "windows" {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking at the token store's directory: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return fmt.Errorf("others can write to the token store's directory %s (mode %04o): `chmod go-w` it", dir, mode)
+	}
+	return nil
 }
 
 // makePrivateDir makes dir and what leads to it, and lets only its owner in:

@@ -191,6 +191,28 @@ func TestKeyFile(t *testing.T) {
 	open(t, dir, Options{Key: same})
 }
 
+// A start can end between the making of the key and that of the store.
+func TestKeyWithoutAStoreIsKept(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	key := s.Key().ID()
+	closeStore(t, s)
+	if err := os.RemoveAll(filepath.Join(dir, "db")); err != nil {
+		t.Fatal(err)
+	}
+	if s := open(t, dir, Options{}); s.Key().ID() != key {
+		t.Error("another hash key")
+	}
+}
+
+// What a power failure leaves can't be had in a test; that Badger is told to
+// sync each transaction before it is acknowledged, can.
+func TestEveryBatchIsSynced(t *testing.T) {
+	if s := open(t, t.TempDir(), Options{}); !s.db.Opts().SyncWrites {
+		t.Error("Badger doesn't sync")
+	}
+}
+
 func TestSecondOpenSaysWho(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, Options{})

@@ -46,33 +46,26 @@ func (s *Store) ByID(id uuid.UUID) (r store.Record, err error) {
 // List implements store.Store.
 func (s *Store) List(q store.Query) (page store.Page, err error) {
 	err = s.read(func(txn *badger.Txn) error {
-		prefix := listPrefix(q.Project, q.User)
-		var hashes []token.Hash
-		err := iterate(txn, prefix, true, func(item *badger.Item) (bool, error) {
+		page.Records = []store.Record{}
+		// Records are read as they come: counting on may take longer than
+		// overwritten ones are kept.
+		return iterate(txn, listPrefix(q.Project, q.User), true, func(item *badger.Item) (bool, error) {
 			page.Count++
-			wanted := page.Count > q.Offset && (q.Limit == 0 || len(hashes) < q.Limit)
+			wanted := page.Count > q.Offset && (q.Limit == 0 || len(page.Records) < q.Limit)
 			if wanted {
 				var h token.Hash
 				if err := copyValue(item, h[:]); err != nil {
 					return false, err
 				}
-				hashes = append(hashes, h)
+				r, err := recordByHash(txn, h)
+				if err != nil {
+					return false, lost(err, "a listed token")
+				}
+				page.Records = append(page.Records, r)
 			}
-			full := q.Limit > 0 && len(hashes) == q.Limit
+			full := q.Limit > 0 && len(page.Records) == q.Limit
 			return q.Count || !full, nil
 		})
-		if err != nil {
-			return err
-		}
-		page.Records = make([]store.Record, 0, len(hashes))
-		for _, h := range hashes {
-			r, err := recordByHash(txn, h)
-			if err != nil {
-				return lost(err, "a listed token")
-			}
-			page.Records = append(page.Records, r)
-		}
-		return nil
 	})
 	if !q.Count {
 		page.Count = 0

@@ -151,28 +151,31 @@ func TestNearlyFullDiskTakesAllButCreates(t *testing.T) {
 // On a full disk nothing may be written but the log that was allocated before:
 // not one file may be made, or Badger dies of it.
 func TestFullDiskTakesRevocationsIntoTheReservedLog(t *testing.T) {
-	for name, full := range map[string]func(*fakeDisk){
-		"no room":            func(d *fakeDisk) { d.room.Store(0) },
-		"room can't be told": func(d *fakeDisk) { d.broken.Store(true) },
+	for _, c := range []struct {
+		name       string
+		full       func(*fakeDisk)
+		touchFirst bool
+	}{
+		{"no room", func(d *fakeDisk) { d.room.Store(0) }, false},
+		{"no room, and used", func(d *fakeDisk) { d.room.Store(0) }, true},
+		{"room can't be told", func(d *fakeDisk) { d.broken.Store(true) }, true},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			disk := newFakeDisk(plenty)
 			s, dir := openOn(t, disk)
 			const n = 600
-			for i := range n {
-				if err := tryCreate(s, i); err != nil {
-					t.Fatal(err)
-				}
+			if made, err := inParallel(0, n, s.orderCreate); err != nil {
+				t.Fatalf("%d tokens: %v", made, err)
 			}
 			// Begin with a fresh memtable.
 			closeStore(t, s)
 			s = open(t, dir, Options{MemTableSize: smallMemTable, disk: disk})
 			settle(t, s)
-			full(disk)
+			c.full(disk)
 			files := filesOf(t, dir)
 
 			touched := 0
-			for ; ; touched++ {
+			for ; c.touchFirst; touched++ {
 				if err := tryTouch(s, touched%n, storetest.Epoch.Add(time.Duration(touched)*time.Second)); errors.Is(err, store.ErrFull) {
 					break
 				} else if err != nil {
@@ -181,13 +184,13 @@ func TestFullDiskTakesRevocationsIntoTheReservedLog(t *testing.T) {
 			}
 			revoked := 0
 			for ; revoked < n; revoked++ {
-				if err := tryRevoke(s, revoked); errors.Is(err, store.ErrFull) {
+				if err := s.orderRevoke(revoked); errors.Is(err, store.ErrFull) {
 					break
 				} else if err != nil {
 					t.Fatal(err)
 				}
 			}
-			if touched < 100 || revoked < 100 || revoked == n {
+			if c.touchFirst && touched < 100 || revoked < 100 || revoked == n {
 				t.Errorf("%d uses and %d revocations of %d tokens; want many, and not all", touched, revoked, n)
 			}
 			for what, err := range map[string]error{"creating": tryCreate(s, n), "touching": tryTouch(s, 0, storetest.Epoch.Add(time.Hour*1e5)), "purging": tryPurge(s, 0), "revoking": tryRevoke(s, n-1)} {
