@@ -17,6 +17,7 @@ func TestCaddyfileToJSON(t *testing.T) {
 	t.Setenv("TOKENS_DIR", t.TempDir())
 	t.Setenv("TOKENS_KEY", strings.Repeat("k", 32))
 	t.Setenv("ADMIN", "alice")
+	t.Setenv("API", "127.0.0.1:3007")
 	files, err := filepath.Glob("testdata/*.caddyfiletest")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no test files: %v", err)

@@ -137,6 +137,10 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    allow_generate admins|everyone|users <user id>...
 //	    max_lifetime   <days>d|unlimited
 //	    sign_in        <module> ...
+//	    sign_in_limit  <failures> <window>
+//	    without_token  reject|pass
+//	    foreign_token  reject|pass
+//	    public         <path or @matcher>...
 //	    identity {
 //	        <header> <value>
 //	    }
@@ -145,21 +149,21 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    api            <path>
 //	}
 //
-// Every option has a default, but at least one sign_in is needed. sign_in and
-// strip can be repeated.
+// Every option has a default, but at least one sign_in is needed. sign_in,
+// public and strip can be repeated.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // the directive's name
 	if h.NextArg() {
 		return nil, h.Errf("access_tokens takes no matcher and no arguments (%q); to use it for some requests only, write it into a `handle` block", h.Val())
 	}
 	var handler Handler
-	if err := siteOptions(&handler.Site).parse(h.Dispenser, "sign_in", "strip"); err != nil {
+	if err := siteOptions(h, &handler.Site).parse(h.Dispenser, "sign_in", "public", "strip"); err != nil {
 		return nil, err
 	}
 	return h.NewRoute(nil, &handler), nil
 }
 
-func siteOptions(s *config.Site) options {
+func siteOptions(h httpcaddyfile.Helper, s *config.Site) options {
 	return options{
 		"project": func(d *caddyfile.Dispenser) (err error) {
 			if s.Project, err = oneArg(d, "<name>"); err != nil {
@@ -179,17 +183,9 @@ func siteOptions(s *config.Site) options {
 			}
 			return at(d, config.CheckUserIDs("admins", s.Admins))
 		},
-		"api_access": func(d *caddyfile.Dispenser) error {
-			value, err := oneArg(d, "on|off")
-			if err != nil {
-				return err
-			}
-			if value != "on" && value != "off" {
-				return d.Errf("api_access: %q is not known; allowed: on, off", value)
-			}
-			on := value == "on"
-			s.APIAccess = &on
-			return nil
+		"api_access": func(d *caddyfile.Dispenser) (err error) {
+			s.APIAccess, err = onOff(d)
+			return err
 		},
 		"allow_generate": func(d *caddyfile.Dispenser) error {
 			args, err := someArgs(d, "admins|everyone|users <user id>…")
@@ -216,6 +212,23 @@ func siteOptions(s *config.Site) options {
 			s.SignInsRaw = append(s.SignInsRaw, raw)
 			return err
 		},
+		"sign_in_limit": func(d *caddyfile.Dispenser) (err error) {
+			s.SignInLimit, err = parseSignInLimit(d)
+			return err
+		},
+		"without_token": func(d *caddyfile.Dispenser) (err error) {
+			s.WithoutToken, err = rejectOrPass(d)
+			return err
+		},
+		"foreign_token": func(d *caddyfile.Dispenser) (err error) {
+			s.ForeignToken, err = rejectOrPass(d)
+			return err
+		},
+		"public": func(d *caddyfile.Dispenser) error {
+			sets, err := parsePublic(h.WithDispenser(d))
+			s.PublicRaw = append(s.PublicRaw, sets...)
+			return err
+		},
 		"identity": func(d *caddyfile.Dispenser) (err error) {
 			s.Identity, err = parseIdentity(d)
 			return err
@@ -232,7 +245,7 @@ func siteOptions(s *config.Site) options {
 			if s.KeepCookies, err = someArgs(d, "<cookie>…"); err != nil {
 				return err
 			}
-			return atFirst(d, s.KeepCookies, config.CheckKeepCookie)
+			return atFirst(d, s.KeepCookies, func(name string) error { return config.CheckCookie("keep_cookies", name) })
 		},
 		"api": func(d *caddyfile.Dispenser) (err error) {
 			if s.API, err = oneArg(d, "<path>"); err != nil {
@@ -241,6 +254,70 @@ func siteOptions(s *config.Site) options {
 			return at(d, config.CheckAPI(s.API))
 		},
 	}
+}
+
+// onOff returns the only argument of the option that d stands at.
+func onOff(d *caddyfile.Dispenser) (*bool, error) {
+	option := d.Val()
+	value, err := oneArg(d, "on|off")
+	if err != nil {
+		return nil, err
+	}
+	if value != "on" && value != "off" {
+		return nil, d.Errf("%s: %q is not known; allowed: on, off", option, value)
+	}
+	on := value == "on"
+	return &on, nil
+}
+
+func rejectOrPass(d *caddyfile.Dispenser) (string, error) {
+	option := d.Val()
+	value, err := oneArg(d, "reject|pass")
+	if err != nil {
+		return "", err
+	}
+	return value, at(d, config.CheckRejectPass(option, value))
+}
+
+func parseSignInLimit(d *caddyfile.Dispenser) (*config.SignInLimit, error) {
+	const usage = "sign_in_limit takes two values; write `sign_in_limit <failures> <window>`, such as `sign_in_limit 10 1m`"
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return nil, d.Errf(usage)
+	}
+	failures, err := strconv.Atoi(args[0])
+	if err != nil {
+		return nil, d.Errf("sign_in_limit: %q is no number of failures; write one such as 10", args[0])
+	}
+	window, err := caddy.ParseDuration(args[1])
+	if err != nil {
+		return nil, d.Errf("sign_in_limit: %q is no duration; write one such as 1m", args[1])
+	}
+	limit := &config.SignInLimit{Failures: failures, Window: caddy.Duration(window)}
+	if err := limit.Validate(); err != nil {
+		return nil, at(d, err)
+	}
+	return limit, noBlock(d, "sign_in_limit")
+}
+
+// parsePublic reads paths and named matchers.
+func parsePublic(h httpcaddyfile.Helper) (sets []map[string]json.RawMessage, err error) {
+	if h.CountRemainingArgs() == 0 {
+		return nil, h.Errf("public takes at least one value; write `public <path or @matcher>…`")
+	}
+	for h.CountRemainingArgs() > 0 {
+		set, isMatcher, err := h.MatcherToken()
+		switch {
+		case err != nil:
+			return nil, h.Errf("public: %v", err)
+		case !isMatcher:
+			return nil, h.Errf("public: %q is neither a path nor a named matcher; allowed: /path, /path/*, @name", h.Val())
+		case len(set) == 0:
+			return nil, h.Errf("public: %q would need a token for nothing; to let requests without a token pass, write `without_token pass`", h.Val())
+		}
+		sets = append(sets, set)
+	}
+	return sets, noBlock(h.Dispenser, "public")
 }
 
 // parseDays reads whole days, such as 365d, or "unlimited".

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
@@ -36,7 +38,10 @@ type Handler struct {
 	project  registry.Project
 	rules    *identity.Rules
 	identity []identityHeader
+	claims   []string
 	signIns  []SignIn
+	public   caddyhttp.MatcherSets
+	failures *signinlimit.Limiter
 
 	challenge tokenapi.Challenge
 }
@@ -74,6 +79,17 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		}
 		h.signIns = append(h.signIns, s)
 	}
+	if err := h.checkSignIns(); err != nil {
+		return err
+	}
+	matchers, err := ctx.LoadModule(h, "PublicRaw")
+	if err == nil {
+		err = h.public.FromInterface(matchers)
+	}
+	if err != nil {
+		return fmt.Errorf("public: %w", err)
+	}
+	h.failures = signinlimit.New(h.SignInLimit.Failures, time.Duration(h.SignInLimit.Window))
 	if h.project, err = h.newProject(); err != nil {
 		return err
 	}
@@ -127,8 +143,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	caddyhttp.SetVar(ctx, metKey, true)
 	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 
+	inFront := h.establishedInFront(repl)
 	h.rules.Scrub(r)
-	forgetUser(repl)
+	h.forgetUser(repl)
 	if tokenapi.HoldsToken(r.URL) {
 		// The access log would hold the URL; refuse logs that there was one.
 		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
@@ -143,27 +160,75 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return refused{err}
 	}
-	tokens, err := h.registry(r)
-	if err != nil {
-		return refused{err}
-	}
 	place, rest := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
 	switch place {
 	case tokenapi.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case tokenapi.Ours:
-		return h.manage(w, r, tokens, auth, rest)
+		return h.manage(w, r, auth, rest, inFront)
 	}
-	record, err := h.authenticate(tokens, auth)
-	if err != nil {
-		return refused{err}
-	}
-	setUser(repl, h.Project, &record.User, record.ID.String())
-	h.rules.DropCredentials(r)
-	if err := h.setIdentity(r, repl, &record); err != nil {
+	if err := h.handOn(r, repl, auth, inFront); err != nil {
 		return refused{err}
 	}
 	return next.ServeHTTP(w, r)
+}
+
+// handOn prepares r for the next handler, with the token's user or without a
+// token, or returns why it can't go on.
+func (h *Handler) handOn(r *http.Request, repl *caddy.Replacer, auth credentials.Authorization, inFront established) error {
+	withoutToken, err := h.needsNoToken(r, auth)
+	switch {
+	case err != nil:
+		return err
+	case withoutToken:
+		return h.handOnWithoutToken(r, repl, auth, inFront)
+	}
+	return h.handOnWithToken(r, repl, auth)
+}
+
+// needsNoToken tells whether r passes without one of our tokens.
+func (h *Handler) needsNoToken(r *http.Request, auth credentials.Authorization) (bool, error) {
+	switch {
+	case auth.Scheme == credentials.Bearer && h.app.isOurs(auth.Token68):
+		return false, nil
+	case auth.Scheme == credentials.Bearer && h.ForeignToken == config.Pass:
+		return true, nil
+	case auth.Scheme != credentials.Bearer && h.WithoutToken == config.Pass:
+		return true, nil
+	case len(h.public) == 0:
+		return false, nil
+	}
+	matches, err := h.public.AnyMatchWithError(r)
+	if err != nil {
+		return false, fmt.Errorf("%w: public: %w", store.ErrUnavailable, err)
+	}
+	return matches, nil
+}
+
+// handOnWithoutToken leaves r's credentials alone. It is nobody's, unless a
+// handler in front has established a user; beside a bearer token such a user
+// is none.
+func (h *Handler) handOnWithoutToken(r *http.Request, repl *caddy.Replacer, auth credentials.Authorization, inFront established) error {
+	if auth.Scheme == credentials.Bearer {
+		return nil
+	}
+	user, known := h.firstOf(inFront)
+	if !known {
+		return nil
+	}
+	setUser(repl, h.Project, &user, "")
+	return h.setIdentity(r, repl, &user)
+}
+
+// handOnWithToken makes r its token's user's.
+func (h *Handler) handOnWithToken(r *http.Request, repl *caddy.Replacer, auth credentials.Authorization) error {
+	record, err := h.authenticate(r, auth)
+	if err != nil {
+		return err
+	}
+	setUser(repl, h.Project, &record.User, record.ID.String())
+	h.rules.DropCredentials(r)
+	return h.setIdentity(r, repl, &record.User)
 }
 
 // registry returns the registry once the app has opened it. Caddy's HTTP
@@ -182,7 +247,7 @@ func (h *Handler) registry(r *http.Request) (*registry.Registry, error) {
 	return nil, store.ErrUnavailable
 }
 
-func (h *Handler) authenticate(tokens *registry.Registry, auth credentials.Authorization) (store.Record, error) {
+func (h *Handler) authenticate(r *http.Request, auth credentials.Authorization) (store.Record, error) {
 	if auth.Scheme != credentials.Bearer {
 		return store.Record{}, tokenapi.ErrNotSignedIn
 	}
@@ -190,13 +255,21 @@ func (h *Handler) authenticate(tokens *registry.Registry, auth credentials.Autho
 	if !ok {
 		return store.Record{}, registry.ErrInvalidToken
 	}
+	tokens, err := h.registry(r)
+	if err != nil {
+		return store.Record{}, err
+	}
 	return tokens.Authenticate(&h.project, value)
 }
 
-func (h *Handler) manage(w http.ResponseWriter, r *http.Request, tokens *registry.Registry, auth credentials.Authorization, rest string) error {
+func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string, inFront established) error {
+	tokens, err := h.registry(r)
+	if err != nil {
+		return refused{err}
+	}
 	api := tokenapi.API{
-		Registry: tokens, Project: &h.project,
-		SignIn: h.signIn, Identified: h.identified,
+		Registry: tokens, Project: &h.project, Identified: h.identified,
+		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
 	}
 	if err := api.Serve(w, r, auth, rest); err != nil {
 		return refused{err}

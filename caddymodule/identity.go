@@ -23,6 +23,11 @@ const userPrefix = "http.auth.user."
 type identityHeader struct{ name, template, field string }
 
 func (h *Handler) provisionIdentity() (err error) {
+	for _, s := range h.signIns {
+		if namer, ok := s.(ClaimNamer); ok {
+			h.claims = append(h.claims, namer.ClaimNames()...)
+		}
+	}
 	protected := slices.Sorted(maps.Keys(h.Identity))
 	for _, name := range protected {
 		header := identityHeader{name: name, template: h.Identity[name]}
@@ -39,16 +44,16 @@ func (h *Handler) provisionIdentity() (err error) {
 }
 
 // setIdentity tells the API behind who the user is.
-func (h *Handler) setIdentity(r *http.Request, repl *caddy.Replacer, record *store.Record) error {
+func (h *Handler) setIdentity(r *http.Request, repl *caddy.Replacer, u *store.User) error {
 	for _, header := range h.identity {
 		var value string
 		switch header.field {
 		case "id":
-			value = record.User.ID
+			value = u.ID
 		case "email":
-			value = record.User.Email
+			value = u.Email
 		case "name":
-			value = record.User.Name
+			value = u.Name
 		default:
 			value = repl.ReplaceAll(header.template, "")
 		}
@@ -60,12 +65,18 @@ func (h *Handler) setIdentity(r *http.Request, repl *caddy.Replacer, record *sto
 }
 
 // forgetUser empties the placeholders, whoever set them.
-func forgetUser(repl *caddy.Replacer) {
+func (h *Handler) forgetUser(repl *caddy.Replacer) {
 	repl.DeleteByPrefix(userPrefix)
+	for _, name := range h.claims {
+		repl.Set(userPrefix+name, "")
+	}
 	setUser(repl, "", &store.User{}, "")
 }
 
 func setUser(repl *caddy.Replacer, project string, u *store.User, tokenID string) {
+	for name, value := range u.Claims {
+		repl.Set(userPrefix+name, value)
+	}
 	repl.Set(userPrefix+"id", u.ID)
 	repl.Set(userPrefix+"email", u.Email)
 	repl.Set(userPrefix+"name", u.Name)

@@ -49,19 +49,22 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 	if err != nil || auth.Scheme != credentials.Bearer {
 		return false, nil //nolint:nilerr // what is malformed is no token; the handler says so
 	}
-	if _, ok := token.Parse(auth.Token68); ok {
-		return true, nil
-	}
 	app, err := m.ctx.AppIfConfigured(appName)
 	if err != nil {
-		return false, nil //nolint:nilerr // no site of this server has tokens
+		// No site of this server has tokens.
+		_, ok := token.Parse(auth.Token68)
+		return ok, nil //nolint:nilerr // see above
 	}
-	return app.(*App).hasPrefixOf(auth.Token68), nil
+	return app.(*App).isOurs(auth.Token68), nil
 }
 
-// hasPrefixOf tells whether a bearer token begins like those that some site of
-// this server makes. The prefixes don't change once requests arrive.
-func (a *App) hasPrefixOf(bearer string) bool {
+// isOurs tells whether a bearer token is of our shape: a value, or something
+// that begins like those that some site of this server makes. The prefixes
+// don't change once requests arrive.
+func (a *App) isOurs(bearer string) bool {
+	if _, ok := token.Parse(bearer); ok {
+		return true
+	}
 	prefix, _, found := strings.Cut(bearer, "_")
 	return found && a.prefixes[prefix]
 }

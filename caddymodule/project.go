@@ -75,7 +75,9 @@ func (h *Handler) checkUsable() error {
 		return nil
 	}
 	for _, s := range h.signIns {
-		if _, fixed := s.(fixedUsers); !fixed {
+		_, fixed := s.(fixedUsers)
+		plain, ok := s.(plainUsers)
+		if !fixed && !(ok && plain.hasNoAdmins()) {
 			return nil // it may call its users administrators
 		}
 	}

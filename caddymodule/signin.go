@@ -4,10 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"strings"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
@@ -63,26 +68,166 @@ type fixedUsers interface {
 	hasUser(id string) bool
 }
 
-// signIn asks the site's sign-ins who sent r.
-func (h *Handler) signIn(r *http.Request) (registry.Caller, error) {
+// plainUsers is a SignIn that may know beforehand that it calls nobody an
+// administrator.
+type plainUsers interface {
+	hasNoAdmins() bool
+}
+
+// sessionTaker is a SignIn that takes cookies.
+type sessionTaker interface {
+	hasSession(*http.Request) bool
+}
+
+// checkSignIns says what is wrong with how the sign-ins go together.
+func (h *Handler) checkSignIns() error {
+	for _, s := range h.signIns {
+		if _, ok := s.(*PlaceholderSignIn); ok && h.ForeignToken == config.Pass {
+			return errors.New("`sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them")
+		}
+	}
+	return nil
+}
+
+// established are the users whom handlers in front have established, by the
+// sign-in that reads them.
+type established map[*PlaceholderSignIn]User
+
+func (h *Handler) establishedInFront(repl *caddy.Replacer) (e established) {
+	for _, s := range h.signIns {
+		p, ok := s.(*PlaceholderSignIn)
+		if !ok {
+			continue
+		}
+		if user, err := p.read(repl); err == nil {
+			if e == nil {
+				e = make(established)
+			}
+			e[p] = user
+		}
+	}
+	return e
+}
+
+// firstOf returns the user whom the first of the sign-ins finds established. One
+// who can't be one is nobody.
+func (h *Handler) firstOf(e established) (user store.User, known bool) {
+	for _, s := range h.signIns {
+		p, ok := s.(*PlaceholderSignIn)
+		if !ok {
+			continue
+		}
+		if user, ok := e[p]; ok {
+			return user.stored(), h.accepts(p, user)
+		}
+	}
+	return store.User{}, false
+}
+
+// signIn asks the site's sign-ins who sent r. Attempts that fail are counted;
+// those that go beyond the limit are refused before a sign-in is asked.
+func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFront established) (registry.Caller, error) {
+	if !h.hasCredentials(r, auth) {
+		caller, _, err := h.askSignIns(r, inFront)
+		return caller, err
+	}
+	attempt, err := h.failures.Begin(r.Context(), clientAddress(r), basicUser(auth))
+	if err != nil {
+		return registry.Caller{}, err
+	}
+	counts := false
+	defer func() { attempt.End(counts) }() // however a guest module ends
+	caller, failed, err := h.askSignIns(r, inFront)
+	counts = errors.Is(err, tokenapi.ErrNotSignedIn) && (failed || auth.Scheme != credentials.None)
+	return caller, err
+}
+
+func (h *Handler) hasCredentials(r *http.Request, auth credentials.Authorization) bool {
+	if auth.Scheme != credentials.None {
+		return true
+	}
+	for _, s := range h.signIns {
+		if taker, ok := s.(sessionTaker); ok && taker.hasSession(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// clientAddress is the client's as Caddy knows it (trusted_proxies), the zero
+// address if it has none, as over a Unix socket.
+func clientAddress(r *http.Request) netip.Addr {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	address, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return address
+}
+
+// basicUser is the user that Basic credentials name, "" if they name none.
+func basicUser(auth credentials.Authorization) string {
+	if auth.Scheme != credentials.Basic {
+		return ""
+	}
+	user, _, _ := credentials.DecodeBasic(auth.Token68)
+	return user
+}
+
+// askSignIns asks one sign-in after the other. failed tells that one of them
+// has looked at credentials and not accepted them.
+func (h *Handler) askSignIns(r *http.Request, inFront established) (caller registry.Caller, failed bool, err error) {
 	for i, s := range h.signIns {
-		user, err := s.SignIn(r)
+		user, err := askSignIn(r, s, inFront)
 		switch {
 		case errors.Is(err, ErrNotMine):
+			failed = failed || errors.Is(err, errSessionRefused)
 			continue
 		case errors.Is(err, ErrDenied):
 			takeTime(r, h.signIns[i+1:])
-			return registry.Caller{}, tokenapi.ErrNotSignedIn
+			return registry.Caller{}, true, tokenapi.ErrNotSignedIn
 		case err != nil:
-			return registry.Caller{}, fmt.Errorf("%w: %T: %w", store.ErrUnavailable, s, err)
+			return registry.Caller{}, false, fmt.Errorf("%w: %T: %w", store.ErrUnavailable, s, err)
+		case !h.accepts(s, user):
+			return registry.Caller{}, false, tokenapi.ErrNotSignedIn
 		}
-		if err := user.check(); err != nil {
-			h.logger.Warn("a sign-in's user is refused", zap.String("sign_in", fmt.Sprintf("%T", s)), zap.Error(err))
-			return registry.Caller{}, tokenapi.ErrNotSignedIn
-		}
-		return registry.SignedIn(store.User{ID: user.ID, Email: user.Email, Name: user.Name, Claims: user.Claims}, user.Admin), nil
+		return registry.SignedIn(user.stored(), user.Admin), false, nil
 	}
-	return registry.Caller{}, tokenapi.ErrNotSignedIn
+	return registry.Caller{}, failed, tokenapi.ErrNotSignedIn
+}
+
+func askSignIn(r *http.Request, s SignIn, inFront established) (User, error) {
+	p, ok := s.(*PlaceholderSignIn)
+	if !ok {
+		return s.SignIn(r)
+	}
+	user, known := inFront[p]
+	if !known {
+		return User{}, ErrNotMine
+	}
+	return user, nil
+}
+
+// accepts tells whether a user can be one, whatever a sign-in says.
+func (h *Handler) accepts(s SignIn, u User) bool {
+	err := u.check()
+	if err != nil {
+		h.logger.Warn("a sign-in's user is refused", zap.String("sign_in", fmt.Sprintf("%T", s)), zap.Error(err))
+	}
+	return err == nil
+}
+
+// stored returns what a token remembers of u. White space around a value
+// wouldn't arrive in a header, and is left out.
+func (u User) stored() store.User {
+	var claims map[string]string
+	for name, value := range u.Claims {
+		if claims == nil {
+			claims = make(map[string]string, len(u.Claims))
+		}
+		claims[name] = strings.TrimSpace(value)
+	}
+	return store.User{ID: u.ID, Email: strings.TrimSpace(u.Email), Name: strings.TrimSpace(u.Name), Claims: claims}
 }
 
 // takeTime compares passwords in vain, as often as for a user whom none of the

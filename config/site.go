@@ -7,8 +7,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
@@ -43,6 +46,22 @@ type Site struct {
 	// least one is needed.
 	SignInsRaw []json.RawMessage `json:"sign_ins,omitempty" caddy:"namespace=access_tokens.sign_in inline_key=type"`
 
+	// How many sign-ins may fail. Default: 10 a minute.
+	SignInLimit *SignInLimit `json:"sign_in_limit,omitempty"`
+
+	// What becomes of requests without a bearer token: "reject", or "pass" to
+	// hand them on as they are, as nobody's. Default: "reject".
+	WithoutToken string `json:"without_token,omitempty"`
+
+	// What becomes of bearer tokens that aren't of our shape, for example the
+	// API's own: "reject", or "pass" to hand them on as they are, as nobody's.
+	// Default: "reject".
+	ForeignToken string `json:"foreign_token,omitempty"`
+
+	// Requests that need no token, by sets of matchers of which one has to
+	// match. Default: none.
+	PublicRaw []map[string]json.RawMessage `json:"public,omitempty" caddy:"namespace=http.matchers"`
+
 	// The headers that tell the API behind who the user is, with the
 	// placeholders they are set to. No client can send them. Default:
 	// Remote-User, Remote-Email and Remote-Name, set to
@@ -60,6 +79,23 @@ type Site struct {
 	// "/v4/apiAccessTokens".
 	API string `json:"api,omitempty"`
 }
+
+// SignInLimit says how many sign-ins may fail before others are refused
+// unasked.
+type SignInLimit struct {
+	// Failures of one address and user; ten times as many are allowed of one
+	// address.
+	Failures int `json:"failures"`
+
+	// In which time.
+	Window caddy.Duration `json:"window"`
+}
+
+// The values of WithoutToken and ForeignToken.
+const (
+	Reject = "reject"
+	Pass   = "pass"
+)
 
 // AllowGenerate says who, besides administrators, may make tokens.
 type AllowGenerate struct {
@@ -106,6 +142,15 @@ func (s Site) Complete() Site {
 	if len(s.Identity) == 0 {
 		s.Identity = maps.Clone(DefaultIdentity)
 	}
+	if s.SignInLimit == nil {
+		s.SignInLimit = &SignInLimit{Failures: 10, Window: caddy.Duration(time.Minute)}
+	}
+	if s.WithoutToken == "" {
+		s.WithoutToken = Reject
+	}
+	if s.ForeignToken == "" {
+		s.ForeignToken = Reject
+	}
 	return s
 }
 
@@ -119,6 +164,15 @@ func (s Site) Validate() error {
 		return err
 	}
 	if err := CheckUserIDs("admins", s.Admins); err != nil {
+		return err
+	}
+	if err := s.SignInLimit.Validate(); err != nil {
+		return err
+	}
+	if err := CheckRejectPass("without_token", s.WithoutToken); err != nil {
+		return err
+	}
+	if err := CheckRejectPass("foreign_token", s.ForeignToken); err != nil {
 		return err
 	}
 	if s.AllowGenerate != nil {
@@ -140,11 +194,30 @@ func (s Site) Validate() error {
 		}
 	}
 	for _, name := range s.KeepCookies {
-		if err := CheckKeepCookie(name); err != nil {
+		if err := CheckCookie("keep_cookies", name); err != nil {
 			return err
 		}
 	}
 	return CheckAPI(s.API)
+}
+
+// Validate says what is wrong with l.
+func (l SignInLimit) Validate() error {
+	if l.Failures < 1 || l.Failures > 1_000_000 {
+		return fmt.Errorf("sign_in_limit: %d failures is out of range; allowed: 1 to 1000000", l.Failures)
+	}
+	if l.Window < caddy.Duration(time.Second) || l.Window > caddy.Duration(24*time.Hour) {
+		return fmt.Errorf("sign_in_limit: %v is out of range; allowed: 1s to 24h", time.Duration(l.Window))
+	}
+	return nil
+}
+
+// CheckRejectPass says what is wrong with without_token or foreign_token.
+func CheckRejectPass(option, value string) error {
+	if value != Reject && value != Pass {
+		return fmt.Errorf("%s: %q is not known; allowed: %s, %s", option, value, Reject, Pass)
+	}
+	return nil
 }
 
 // Validate says what is wrong with a.
@@ -211,10 +284,10 @@ func CheckStrip(pattern string) error {
 	return nil
 }
 
-// CheckKeepCookie says what is wrong with the name of a cookie to keep.
-func CheckKeepCookie(name string) error {
+// CheckCookie says what is wrong with a cookie's name.
+func CheckCookie(option, name string) error {
 	if _, err := identity.New(nil, nil, []string{name}); err != nil {
-		return fmt.Errorf("keep_cookies: %w", err)
+		return fmt.Errorf("%s: %w", option, err)
 	}
 	return nil
 }
@@ -273,8 +346,6 @@ func CheckClaim(name, value string) error {
 		return fmt.Errorf("%s has more than %d bytes", name, MaxClaim)
 	case strings.ContainsFunc(value, unicode.IsControl):
 		return fmt.Errorf("%s has control characters", name)
-	case strings.TrimSpace(value) != value:
-		return fmt.Errorf("%s begins or ends with white space", name)
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 func TestDefaults(t *testing.T) {
 	site := Site{
 		Project: "default", Prefix: "cat", API: "/v4/apiAccessTokens",
+		SignInLimit:  &SignInLimit{Failures: 10, Window: caddy.Duration(time.Minute)},
+		WithoutToken: "reject", ForeignToken: "reject",
 		Identity: map[string]string{
 			"Remote-User":  "{http.auth.user.id}",
 			"Remote-Email": "{http.auth.user.email}",
@@ -45,6 +47,7 @@ func TestDefaultsReplaceNothing(t *testing.T) {
 	site := Site{
 		Project: "p", Prefix: "pp", Admins: []string{"a"}, APIAccess: &on, AllowGenerate: &AllowGenerate{Who: Everyone},
 		MaxLifetimeDays: &days, Identity: map[string]string{"X-User": "x"}, Strip: []string{"X-Y"}, KeepCookies: []string{"c"}, API: "/tokens",
+		SignInLimit: &SignInLimit{1, caddy.Duration(time.Hour)}, WithoutToken: Pass, ForeignToken: Pass,
 	}
 	if diff := cmp.Diff(site, site.Complete()); diff != "" {
 		t.Errorf("site (-want +got):\n%s", diff)
@@ -92,6 +95,22 @@ func TestWrongSites(t *testing.T) {
 			`strip: header "Cook*": use a longer beginning, because this one takes Cookie too`},
 		"keep_cookies": {func(s *Site) { s.KeepCookies = []string{"a", "b c"} },
 			"keep_cookies: cookie \"b c\": a name has one or more letters, digits and !#$%&'*+-.^_`|~"},
+		"sign_in_limit of nothing": {func(s *Site) { s.SignInLimit.Failures = 0 },
+			"sign_in_limit: 0 failures is out of range; allowed: 1 to 1000000"},
+		"sign_in_limit below nothing": {func(s *Site) { s.SignInLimit.Failures = -1 },
+			"sign_in_limit: -1 failures is out of range; allowed: 1 to 1000000"},
+		"sign_in_limit of too many": {func(s *Site) { s.SignInLimit.Failures = 1_000_001 },
+			"sign_in_limit: 1000001 failures is out of range; allowed: 1 to 1000000"},
+		"sign_in_limit in no time": {func(s *Site) { s.SignInLimit.Window = 0 },
+			"sign_in_limit: 0s is out of range; allowed: 1s to 24h"},
+		"sign_in_limit in less than a second": {func(s *Site) { s.SignInLimit.Window = caddy.Duration(time.Second) - 1 },
+			"sign_in_limit: 999.999999ms is out of range; allowed: 1s to 24h"},
+		"sign_in_limit in more than a day": {func(s *Site) { s.SignInLimit.Window = caddy.Duration(24*time.Hour) + 1 },
+			"sign_in_limit: 24h0m0.000000001s is out of range; allowed: 1s to 24h"},
+		"without_token": {func(s *Site) { s.WithoutToken = "Pass" },
+			`without_token: "Pass" is not known; allowed: reject, pass`},
+		"foreign_token": {func(s *Site) { s.ForeignToken = "true" },
+			`foreign_token: "true" is not known; allowed: reject, pass`},
 		"api": {func(s *Site) { s.API = "/a//b" },
 			`api: "/a//b" must begin with / and name at least one segment, like /v4/apiAccessTokens, without a / at its end, empty segments, . or .. as a segment, or other characters than A-Z a-z 0-9 - . _ ~`},
 	} {
@@ -142,6 +161,10 @@ func TestLimits(t *testing.T) {
 		"a hundred years":              CheckMaxLifetimeDays(36525),
 		"unlimited":                    CheckMaxLifetimeDays(Unlimited),
 		"retaining for a second":       CheckRetain(time.Second),
+		"a failure a second":           SignInLimit{1, caddy.Duration(time.Second)}.Validate(),
+		"a million failures a day":     SignInLimit{1_000_000, caddy.Duration(24 * time.Hour)}.Validate(),
+		"reject":                       CheckRejectPass("x", Reject),
+		"pass":                         CheckRejectPass("x", Pass),
 	} {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

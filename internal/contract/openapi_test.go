@@ -109,7 +109,7 @@ func route(doc *openapi3.T, method, rest string) *routers.Route {
 	}
 	names := map[int]string{
 		400: "InvalidRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NoRoute",
-		425: "TooEarly", 503: "ServiceUnavailable",
+		425: "TooEarly", 429: "TooManyRequests", 503: "ServiceUnavailable",
 	}
 	if known {
 		names[405] = "MethodNotAllowed"
@@ -367,6 +367,18 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 	want(ask{method: "DELETE", target: doomed.target() + "?successors=maybe", auth: as("alice")}, 400, "ApiValidationFailed")
 	want(ask{method: "DELETE", target: doomed.target() + "?successors=true", auth: as("alice")}, 204, "")
 	want(ask{method: "DELETE", target: doomed.target(), auth: as("alice")}, 404, "DataNotFoundException")
+
+	if complaint := g.reload(t, site("sign_in_limit 1 1h")); complaint != "" {
+		t.Fatal(complaint)
+	}
+	want(ask{method: "GET", target: api, auth: basic("alice", "guess")}, 401, "AuthenticationRequired")
+	for _, target := range []string{api, made.target()} {
+		for method := range doc.Paths.Find(pathOf(target)).Operations() {
+			if method != "OPTIONS" {
+				want(ask{method: method, target: target, auth: as("alice")}, 429, "TooManyRequestsException")
+			}
+		}
+	}
 
 	g.write(t, site("api_access off"))
 	g.restart(t)

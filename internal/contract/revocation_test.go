@@ -64,30 +64,32 @@ func TestADeletionHoldsForTheNextRequest(t *testing.T) {
 	t.Logf("%d requests, and %d tokens made beside them", requests, atWork.end(t))
 }
 
-// fillMemtable puts clients to work that make tokens with long descriptions,
-// and waits until they have filled most of a memtable of 8 MiB.
+// fillMemtable lets clients make tokens with long descriptions until they have
+// filled most of a memtable of 8 MiB, and leaves them at it, in less of a hurry.
 func (g *gateway) fillMemtable(t testing.TB, root token) *load {
 	t.Helper()
-	var made atomic.Int64
 	body := fmt.Sprintf(`{"lifetimeSeconds": 3600, "description": "%s"}`, strings.Repeat("\U0001F511", 1024))
 	var clients []func() error
+	var filling sync.WaitGroup
 	for range 4 {
 		calling := g.caller(t)
-		clients = append(clients, func() error {
-			for {
-				got, err := calling.send(ask{method: "POST", target: api, auth: bearer(root.value), body: body})
-				if _, err = want(got, err, http.StatusCreated); err != nil {
-					return err
-				}
-				if made.Add(1) > 1500 { // from here on with pauses
-					return nil
+		create := func() error {
+			got, err := calling.send(ask{method: "POST", target: api, auth: bearer(root.value), body: body})
+			_, err = want(got, err, http.StatusCreated)
+			return err
+		}
+		clients = append(clients, create)
+		filling.Go(func() {
+			for range 375 {
+				if err := create(); err != nil {
+					t.Error(err)
+					return
 				}
 			}
 		})
 	}
-	atWork := putToWork(t, 20*time.Millisecond, clients...)
-	atWork.awaitTurns(t, g)
-	return atWork
+	filling.Wait()
+	return putToWork(t, 20*time.Millisecond, clients...)
 }
 
 // use is the use of one token by many clients.

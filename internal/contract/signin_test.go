@@ -31,6 +31,7 @@ http://:{$PORT} {
 		project dataprep
 		admins alice
 		allow_generate everyone
+		sign_in_limit 1000 1m
 		sign_in basic {
 			alice {$ALICE_HASH}
 			carol {$CAROL_HASH}

@@ -11,7 +11,7 @@ import (
 // ones stay byte for byte and in order, in a single Cookie line (RFC 6265
 // section 5.4); the header is gone when there are none.
 func (rules *Rules) DropCredentials(r *http.Request) {
-	kept := rules.keptCookies(r.Header["Cookie"])
+	kept := rules.KeptCookies(r.Header["Cookie"])
 	for key := range r.Header {
 		if folds(key, "authorization") || folds(key, "cookie") {
 			delete(r.Header, key)
@@ -33,9 +33,9 @@ func isCookieValue(value string) bool {
 	})
 }
 
-// keptCookies reads lines as RFC 6265 section 4.2.1 has them. Whatever is not
+// KeptCookies reads lines as RFC 6265 section 4.2.1 has them. Whatever is not
 // name=value there is dropped, and so is a name that some servers would trim.
-func (rules *Rules) keptCookies(lines []string) string {
+func (rules *Rules) KeptCookies(lines []string) string {
 	if len(rules.cookies) == 0 {
 		return ""
 	}

@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
@@ -26,6 +29,8 @@ type Problem struct {
 	bearerError string
 	// allow lists a resource's methods (RFC 9110 section 10.2.1).
 	allow string
+	// retryAfter is when to try again.
+	retryAfter time.Duration
 }
 
 func (p *Problem) Error() string { return p.Name + ": " + p.Message }
@@ -52,6 +57,12 @@ func ProblemOf(err error) *Problem {
 	var problem *Problem
 	if errors.As(err, &problem) {
 		return problem
+	}
+	var limited *signinlimit.LimitedError
+	if errors.As(err, &limited) {
+		return &Problem{Status: http.StatusTooManyRequests, Name: "TooManyRequestsException", retryAfter: limited.RetryAfter,
+			Message: "Too many sign-ins have failed",
+			Details: "Wait as long as Retry-After says, then sign in again. Tokens go on working meanwhile."}
 	}
 	p := problemByReason(err)
 	var refusal *registry.Refusal
@@ -147,8 +158,8 @@ func methodNotAllowed(to route) *Problem {
 		Message: "The route doesn't have this method", Details: "Use one of: " + to.allow + ". " + to.advice}
 }
 
-// retryAfter is in seconds.
-const retryAfter = 5
+// retrySoon is when what can't be decided now may be.
+const retrySoon = 5 * time.Second
 
 // Challenge says how an answer asks for credentials.
 type Challenge struct {
@@ -167,7 +178,9 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
 	case http.StatusUnauthorized:
 		c.set(h, r, p)
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(retryAfter))
+		h.Set("Retry-After", seconds(retrySoon))
+	case http.StatusTooManyRequests:
+		h.Set("Retry-After", seconds(p.retryAfter))
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", p.allow)
 	}
@@ -179,6 +192,11 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
 	writeJSON(w, p.Status, struct {
 		Exception exception `json:"exception"`
 	}{exception{p.Name, p.Message, strings.ReplaceAll(p.Details, "{api}", c.API)}})
+}
+
+// seconds writes a Retry-After (RFC 9110 section 10.2.3).
+func seconds(d time.Duration) string {
+	return strconv.Itoa(int(math.Ceil(d.Seconds())))
 }
 
 // set writes the challenges (RFC 9110 section 11.6.1): Bearer (RFC 6750

@@ -10,11 +10,13 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
@@ -39,6 +41,7 @@ func TestProblemOf(t *testing.T) {
 		{errTooLarge, 413, "PayloadTooLarge"},
 		{errMediaType, 415, "UnsupportedMediaType"},
 		{errTooEarly, 425, "TooEarly"},
+		{&signinlimit.LimitedError{RetryAfter: time.Second}, 429, "TooManyRequestsException"},
 		{ErrMetTwice, 500, "ConfigurationException"},
 		{store.ErrFull, 507, "InsufficientStorage"},
 		// What says nothing about the credentials must not look as if it did.
@@ -91,6 +94,9 @@ func TestWrite(t *testing.T) {
 		{registry.ErrInvalidToken, http.Header{"Www-Authenticate": {realm + `, error="invalid_token"`}}},
 		{methodNotAllowed(route{allow: "GET, HEAD"}), http.Header{"Allow": {"GET, HEAD"}}},
 		{store.ErrUnavailable, http.Header{"Retry-After": {"5"}}},
+		{&signinlimit.LimitedError{RetryAfter: 6 * time.Second}, http.Header{"Retry-After": {"6"}}},
+		{&signinlimit.LimitedError{RetryAfter: 1500 * time.Millisecond}, http.Header{"Retry-After": {"2"}}},
+		{&signinlimit.LimitedError{RetryAfter: 24 * time.Hour}, http.Header{"Retry-After": {"86400"}}},
 	} {
 		p := ProblemOf(test.err)
 		w := httptest.NewRecorder()
@@ -154,6 +160,7 @@ func TestChallenges(t *testing.T) {
 		{"a token isn't valid, and a password would be taken", registry.ErrInvalidToken, true, "", []string{invalid}},
 		{"known, but not allowed", registry.ErrForbidden, true, "", nil},
 		{"off", registry.ErrOff, true, "", nil},
+		{"too many have failed", &signinlimit.LimitedError{RetryAfter: time.Second}, true, "", nil},
 		{"can't tell", store.ErrUnavailable, true, "", nil},
 		{"malformed", credentials.ErrMalformed, true, "", nil},
 	} {

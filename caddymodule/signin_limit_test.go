@@ -1,0 +1,243 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// limitedSite lets two sign-ins of an address and user fail in an hour, and
+// takes the client's address from the test.
+const limitedSite = `
+http://:PORT {
+	bind 127.0.0.1
+	access_tokens {
+		allow_generate everyone
+		sign_in_limit 2 1h
+		SIGNINS
+	}
+	respond ok
+}`
+
+func serveLimited(t *testing.T, signIns string) *server {
+	t.Helper()
+	s := serve(t, `http://:PORT {
+	bind 127.0.0.1
+}`)
+	s.globals = "servers {\ntrusted_proxies static 127.0.0.1/32\n}"
+	if err := s.load(t, strings.Replace(limitedSite, "SIGNINS", signIns, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func basicFrom(address, user string) http.Header {
+	return http.Header{
+		"X-Forwarded-For": {address},
+		"Authorization":   {"Basic " + base64.StdEncoding.EncodeToString([]byte(user+":secret"))},
+	}
+}
+
+// attempts tells the statuses of so many sign-ins, one after the other.
+func (s *server) attempts(t testing.TB, n int, header http.Header) string {
+	t.Helper()
+	var statuses []string
+	for range n {
+		got := s.ask(t, http.MethodGet, managementPath, "", header)
+		statuses = append(statuses, strconv.Itoa(got.status))
+		if got.status != http.StatusTooManyRequests {
+			continue
+		}
+		if got.exception() != "TooManyRequestsException" || got.header.Get("WWW-Authenticate") != "" {
+			t.Errorf("%v, %v", got, got.header)
+		}
+		if seconds, err := strconv.Atoi(got.header.Get("Retry-After")); err != nil || seconds < 1 || seconds > 1800 {
+			t.Errorf("Retry-After %q", got.header.Get("Retry-After"))
+		}
+	}
+	return strings.Join(statuses, " ")
+}
+
+// What counts as a failed sign-in, and what doesn't.
+func TestWhatCountsForTheLimit(t *testing.T) {
+	for name, test := range map[string]struct {
+		first, second func(*http.Request) (User, error)
+		want          string
+	}{
+		"no":                           {says(User{}, ErrDenied), nil, "401 401 429 429"},
+		"not mine, no":                 {says(User{}, ErrNotMine), says(User{}, ErrDenied), "401 401 429 429"},
+		"nobody knows the credentials": {says(User{}, ErrNotMine), says(User{}, ErrNotMine), "401 401 429 429"},
+		"a user who can't be one":      {says(User{ID: "*"}, nil), nil, "401 401 429 429"},
+		"yes":                          {says(User{ID: "alice"}, nil), nil, "200 200 200 200"},
+		"not mine, yes":                {says(User{}, ErrNotMine), says(User{ID: "alice"}, nil), "200 200 200 200"},
+		"a time-out":                   {says(User{}, context.DeadlineExceeded), nil, "503 503 503 503"},
+		"can't be told":                {says(User{}, errors.New("the directory is down")), nil, "503 503 503 503"},
+		"not mine, can't be told":      {says(User{}, ErrNotMine), says(User{}, errors.New("down")), "503 503 503 503"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serveLimited(t, "sign_in guest first\nsign_in guest second")
+			answer(t, "first", test.first)
+			if test.second != nil {
+				answer(t, "second", test.second)
+			}
+			if got := s.attempts(t, 4, basicFrom("192.0.2.1", "alice")); got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// A sign-in isn't asked once the limit is reached, others are let in, and
+// tokens work as before.
+func TestLimitedAreNotAsked(t *testing.T) {
+	s := serveLimited(t, "sign_in guest first")
+	var asked atomic.Int32
+	answer(t, "first", func(r *http.Request) (User, error) {
+		asked.Add(1)
+		user, password, ok := r.BasicAuth()
+		switch {
+		case !ok:
+			return User{}, ErrNotMine
+		case password != "secret":
+			return User{}, ErrDenied
+		}
+		return User{ID: user}, nil
+	})
+	header := basicFrom("192.0.2.1", "alice")
+	token := s.create(t, header).token(t)
+	wrong := header.Clone()
+	wrong.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("alice:guess")))
+	if got := s.attempts(t, 3, wrong); got != "401 401 429" {
+		t.Errorf("guessing: %s", got)
+	}
+	before := asked.Load()
+	if got := s.attempts(t, 2, header); got != "429 429" || asked.Load() != before {
+		t.Errorf("with the right password: %s, asked %d times more", got, asked.Load()-before)
+	}
+	for name, other := range map[string]http.Header{
+		"from elsewhere":           basicFrom("192.0.2.2", "alice"),
+		"another user from there":  basicFrom("192.0.2.1", "bob"),
+		"from another /64 of IPv6": basicFrom("2001:db8::1", "alice"),
+		"with a token":             {"X-Forwarded-For": {"192.0.2.1"}, "Authorization": {"Bearer " + token}},
+	} {
+		if got := s.attempts(t, 1, other); got != "200" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got := s.ask(t, http.MethodGet, "/", "", http.Header{"X-Forwarded-For": {"192.0.2.1"}, "Authorization": {"Bearer " + token}}); got.status != http.StatusOK {
+		t.Errorf("the API behind, with a token: %v", got)
+	}
+	wrongToken := http.Header{"X-Forwarded-For": {"192.0.2.3"}, "Authorization": {"Bearer cat_wrong"}}
+	for range 50 {
+		if got := s.ask(t, http.MethodGet, managementPath, "", wrongToken); got.status != http.StatusUnauthorized {
+			t.Fatalf("a wrong token: %v", got)
+		}
+	}
+	if got := s.attempts(t, 1, basicFrom("192.0.2.3", "alice")); got != "200" {
+		t.Errorf("after wrong tokens: %s", got)
+	}
+}
+
+// The address alone counts for a session, ten times as many; and what a client
+// says of its address is nothing without a trusted proxy.
+func TestRefusedSessionsCountByAddress(t *testing.T) {
+	api := whoAmI(t, http.StatusUnauthorized, "")
+	s := serveLimited(t, "sign_in upstream "+api.URL+" {\ncookies sid\n}")
+	session := http.Header{"Cookie": {"sid=gone"}, "X-Forwarded-For": {"192.0.2.1"}}
+	if got := s.attempts(t, 22, session); got != strings.Repeat("401 ", 20)+"429 429" {
+		t.Errorf("%s", got)
+	}
+	if got := s.attempts(t, 1, basicFrom("192.0.2.1", "alice")); got != "429" {
+		t.Errorf("a password from there: %s", got)
+	}
+	session.Set("X-Forwarded-For", "192.0.2.2")
+	if got := s.attempts(t, 1, session); got != "401" {
+		t.Errorf("from elsewhere: %s", got)
+	}
+	// Whoever sends nothing that could be right is no failure.
+	other := http.Header{"Cookie": {"locale=en"}, "X-Forwarded-For": {"192.0.2.1"}}
+	if got := s.attempts(t, 3, other); got != "401 401 401" {
+		t.Errorf("without credentials: %s", got)
+	}
+
+	s.globals = ""
+	if err := s.load(t, strings.Replace(limitedSite, "SIGNINS", "sign_in upstream "+api.URL, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"401", "401", "429"} {
+		if got := s.attempts(t, 1, basicFrom(fmt.Sprintf("192.0.2.%d", i), "alice")); got != want {
+			t.Errorf("an address made up by the client, attempt %d: %s, want %s", i+1, got, want)
+		}
+	}
+}
+
+// A user established in front isn't limited for what others of the address do.
+func TestPlaceholderIsNotLimited(t *testing.T) {
+	api := whoAmI(t, http.StatusUnauthorized, "")
+	s := serveLimited(t, "sign_in upstream "+api.URL+" {\ncookies sid\n}\nsign_in placeholder {http.vars.user}\n}\nvars {\nuser {header.X-User}")
+	for i := range 20 {
+		s.attempts(t, 1, basicFrom("192.0.2.1", strconv.Itoa(i)))
+	}
+	if got := s.attempts(t, 1, http.Header{"Cookie": {"sid=1"}, "X-Forwarded-For": {"192.0.2.1"}}); got != "429" {
+		t.Fatalf("the address isn't limited: %s", got)
+	}
+	if got := s.attempts(t, 3, http.Header{"X-User": {"fred"}, "X-Forwarded-For": {"192.0.2.1"}}); got != "200 200 200" {
+		t.Errorf("established in front: %s", got)
+	}
+	// A session that has ended doesn't hide who is established in front, and
+	// isn't a failed sign-in.
+	if got := s.attempts(t, 30, http.Header{"X-User": {"fred"}, "Cookie": {"sid=1"}, "X-Forwarded-For": {"192.0.2.2"}}); got != strings.TrimSpace(strings.Repeat("200 ", 30)) {
+		t.Errorf("with an old session beside: %s", got)
+	}
+}
+
+// Many at a time can't fail more often than one after the other.
+func TestConcurrentGuesses(t *testing.T) {
+	s := serveLimited(t, "sign_in guest first")
+	var asked atomic.Int32
+	answer(t, "first", func(*http.Request) (User, error) {
+		asked.Add(1)
+		return User{}, ErrDenied
+	})
+	var group sync.WaitGroup
+	for range 64 {
+		group.Go(func() { s.attempts(t, 1, basicFrom("192.0.2.1", "alice")) })
+	}
+	group.Wait()
+	if asked.Load() != 2 {
+		t.Errorf("%d passwords are tried, want 2", asked.Load())
+	}
+}
+
+// A guest module that panics holds nothing back for later attempts.
+func TestPanicEndsAnAttempt(t *testing.T) {
+	s := serveLimited(t, "sign_in guest first")
+	var calm atomic.Bool
+	answer(t, "first", func(*http.Request) (User, error) {
+		if !calm.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		return User{ID: "alice"}, nil
+	})
+	for range 5 {
+		answered, err := client.Do(s.requestWith(t, basicFrom("192.0.2.1", "alice")))
+		if err == nil {
+			answered.Body.Close()
+		}
+	}
+	calm.Store(true)
+	if got := s.attempts(t, 1, basicFrom("192.0.2.1", "alice")); got != "200" {
+		t.Errorf("%s, want 200", got)
+	}
+}
+
+func (s *server) requestWith(t testing.TB, header http.Header) *http.Request {
+	return s.request(t, http.MethodGet, managementPath, "", header)
+}

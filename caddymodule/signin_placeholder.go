@@ -1,0 +1,171 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+func init() { caddy.RegisterModule(new(PlaceholderSignIn)) }
+
+// PlaceholderSignIn takes the user that a handler in front has established,
+// such as basic_auth or forward_auth. It reads placeholders, before this module
+// empties those of the user and removes identity headers. Where a placeholder of
+// the id is empty, nobody is signed in.
+//
+// What a client can choose is no source: {http.request.*} is refused, except
+// {http.request.tls.client.*}.
+type PlaceholderSignIn struct {
+	// The user's id. Default: {http.auth.user.id}.
+	UserID string `json:"user_id,omitempty"`
+
+	// The user's e-mail address. Default: empty.
+	Email string `json:"email,omitempty"`
+
+	// The user's name. Default: empty.
+	Name string `json:"name,omitempty"`
+
+	// The user is an administrator if this is the text true, and nothing
+	// else. Default: empty.
+	Admin string `json:"admin,omitempty"`
+
+	// Further claims, by the names they have in placeholders.
+	Claims map[string]string `json:"claims,omitempty"`
+}
+
+// CaddyModule implements caddy.Module.
+func (*PlaceholderSignIn) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "access_tokens.sign_in.placeholder",
+		New: func() caddy.Module { return new(PlaceholderSignIn) },
+	}
+}
+
+// Provision implements caddy.Provisioner.
+func (p *PlaceholderSignIn) Provision(caddy.Context) error {
+	if p.UserID == "" {
+		p.UserID = "{http.auth.user.id}"
+	}
+	if err := p.check(); err != nil {
+		return fmt.Errorf("sign_in placeholder: %w", err)
+	}
+	return nil
+}
+
+func (p *PlaceholderSignIn) check() error {
+	for _, source := range append([]string{p.UserID, p.Email, p.Name, p.Admin}, slices.Collect(maps.Values(p.Claims))...) {
+		if err := checkSource(source); err != nil {
+			return err
+		}
+	}
+	if !anyPlaceholder.MatchString(p.UserID) {
+		return fmt.Errorf("user_id %q would be the same user for everybody; write a placeholder such as {http.auth.user.id}", p.UserID)
+	}
+	return checkClaimNames(p.Claims)
+}
+
+// fromRequest finds what Caddy reads from the request itself, under the names
+// of its Caddyfile's shorthands too.
+var fromRequest = regexp.MustCompile(`\{http\.request\.[^}]*\}`)
+
+var anyPlaceholder = regexp.MustCompile(`\{[^{}]+\}`)
+
+func checkSource(source string) error {
+	for _, placeholder := range fromRequest.FindAllString(source, -1) {
+		if !strings.HasPrefix(placeholder, "{http.request.tls.client.") {
+			return fmt.Errorf("%s is what the client says, and proves nothing; use what a handler in front established, such as {http.auth.user.id}, {http.reverse_proxy.header.Remote-User} or {http.request.tls.client.subject}", placeholder)
+		}
+	}
+	return nil
+}
+
+// read returns whom the handlers in front have established. That is nobody
+// where any placeholder of the id is empty: what stands around it would be the
+// same user for everybody.
+func (p *PlaceholderSignIn) read(repl *caddy.Replacer) (User, error) {
+	id, err := repl.ReplaceOrErr(p.UserID, true, true)
+	if err != nil {
+		return User{}, ErrNotMine
+	}
+	user := User{ID: id}
+	user.Email = repl.ReplaceAll(p.Email, "")
+	user.Name = repl.ReplaceAll(p.Name, "")
+	user.Admin = p.Admin != "" && repl.ReplaceAll(p.Admin, "") == "true"
+	user.Claims = make(map[string]string, len(p.Claims))
+	for name, source := range p.Claims {
+		user.Claims[name] = repl.ReplaceAll(source, "")
+	}
+	return user, nil
+}
+
+func (p *PlaceholderSignIn) hasNoAdmins() bool { return p.Admin == "" }
+
+// SignIn implements the interface of that name. The handler reads the
+// placeholders before it empties them, and asks read instead.
+func (p *PlaceholderSignIn) SignIn(r *http.Request) (User, error) {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return User{}, errors.New("the request has no replacer")
+	}
+	return p.read(repl)
+}
+
+// UnmarshalCaddyfile reads, in short, `placeholder <user id>`, or:
+//
+//	placeholder {
+//	    user_id <placeholder>
+//	    email   <placeholder>
+//	    name    <placeholder>
+//	    admin   <placeholder>
+//	    claim   <name> <placeholder>
+//	}
+//
+// claim can be repeated.
+func (p *PlaceholderSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	args := d.RemainingArgs()
+	if len(args) > 1 {
+		return d.Errf("sign_in placeholder takes at most the user's id; write `sign_in placeholder {http.auth.user.id}`, or a block with user_id, email, name, admin and claim")
+	}
+	to := func(field *string) func(*caddyfile.Dispenser) error {
+		return func(d *caddyfile.Dispenser) (err error) {
+			*field, err = oneArg(d, "<placeholder>")
+			return err
+		}
+	}
+	if len(args) == 1 {
+		p.UserID = args[0]
+		if err := noBlock(d, "sign_in placeholder with an id behind it"); err != nil {
+			return err
+		}
+	} else if err := (options{
+		"user_id": to(&p.UserID),
+		"email":   to(&p.Email),
+		"name":    to(&p.Name),
+		"admin":   to(&p.Admin),
+		"claim":   func(d *caddyfile.Dispenser) error { return parseClaim(d, &p.Claims, "<placeholder>") },
+	}).parse(d, "claim"); err != nil {
+		return err
+	}
+	if p.UserID == "" {
+		return d.Errf("sign_in placeholder: write where the user's id is, for example `sign_in placeholder {http.auth.user.id}`")
+	}
+	if err := p.check(); err != nil {
+		return d.Errf("sign_in placeholder: %v", err)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*PlaceholderSignIn)(nil)
+	_ caddyfile.Unmarshaler = (*PlaceholderSignIn)(nil)
+	_ SignIn                = (*PlaceholderSignIn)(nil)
+)

@@ -1,0 +1,310 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/whoami"
+)
+
+func init() { caddy.RegisterModule(new(UpstreamSignIn)) }
+
+// UpstreamSignIn signs users in through the API behind: it asks the API's
+// who-am-I route with the caller's own Basic credentials, or else with the
+// cookies of the caller's session, and reads the user from the JSON answer.
+// Nothing else of the request is sent, and redirects are not followed.
+//
+// Paths into the answer are names separated by dots, such as user.email.
+type UpstreamSignIn struct {
+	// The who-am-I route.
+	URL string `json:"url"`
+
+	// Where the user's id is. A number becomes its digits. Prefer an id that
+	// never changes hands. Default: "id".
+	UserID string `json:"user_id,omitempty"`
+
+	// Where the user's e-mail address is. Default: not read.
+	Email string `json:"email,omitempty"`
+
+	// Where the user's name is. Default: not read.
+	Name string `json:"name,omitempty"`
+
+	// Where it says whether the user is an administrator: JSON true, and
+	// nothing else. Default: not read.
+	Admin string `json:"admin,omitempty"`
+
+	// Further claims, by the names they have in placeholders.
+	Claims map[string]string `json:"claims,omitempty"`
+
+	// Whether Basic credentials are sent on. Default: true.
+	Basic *bool `json:"basic,omitempty"`
+
+	// The cookies that are sent on if Basic credentials are not. Default: none.
+	Cookies []string `json:"cookies,omitempty"`
+
+	// How long the whole answer may take. Default: 5s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// How the route is reached, as in reverse_proxy, except that no proxy is
+	// taken from the environment. Default: {"protocol": "http"}.
+	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
+
+	url     *url.URL
+	client  http.Client
+	session *identity.Rules // which cookies are the session's
+}
+
+// defaultTimeout bounds the who-am-I route's answer.
+const defaultTimeout = 5 * time.Second
+
+// CaddyModule implements caddy.Module.
+func (*UpstreamSignIn) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "access_tokens.sign_in.upstream",
+		New: func() caddy.Module { return new(UpstreamSignIn) },
+	}
+}
+
+// Provision implements caddy.Provisioner.
+func (u *UpstreamSignIn) Provision(ctx caddy.Context) error {
+	if err := u.provision(ctx); err != nil {
+		return fmt.Errorf("sign_in upstream: %w", err)
+	}
+	return nil
+}
+
+func (u *UpstreamSignIn) provision(ctx caddy.Context) error {
+	text, err := expand(u.URL)
+	if err != nil {
+		return err
+	}
+	var ok bool
+	if u.url, ok = parseWhoAmI(text); !ok {
+		return errNoWhoAmI(u.URL)
+	}
+	if u.url.Scheme == "http" && !isLoopback(u.url.Hostname()) {
+		ctx.Logger().Warn("passwords and sessions are sent to another machine unencrypted; use https", zap.String("url", u.URL))
+	}
+	if u.UserID == "" {
+		u.UserID = "id"
+	}
+	if u.Timeout == 0 {
+		u.Timeout = caddy.Duration(defaultTimeout)
+	}
+	if err := u.check(); err != nil {
+		return err
+	}
+	if u.session, err = identity.New(nil, nil, u.Cookies); err != nil {
+		return err
+	}
+	transport, err := u.transport(ctx)
+	if err != nil {
+		return err
+	}
+	u.client = http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return nil
+}
+
+// check says what is wrong with what doesn't depend on placeholders.
+func (u *UpstreamSignIn) check() error {
+	if !u.TakesBasic() && len(u.Cookies) == 0 {
+		return errors.New("with `basic off` and no `cookies` nobody can sign in: name the session's cookies")
+	}
+	if u.Timeout < 0 {
+		return errors.New("timeout: write a duration such as 5s")
+	}
+	var transport struct {
+		TLS json.RawMessage `json:"tls"`
+	}
+	if err := json.Unmarshal(u.TransportRaw, &transport); u.TransportRaw != nil && err != nil {
+		return fmt.Errorf("transport: %w", err)
+	}
+	if transport.TLS != nil && strings.HasPrefix(u.URL, "http://") {
+		return errTLSForHTTP
+	}
+	return checkClaimNames(u.Claims)
+}
+
+func parseWhoAmI(text string) (parsed *url.URL, ok bool) {
+	parsed, err := url.Parse(text)
+	return parsed, err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") &&
+		parsed.Hostname() != "" && parsed.User == nil && parsed.Fragment == ""
+}
+
+var userInfo = regexp.MustCompile(`//[^/]*@`)
+
+// errNoWhoAmI says why a URL can't be one, as the owner wrote it: without the
+// secrets that its placeholders may stand for, and without a password.
+func errNoWhoAmI(written string) error {
+	return fmt.Errorf("%q can't be asked who somebody is; allowed: http:// or https://, a host and a path, without user name and fragment",
+		userInfo.ReplaceAllString(written, "//***@"))
+}
+
+var errTLSForHTTP = errors.New("transport has TLS options, but the URL begins with http://; write https://")
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
+}
+
+// transport returns what the route is reached by.
+func (u *UpstreamSignIn) transport(ctx caddy.Context) (http.RoundTripper, error) {
+	raw := map[string]any{"protocol": "http"}
+	if u.TransportRaw != nil {
+		if err := json.Unmarshal(u.TransportRaw, &raw); err != nil {
+			return nil, fmt.Errorf("transport: %w", err)
+		}
+	}
+	if raw["protocol"] == "http" {
+		if raw["network_proxy"] == nil && raw["forward_proxy_url"] == nil {
+			raw["network_proxy"] = map[string]string{"from": "none"}
+		}
+		if raw["tls"] == nil && u.url.Scheme == "https" {
+			raw["tls"] = map[string]any{}
+		}
+	}
+	if raw["tls"] != nil && u.url.Scheme == "http" {
+		return nil, errTLSForHTTP
+	}
+	var err error
+	if u.TransportRaw, err = json.Marshal(raw); err != nil {
+		return nil, err
+	}
+	module, err := ctx.LoadModule(u, "TransportRaw")
+	if err != nil {
+		return nil, fmt.Errorf("transport: %w", err)
+	}
+	transport, ok := module.(http.RoundTripper)
+	if !ok {
+		return nil, fmt.Errorf("transport: %T is no http.RoundTripper", module)
+	}
+	return transport, nil
+}
+
+// errSessionRefused: the API doesn't know the session any more. That says
+// nothing about other ways to sign in.
+var errSessionRefused = fmt.Errorf("%w: no session", ErrNotMine)
+
+// SignIn implements the interface of that name.
+func (u *UpstreamSignIn) SignIn(r *http.Request) (User, error) {
+	header, byBasic := u.credentials(r)
+	if header == nil {
+		return User{}, ErrNotMine
+	}
+	answer, err := u.ask(r.Context(), header)
+	if err != nil {
+		return User{}, err
+	}
+	user, err := u.read(answer)
+	switch {
+	case err != nil:
+		return User{}, err
+	case user.ID != "":
+		return user, nil
+	case byBasic:
+		return User{}, ErrDenied
+	}
+	return User{}, errSessionRefused
+}
+
+// credentials returns the header to ask with, nil if r has no credentials.
+func (u *UpstreamSignIn) credentials(r *http.Request) (header http.Header, byBasic bool) {
+	auth, err := credentials.Parse(r.Header)
+	if err == nil && auth.Scheme == credentials.Basic && u.TakesBasic() {
+		return http.Header{"Authorization": {"Basic " + auth.Token68}}, true
+	}
+	if kept := u.session.KeptCookies(r.Header["Cookie"]); kept != "" {
+		return http.Header{"Cookie": {kept}}, false
+	}
+	return nil, false
+}
+
+// ask returns the route's answer, nil if it says that nobody is signed in.
+//
+// The request's own context stays behind but for its end: a reverse_proxy in
+// front, such as forward_auth, leaves in it which server Caddy's transports
+// are to dial.
+func (u *UpstreamSignIn) ask(requested context.Context, header http.Header) (whoami.Answer, error) {
+	ctx := context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(u.Timeout))
+	defer cancel()
+	defer context.AfterFunc(requested, cancel)()
+
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.url.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	header.Set("Accept", "application/json")
+	header.Set("User-Agent", "caddy-access-tokens")
+	request.Header = header
+	response, err := u.client.Do(request)
+	if err != nil {
+		return nil, errors.New("the who-am-I route can't be asked: " + withoutURL(err))
+	}
+	defer response.Body.Close()
+	return whoami.Read(response)
+}
+
+// withoutURL is what went wrong, without the URL around it, which may hold a
+// secret of the owner's.
+func withoutURL(err error) string {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err
+	}
+	return err.Error()
+}
+
+// read returns the user whom the answer names, with an empty id if none.
+func (u *UpstreamSignIn) read(answer whoami.Answer) (user User, err error) {
+	if user.ID, err = answer.ID(u.UserID); err != nil || user.ID == "" {
+		return User{}, err
+	}
+	for _, field := range []struct {
+		path string
+		to   *string
+	}{{u.Email, &user.Email}, {u.Name, &user.Name}} {
+		if *field.to, err = answer.Text(field.path); err != nil {
+			return User{}, err
+		}
+	}
+	user.Admin = answer.IsTrue(u.Admin)
+	user.Claims = make(map[string]string, len(u.Claims))
+	for name, path := range u.Claims {
+		if user.Claims[name], err = answer.Text(path); err != nil {
+			return User{}, err
+		}
+	}
+	return user, nil
+}
+
+func (u *UpstreamSignIn) hasNoAdmins() bool { return u.Admin == "" }
+
+func (u *UpstreamSignIn) hasSession(r *http.Request) bool {
+	return u.session.KeptCookies(r.Header["Cookie"]) != ""
+}
+
+// TakesBasic implements BasicTaker.
+func (u *UpstreamSignIn) TakesBasic() bool { return u.Basic == nil || *u.Basic }
+
+// Interface guards
+var (
+	_ caddy.Provisioner = (*UpstreamSignIn)(nil)
+	_ SignIn            = (*UpstreamSignIn)(nil)
+	_ BasicTaker        = (*UpstreamSignIn)(nil)
+)
