@@ -21,7 +21,7 @@ http://:PORT {
 	access_tokens {
 		allow_generate everyone
 		sign_in_limit 2 1h
-		SIGNINS
+		SIGN_INS
 	}
 	respond ok
 }`
@@ -32,7 +32,7 @@ func serveLimited(t *testing.T, signIns string) *server {
 	bind 127.0.0.1
 }`)
 	s.globals = "servers {\ntrusted_proxies static 127.0.0.1/32\n}"
-	if err := s.load(t, strings.Replace(limitedSite, "SIGNINS", signIns, 1)); err != nil {
+	if err := s.load(t, strings.Replace(limitedSite, "SIGN_INS", signIns, 1)); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -168,7 +168,7 @@ func TestRefusedSessionsCountByAddress(t *testing.T) {
 	}
 
 	s.globals = ""
-	if err := s.load(t, strings.Replace(limitedSite, "SIGNINS", "sign_in upstream "+api.URL, 1)); err != nil {
+	if err := s.load(t, strings.Replace(limitedSite, "SIGN_INS", "sign_in upstream "+api.URL, 1)); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []string{"401", "401", "429"} {

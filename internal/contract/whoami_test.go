@@ -81,7 +81,7 @@ func long(megabytes int) string {
 	return `{"id": 17, "padding": "` + strings.Repeat("x", megabytes<<20) + `"}`
 }
 
-func packed(w http.ResponseWriter, r *http.Request) {
+func packed(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Encoding", "gzip")
 	packed := gzip.NewWriter(w)
 	_, _ = io.WriteString(packed, long(10))

@@ -152,19 +152,19 @@ func TestRefill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(10, time.Minute)
 		allowed(t, l, here, "alice", 20)
-		time.Sleep(6*time.Second - time.Nanosecond)
+		<-time.After(6*time.Second - time.Nanosecond)
 		if try(t, l, here, "alice", fails) {
 			t.Error("allowed too early")
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 		if n := allowed(t, l, here, "alice", 5); n != 1 {
 			t.Errorf("%d allowed after a tenth of the window, want 1", n)
 		}
-		time.Sleep(30 * time.Second)
+		<-time.After(30 * time.Second)
 		if n := allowed(t, l, here, "alice", 20); n != 5 {
 			t.Errorf("%d allowed after half the window, want 5", n)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if n := allowed(t, l, here, "alice", 20); n != 10 {
 			t.Errorf("%d allowed after an hour, want 10", n)
 		}
@@ -366,7 +366,7 @@ func TestUserAttackedFromEverywhereIsSlowed(t *testing.T) {
 		if _, err := l.Begin(ctx, here, "alice"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("slowed beyond the request's end: %v", err)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		begun = time.Now()
 		if !try(t, l, here, "alice", succeeds) || time.Since(begun) != 0 {
 			t.Errorf("a window later alice is slowed by %v", time.Since(begun))

@@ -90,10 +90,6 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The request target is malformed",
 			Details: "Send a path that begins with /, as in `GET /v4/people/current HTTP/1.1`."}
-	case errors.Is(err, ErrTarget):
-		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
-			Message: "The request target is malformed",
-			Details: "Send a path that begins with /, as in `GET /v4/people/current HTTP/1.1`."}
 	case errors.Is(err, registry.ErrInvalid):
 		return &Problem{Status: http.StatusBadRequest, Name: "ApiValidationFailed",
 			Message: "The request is not valid",

@@ -29,6 +29,7 @@ func TestProblemOf(t *testing.T) {
 		{credentials.ErrMalformed, 400, "InvalidRequest"},
 		{credentials.ErrRepeated, 400, "InvalidRequest"},
 		{ErrTokenInURL, 400, "InvalidRequest"},
+		{ErrTarget, 400, "InvalidRequest"},
 		{registry.ErrInvalid, 400, "ApiValidationFailed"},
 		{ErrNotSignedIn, 401, "AuthenticationRequired"},
 		{registry.ErrInvalidToken, 401, "InvalidToken"},
