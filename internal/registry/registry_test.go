@@ -45,7 +45,11 @@ func (c *clock) set(at time.Time) {
 	c.at = at
 }
 
-func (c *clock) advance(d time.Duration) { c.set(c.now().Add(d)) }
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
 
 // fixture is a registry over a real store, with a clock that only the test
 // moves. Uses are written and records purged when the test says so.

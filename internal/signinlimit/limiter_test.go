@@ -193,7 +193,7 @@ func TestRetryAfterIsEnough(t *testing.T) {
 				if most := max(time.Second, test.window/time.Duration(test.failures)+time.Second); limited.RetryAfter > most {
 					t.Errorf("%+v: to try again in %v, more than %v", test, limited.RetryAfter, most)
 				}
-				time.Sleep(limited.RetryAfter)
+				<-time.After(limited.RetryAfter)
 				if !try(t, l, here, "alice", fails) {
 					t.Errorf("%+v: refused after %v", test, limited.RetryAfter)
 				}
@@ -287,7 +287,7 @@ func TestConcurrentSuccesses(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				time.Sleep(time.Millisecond)
+				<-time.After(time.Millisecond)
 				attempt.End(succeeds)
 			})
 		}
