@@ -257,7 +257,7 @@ func TestConcurrentAttempts(t *testing.T) {
 								break
 							}
 						}
-						time.Sleep(time.Millisecond) // the password is compared
+						<-time.After(time.Millisecond) // the password is compared
 						underWay.Add(-1)
 						failed.Add(1)
 						attempt.End(fails)
