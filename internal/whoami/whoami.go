@@ -17,7 +17,7 @@ import (
 )
 
 // maxAnswer is how long an answer may be, in bytes.
-const maxAnswer = 1 << 20
+const maxAnswer = 256 << 10
 
 // Answer is the JSON value of an answer; nil if nobody is signed in.
 type Answer map[string]any

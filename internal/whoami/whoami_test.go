@@ -75,7 +75,7 @@ func TestAnswerThatCantBeRead(t *testing.T) {
 		"invalid UTF-8":         "{\"id\": \"alice\xff\"}",
 		"invalid UTF-8 beside":  "{\"id\": \"alice\", \"x\": \"\xc3\"}",
 		"an unescaped control":  "{\"id\": \"ali\nce\"}",
-		"1 MiB and a byte":      `{"id": "alice"}` + strings.Repeat(" ", maxAnswer-14),
+		"a byte too many":      `{"id": "alice"}` + strings.Repeat(" ", maxAnswer-14),
 		"10 MB":                 `{"id": "alice", "x": "` + strings.Repeat("x", 10<<20) + `"}`,
 		"very deep":             strings.Repeat(`[`, 100_000) + strings.Repeat(`]`, 100_000),
 	} {
@@ -88,7 +88,7 @@ func TestAnswerThatCantBeRead(t *testing.T) {
 	}
 	whole := `{"id": "alice"}`
 	if answer, err := Read(respond(200, whole+strings.Repeat(" ", maxAnswer-len(whole)))); err != nil || answer["id"] != "alice" {
-		t.Errorf("1 MiB: %v, %v", answer, err)
+		t.Errorf("the longest: %v, %v", answer, err)
 	}
 }
 
