@@ -55,7 +55,8 @@ func (h *Handler) setIdentity(r *http.Request, repl *caddy.Replacer, u *store.Us
 		case "name":
 			value = u.Name
 		default:
-			value = repl.ReplaceAll(header.template, "")
+			// White space beside an empty placeholder is the template's own.
+			value = strings.Trim(repl.ReplaceAll(header.template, ""), " \t")
 		}
 		if err := identity.Set(r.Header, header.name, value); err != nil {
 			return fmt.Errorf("%w: identity: %w", store.ErrUnavailable, err)

@@ -147,7 +147,7 @@ func parseWhoAmI(text string) (parsed *url.URL, ok bool) {
 		parsed.Hostname() != "" && parsed.User == nil && parsed.Fragment == ""
 }
 
-var userInfo = regexp.MustCompile(`//[^/]*@`)
+var userInfo = regexp.MustCompile(`(?s)//.*@`)
 
 // errNoWhoAmI says why a URL can't be one, as the owner wrote it: without the
 // secrets that its placeholders may stand for, and without a password.
@@ -227,6 +227,11 @@ func (u *UpstreamSignIn) SignIn(r *http.Request) (User, error) {
 func (u *UpstreamSignIn) credentials(r *http.Request) (header http.Header, byBasic bool) {
 	auth, err := credentials.Parse(r.Header)
 	if err == nil && auth.Scheme == credentials.Basic && u.TakesBasic() {
+		// What the limit can't read a user from isn't sent: a laxer reader
+		// behind could find one in it, whose failures nobody would count.
+		if _, _, ok := credentials.DecodeBasic(auth.Token68); !ok {
+			return nil, false
+		}
 		return http.Header{"Authorization": {"Basic " + auth.Token68}}, true
 	}
 	if kept := u.session.KeptCookies(r.Header["Cookie"]); kept != "" {

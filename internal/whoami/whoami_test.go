@@ -75,7 +75,7 @@ func TestAnswerThatCantBeRead(t *testing.T) {
 		"invalid UTF-8":         "{\"id\": \"alice\xff\"}",
 		"invalid UTF-8 beside":  "{\"id\": \"alice\", \"x\": \"\xc3\"}",
 		"an unescaped control":  "{\"id\": \"ali\nce\"}",
-		"a byte too many":      `{"id": "alice"}` + strings.Repeat(" ", maxAnswer-14),
+		"a byte too many":       `{"id": "alice"}` + strings.Repeat(" ", maxAnswer-14),
 		"10 MB":                 `{"id": "alice", "x": "` + strings.Repeat("x", 10<<20) + `"}`,
 		"very deep":             strings.Repeat(`[`, 100_000) + strings.Repeat(`]`, 100_000),
 	} {
