@@ -113,8 +113,8 @@ func foldByte(c byte) byte {
 	switch {
 	case 'A' <= c && c <= 'Z':
 		return c + ('a' - 'A')
-	case isAlphanumeric(c):
-		return c
+	case c == '_' || c == '.':
+		return '-'
 	}
-	return '-'
+	return c
 }
