@@ -3,48 +3,51 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
+	"reflect"
+	"slices"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// newProject returns the project with the policy that the file fixes, or its
-// defaults.
+// newProject returns the project with the settings that the file fixes.
 func (h *Handler) newProject() (registry.Project, error) {
-	p := registry.Project{
-		Name: h.Project, Prefix: h.Prefix,
-		APIAccess: true, Generate: registry.GenerateAdmins, MaxLifetimeDays: 365,
-	}
-	if h.APIAccess != nil {
-		p.APIAccess = *h.APIAccess
-	}
+	p := registry.Project{Name: h.Project, Prefix: h.Prefix, Fixed: store.Settings{Enabled: h.APIAccess}}
 	if h.MaxLifetimeDays != nil {
-		p.MaxLifetimeDays = *h.MaxLifetimeDays
+		p.Fixed.MaxLifetimeDays = *h.MaxLifetimeDays
 	}
-	var err error
-	if p.Admins, err = expandUserIDs("admins", h.Admins); err != nil {
+	admins, err := expandUserIDs("admins", h.Admins)
+	if err != nil {
 		return p, err
 	}
+	p.Admins = make(map[string]bool, len(admins))
+	for _, id := range admins {
+		p.Admins[id] = true
+	}
 	if h.AllowGenerate != nil {
-		p.Generate = registry.Generate(h.AllowGenerate.Who)
-		p.Users, err = expandUserIDs("allow_generate users", h.AllowGenerate.Users)
+		p.Fixed.Generate = h.AllowGenerate.Who
+		p.Fixed.Users, err = expandUserIDs("allow_generate users", h.AllowGenerate.Users)
 	}
 	return p, err
 }
 
-func expandUserIDs(option string, texts []string) (map[string]bool, error) {
-	ids := make(map[string]bool, len(texts))
-	for _, text := range texts {
+// expandUserIDs returns the ids that texts stand for, sorted, and never nil.
+func expandUserIDs(option string, texts []string) ([]string, error) {
+	ids := make([]string, len(texts))
+	for i, text := range texts {
 		id, err := expand(text)
-		if err == nil {
-			err = config.CheckUserID(id)
-		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
 		}
-		ids[id] = true
+		ids[i] = id
 	}
+	if err := config.CheckUserIDs(option, ids); err != nil {
+		return nil, err
+	}
+	slices.Sort(ids)
 	return ids, nil
 }
 
@@ -53,13 +56,13 @@ func policyDifferences(a, b *registry.Project) (options []string) {
 	if !maps.Equal(a.Admins, b.Admins) {
 		options = append(options, "admins")
 	}
-	if a.APIAccess != b.APIAccess {
+	if !reflect.DeepEqual(a.Fixed.Enabled, b.Fixed.Enabled) {
 		options = append(options, "api_access")
 	}
-	if a.Generate != b.Generate || !maps.Equal(a.Users, b.Users) {
+	if a.Fixed.Generate != b.Fixed.Generate || !slices.Equal(a.Fixed.Users, b.Fixed.Users) {
 		options = append(options, "allow_generate")
 	}
-	if a.MaxLifetimeDays != b.MaxLifetimeDays {
+	if a.Fixed.MaxLifetimeDays != b.Fixed.MaxLifetimeDays {
 		options = append(options, "max_lifetime")
 	}
 	return options
@@ -71,7 +74,8 @@ func (h *Handler) checkUsable() error {
 	if len(h.signIns) == 0 {
 		return errors.New("nobody can sign in, so that nobody could ever make a token: add a sign-in, for example a block `sign_in basic` with a line `<user> <hash from caddy hash-password>` for each user")
 	}
-	if h.project.Generate == registry.GenerateEveryone || h.anyCanSignIn(h.project.Admins) || h.anyCanSignIn(h.project.Users) {
+	fixed := h.project.Fixed
+	if fixed.Generate == registry.GenerateEveryone || h.anyCanSignIn(maps.Keys(h.project.Admins)) || h.anyCanSignIn(slices.Values(fixed.Users)) {
 		return nil
 	}
 	for _, s := range h.signIns {
@@ -84,7 +88,7 @@ func (h *Handler) checkUsable() error {
 	return errors.New("nobody who can sign in may make tokens: name one of them under `admins`, or allow others by `allow_generate everyone` or `allow_generate users <id>…`")
 }
 
-func (h *Handler) anyCanSignIn(ids map[string]bool) bool {
+func (h *Handler) anyCanSignIn(ids iter.Seq[string]) bool {
 	for id := range ids {
 		for _, s := range h.signIns {
 			if known, fixed := s.(fixedUsers); !fixed || known.hasUser(id) {

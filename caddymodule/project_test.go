@@ -7,38 +7,38 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
 // Whatever a project has beside its name and prefix is policy, and two
 // directives may not differ in it without being told.
 func TestPolicyDifferences(t *testing.T) {
-	options := map[string]string{
-		"Admins": "admins", "APIAccess": "api_access", "Generate": "allow_generate", "Users": "allow_generate", "MaxLifetimeDays": "max_lifetime",
-	}
-	for i := range reflect.TypeFor[registry.Project]().NumField() {
-		name := reflect.TypeFor[registry.Project]().Field(i).Name
-		if name == "Name" || name == "Prefix" {
-			continue
+	for want, other := range map[string]registry.Project{
+		"admins":         {Admins: map[string]bool{"alice": true}},
+		"api_access":     {Fixed: store.Settings{Enabled: new(true)}},
+		"allow_generate": {Fixed: store.Settings{Generate: "users", Users: []string{"bob"}}},
+		"max_lifetime":   {Fixed: store.Settings{MaxLifetimeDays: 7}},
+	} {
+		if diff := cmp.Diff([]string{want}, policyDifferences(&registry.Project{}, &other)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", want, diff)
 		}
-		a, b := registry.Project{}, registry.Project{}
-		switch field := reflect.ValueOf(&b).Elem().Field(i); field.Kind() {
-		case reflect.Map:
-			field.Set(reflect.ValueOf(map[string]bool{"alice": true}))
-		case reflect.Bool:
-			field.SetBool(true)
-		case reflect.Int:
-			field.SetInt(7)
-		case reflect.String:
-			field.SetString("x")
-		default:
-			t.Fatalf("%s: how to set it?", name)
-		}
-		if diff := cmp.Diff([]string{options[name]}, policyDifferences(&a, &b)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
+		if got := policyDifferences(&other, &other); got != nil {
+			t.Errorf("%s: the same differs in %v", want, got)
 		}
 	}
-	empty := registry.Project{Admins: map[string]bool{}, Users: map[string]bool{}}
-	if got := policyDifferences(&registry.Project{}, &empty); got != nil {
+	bob, carol := registry.Project{Fixed: store.Settings{Generate: "users", Users: []string{"bob"}}}, registry.Project{Fixed: store.Settings{Generate: "users", Users: []string{"carol"}}}
+	if diff := cmp.Diff([]string{"allow_generate"}, policyDifferences(&bob, &carol)); diff != "" {
+		t.Errorf("other users (-want +got):\n%s", diff)
+	}
+	off, on := registry.Project{Fixed: store.Settings{Enabled: new(false)}}, registry.Project{Fixed: store.Settings{Enabled: new(true)}}
+	if diff := cmp.Diff([]string{"api_access"}, policyDifferences(&off, &on)); diff != "" {
+		t.Errorf("off and on (-want +got):\n%s", diff)
+	}
+	if got := policyDifferences(&registry.Project{}, &registry.Project{Admins: map[string]bool{}}); got != nil {
 		t.Errorf("nobody and nobody differ in %v", got)
+	}
+	// Whoever adds a field is to add its line above.
+	if fields := reflect.TypeFor[registry.Project]().NumField() + reflect.TypeFor[store.Settings]().NumField(); fields != 4+4 {
+		t.Errorf("there are %d fields", fields)
 	}
 }

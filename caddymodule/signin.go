@@ -241,7 +241,7 @@ func takeTime(r *http.Request, rest []SignIn) {
 }
 
 func (u User) check() error {
-	if err := config.CheckUserID(u.ID); err != nil {
+	if err := registry.CheckUserID(u.ID); err != nil {
 		return err
 	}
 	if err := config.CheckClaim("the e-mail", u.Email); err != nil {

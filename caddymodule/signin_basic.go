@@ -15,7 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 )
 
@@ -135,7 +135,7 @@ func checkBasicUser(id string) error {
 	if strings.Contains(id, ":") {
 		return fmt.Errorf("user %q: HTTP Basic allows no colon in a user name", id)
 	}
-	return config.CheckUserID(id)
+	return registry.CheckUserID(id)
 }
 
 // SignIn implements the interface of that name.

@@ -77,7 +77,7 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"an administrator twice", site("admins alice alice"), `admins: "alice" is named twice, at Caddyfile:3`},
 		{"an administrator with no id", site(`admins alice ""`), "admins: a user id is empty; allowed: 1 to 256 characters, at Caddyfile:3"},
 		{"everyone an administrator", site("admins *"), "admins: * is no user id, it stands for everyone, at Caddyfile:3"},
-		{"an administrator with a space", site(`admins "alice "`), `admins: user id "alice " begins or ends with white space, at Caddyfile:3`},
+		{"an administrator with a space", site(`admins "alice "`), `admins: a user id begins or ends with white space, at Caddyfile:3`},
 		{"an administrator with a tab", site("admins \"al\tice\""), "admins: a user id has control characters, at Caddyfile:3"},
 		{"an administrator with a long id", site("admins " + strings.Repeat("a", 257)),
 			"admins: a user id has more than 256 characters; allowed: 1 to 256, at Caddyfile:3"},
@@ -296,7 +296,7 @@ func TestUnusableCaddyfile(t *testing.T) {
 		{"admins: what a client sends", site("admins {http.request.header.X-User}" + aliceSignsIn),
 			`access_tokens, project "default": admins: unrecognized placeholder {http.request.header.X-User}` + placeholdersAllowed},
 		{"admins: an id with spaces after all", site("admins {env.SPACE}" + aliceSignsIn),
-			`access_tokens, project "default": admins: user id " alice" begins or ends with white space`},
+			`access_tokens, project "default": admins: a user id begins or ends with white space`},
 		{"allow_generate: an empty variable", site("allow_generate users {env.EMPTY}" + aliceSignsIn),
 			`access_tokens, project "default": allow_generate users: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
 		{"sign_in basic: an empty user", site("admins alice\nsign_in basic {\n{env.EMPTY} " + bcryptOfSomething + "\n}"),
@@ -363,12 +363,26 @@ func ownPart(err error) string {
 
 // Sites of one project can say the same in other words.
 func TestSamePolicyInOtherWords(t *testing.T) {
-	adapted, _, err := adapt(t, site("admins alice bob"+aliceSignsIn)+
-		strings.Replace(site("admins bob alice\napi_access on\nallow_generate admins\nmax_lifetime 8760h\nprefix other"+aliceSignsIn), ":8080", ":8081", 1))
+	adapted, _, err := adapt(t, site("admins alice bob\nallow_generate users carol dora\nmax_lifetime 365d"+aliceSignsIn)+
+		strings.Replace(site("admins bob alice\nallow_generate users dora carol\nmax_lifetime 8760h\nprefix other"+aliceSignsIn), ":8080", ":8081", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := validate(t, adapted); err != nil {
 		t.Error(err)
+	}
+}
+
+// A setting that is fixed in one site and left to administrators in the other
+// would be both.
+func TestFixedInOneSiteOnly(t *testing.T) {
+	adapted, _, err := adapt(t, site("admins alice"+aliceSignsIn)+
+		strings.Replace(site("admins alice\napi_access on\nmax_lifetime 365d"+aliceSignsIn), ":8080", ":8081", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `access_tokens, project "default": two directives of this project differ in api_access and max_lifetime: write the same in both, or give each site its own project`
+	if err := validate(t, adapted); err == nil || ownPart(err) != want {
+		t.Errorf("got %v\nwant %s", err, want)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
@@ -108,16 +109,13 @@ type AllowGenerate struct {
 
 // The values of AllowGenerate.Who.
 const (
-	Admins   = "admins"
-	Everyone = "everyone"
-	Users    = "users"
+	Admins   = registry.GenerateAdmins
+	Everyone = registry.GenerateEveryone
+	Users    = registry.GenerateUsers
 )
 
 // Unlimited is the MaxLifetimeDays that allows tokens that never expire.
-const Unlimited = -1
-
-// maxDays is the largest MaxLifetimeDays.
-const maxDays = 36525
+const Unlimited = registry.Unlimited
 
 // DefaultIdentity are the headers set if Identity is empty. No client can send
 // them in any case.
@@ -253,8 +251,8 @@ func CheckPrefix(prefix string) error {
 
 // CheckMaxLifetimeDays says what is wrong with a maximum lifetime.
 func CheckMaxLifetimeDays(days int) error {
-	if days != Unlimited && (days < 1 || days > maxDays) {
-		return fmt.Errorf("max_lifetime: %d days is out of range; allowed: 1d to %dd, or unlimited", days, maxDays)
+	if days != Unlimited && (days < 1 || days > registry.MaxLifetimeDays) {
+		return fmt.Errorf("max_lifetime: %d days is out of range; allowed: 1d to %dd, or unlimited", days, registry.MaxLifetimeDays)
 	}
 	return nil
 }
@@ -303,33 +301,12 @@ func CheckAPI(path string) error {
 // CheckUserIDs says what is wrong with the user ids that an option lists.
 func CheckUserIDs(option string, ids []string) error {
 	for i, id := range ids {
-		if err := CheckUserID(id); err != nil {
+		if err := registry.CheckUserID(id); err != nil {
 			return fmt.Errorf("%s: %w", option, err)
 		}
 		if slices.Contains(ids[:i], id) {
 			return fmt.Errorf("%s: %q is named twice", option, id)
 		}
-	}
-	return nil
-}
-
-// CheckUserID says why no user can have that id. Servers drop white space
-// around a header's value, so that an id with some would become another one on
-// its way to the API behind.
-func CheckUserID(id string) error {
-	switch {
-	case id == "":
-		return fmt.Errorf("a user id is empty; allowed: 1 to 256 characters")
-	case id == "*":
-		return fmt.Errorf("* is no user id, it stands for everyone")
-	case !utf8.ValidString(id):
-		return fmt.Errorf("a user id is no valid UTF-8")
-	case utf8.RuneCountInString(id) > 256:
-		return fmt.Errorf("a user id has more than 256 characters; allowed: 1 to 256")
-	case strings.ContainsFunc(id, unicode.IsControl):
-		return fmt.Errorf("a user id has control characters")
-	case strings.TrimSpace(id) != id:
-		return fmt.Errorf("user id %q begins or ends with white space", id)
 	}
 	return nil
 }

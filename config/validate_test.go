@@ -1,6 +1,7 @@
 package config
 
 import (
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"maps"
 	"strings"
 	"testing"
@@ -152,8 +153,8 @@ func TestLimits(t *testing.T) {
 		"a project of punctuation":     CheckProject("-._"),
 		"a prefix of 2":                CheckPrefix("0a"),
 		"a prefix of 12":               CheckPrefix("abcdefghij12"),
-		"a user id of 256":             CheckUserID(long(256)),
-		"a user id with a space in it": CheckUserID("alice a."),
+		"a user id of 256":             registry.CheckUserID(long(256)),
+		"a user id with a space in it": registry.CheckUserID("alice a."),
 		"a claim of 1024 bytes":        CheckClaim("name", long(512)),
 		"an empty claim":               CheckClaim("name", ""),
 		"a claim with spaces around":   CheckClaim("name", " Alice "),
@@ -173,9 +174,9 @@ func TestLimits(t *testing.T) {
 	for name, err := range map[string]error{
 		"a project of 65":                 CheckProject(strings.Repeat("p", 65)),
 		"a project of letters elsewhere":  CheckProject("projét"),
-		"a user id of 257":                CheckUserID(long(257)),
-		"a user id of a no-break space":   CheckUserID("a\u00a0"),
-		"a user id with a C1 control":     CheckUserID("a\u0085b"),
+		"a user id of 257":                registry.CheckUserID(long(257)),
+		"a user id of a no-break space":   registry.CheckUserID("a\u00a0"),
+		"a user id with a C1 control":     registry.CheckUserID("a\u0085b"),
 		"a claim of 1025 bytes":           CheckClaim("name", long(512)+"e"),
 		"a claim with a control":          CheckClaim("name", "a\x00"),
 		"a claim of invalid UTF-8":        CheckClaim("name", "\xc3"),

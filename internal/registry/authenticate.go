@@ -21,7 +21,7 @@ func (r *Registry) Authenticate(p *Project, v token.Value) (store.Record, error)
 	if record.Project != p.Name || record.IsRevoked() || record.Expired(now) {
 		return store.Record{}, ErrInvalidToken
 	}
-	if !p.APIAccess {
+	if !r.Policy(p).Enabled {
 		return store.Record{}, ErrOff
 	}
 	r.uses.note(record.ID, now)

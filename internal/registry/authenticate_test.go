@@ -55,7 +55,7 @@ func TestTokenExpiresAtTheMillisecond(t *testing.T) {
 
 func TestTokenWithoutExpiryLives(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.MaxLifetimeDays = Unlimited
+	p.Fixed.MaxLifetimeDays = Unlimited
 	m := f.issue(p, user("bob"), store.Never)
 	f.clock.advance(200 * 365 * day)
 	f.wantAuthenticated(p, m)
@@ -73,7 +73,7 @@ func TestTokenOfAnotherProjectIsNothing(t *testing.T) {
 	f, p, q := newFixture(t), newProject("p"), newProject("q")
 	m := f.issue(p, user("alice"), 60)
 	f.wantRefused(q, m, ErrInvalidToken)
-	q.APIAccess = false
+	q.Fixed.Enabled = new(false)
 	f.wantRefused(q, m, ErrInvalidToken)
 	f.wantAuthenticated(p, m)
 }
@@ -83,7 +83,7 @@ func TestOffRefusesEveryTokenAndForgetsNone(t *testing.T) {
 	valid, deleted, expired := f.issue(p, user("bob"), 60), f.issue(p, user("alice"), 60), f.issue(p, user("bob"), 1)
 	f.delete(p, user("alice"), deleted.ID, false)
 	f.clock.advance(time.Second)
-	p.APIAccess = false
+	p.Fixed.Enabled = new(false)
 	f.wantRefused(p, valid, ErrOff)
 	// These are not said to be any good.
 	f.wantRefused(p, deleted, ErrInvalidToken)
@@ -91,7 +91,7 @@ func TestOffRefusesEveryTokenAndForgetsNone(t *testing.T) {
 	if got, err := f.Get(p, user("bob"), valid.ID); err != nil || !got.LastUsed.IsZero() {
 		t.Errorf("a refused use shows at %v, %v", got.LastUsed, err)
 	}
-	p.APIAccess = true
+	p.Fixed.Enabled = new(true)
 	f.wantAuthenticated(p, valid)
 }
 

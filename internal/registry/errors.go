@@ -17,6 +17,8 @@ var (
 	ErrForbidden = errors.New("not allowed")
 	// ErrNotFound says that there is no such token among those the caller may see.
 	ErrNotFound = errors.New("no such token")
+	// ErrFixed says that the setting is the owner's to change.
+	ErrFixed = errors.New("the setting is fixed")
 	// ErrInvalid says that what was asked for is outside the allowed values.
 	ErrInvalid = errors.New("invalid request")
 )
@@ -26,11 +28,19 @@ var (
 type Refusal struct {
 	Reason  error
 	Details string
+	// Field is the field that is wrong, "" if it isn't one; Details names it.
+	Field string
 }
 
 func (r *Refusal) Error() string { return r.Reason.Error() + ": " + r.Details }
 func (r *Refusal) Unwrap() error { return r.Reason }
 
 func refuse(reason error, details string, args ...any) error {
-	return &Refusal{reason, fmt.Sprintf(details, args...)}
+	return &Refusal{Reason: reason, Details: fmt.Sprintf(details, args...)}
+}
+
+// refuseField refuses a field's value. problem continues a sentence that begins
+// with the field's name.
+func refuseField(field, problem string, args ...any) error {
+	return &Refusal{ErrInvalid, field + " " + fmt.Sprintf(problem, args...), field}
 }

@@ -24,17 +24,12 @@ type Wish struct {
 // longer than the parent's lifetime. When Issue returns without error the
 // token is durable.
 //
-// It fails with ErrForbidden, ErrInvalid, ErrInvalidToken if the caller's
-// token ended meanwhile, store.ErrFull or store.ErrUnavailable.
+// It fails with ErrForbidden, ErrInvalid, ErrOff, ErrInvalidToken if the
+// caller's token ended meanwhile, store.ErrFull or store.ErrUnavailable.
 func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (token.Value, Token, error) {
 	now := r.Now().UTC().Truncate(time.Millisecond)
-	if c.Token != nil && c.Token.Expired(now) {
-		return token.Value{}, Token{}, ErrInvalidToken
-	}
-	if err := p.MayGenerate(c, now); err != nil {
-		return token.Value{}, Token{}, err
-	}
-	if err := p.checkLifetime(w.LifetimeSeconds); err != nil {
+	policy := r.Policy(p)
+	if err := policy.mayIssue(c, w.LifetimeSeconds, now); err != nil {
 		return token.Value{}, Token{}, err
 	}
 	value, err := token.Make(p.Prefix, r.Random)
@@ -51,15 +46,13 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 		SignedIn: now, SignedInAdmin: c.SignedInAdmin,
 		Description: w.Description, Created: now, Lifetime: w.LifetimeSeconds,
 	}
-	if c.Token == nil {
-		record.Revision, err = r.Store.Commit(ctx, store.Create{Record: record})
-	} else {
-		record, err = r.renew(ctx, c.Token, record)
+	if c.Token != nil {
+		record.Parent = c.Token.ID
+		record.SignedIn, record.SignedInAdmin = c.Token.SignedIn, c.Token.SignedInAdmin
+		r.renewing.RLock()
+		defer r.renewing.RUnlock()
 	}
-	if errors.Is(err, store.ErrConflict) {
-		err = errTaken
-	}
-	if err != nil {
+	if record.Revision, err = r.add(ctx, policy, c, record); err != nil {
 		return token.Value{}, Token{}, err
 	}
 	return value, Token{Record: record}, nil
@@ -68,38 +61,41 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 // errTaken: two tokens would have the same value or id.
 var errTaken = fmt.Errorf("%w: the source of random bytes repeats itself", store.ErrUnavailable)
 
-// renew commits record as a successor of parent, which is read anew if it
-// changed meanwhile.
-func (r *Registry) renew(ctx context.Context, parent *store.Record, record store.Record) (store.Record, error) {
-	if outlives(record.Lifetime, parent.Lifetime) {
-		return record, refuse(ErrForbidden, "The new token would live longer than the one it renews, whose lifetime is %d seconds. Ask for at most that, or sign in to make a token with a longer lifetime.", parent.Lifetime)
+// add commits the token that c makes. If the project's settings or the token
+// that it renews have changed since they were looked at, it decides again.
+func (r *Registry) add(ctx context.Context, policy Policy, c Caller, record store.Record) (revision uint64, err error) {
+	m := store.Create{Record: record, SettingsRevision: policy.revision}
+	if c.Token != nil {
+		m.ParentRevision = c.Token.Revision
 	}
-	r.renewing.RLock()
-	defer r.renewing.RUnlock()
-	record.Parent = parent.ID
-	record.SignedIn, record.SignedInAdmin = parent.SignedIn, parent.SignedInAdmin
-	revision := parent.Revision
 	for {
-		at, err := r.Store.Commit(ctx, store.Create{Record: record, ParentRevision: revision})
+		revision, err = r.Store.Commit(ctx, m)
 		if !errors.Is(err, store.ErrConflict) {
-			record.Revision = at
-			return record, err
+			return revision, err
 		}
-		now, err := r.Store.ByID(parent.ID)
-		if errors.Is(err, store.ErrNotFound) || err == nil && now.IsRevoked() {
-			return record, ErrInvalidToken
+		policy = r.Policy(policy.project)
+		if err := policy.mayIssue(c, record.Lifetime, record.Created); err != nil {
+			return 0, err
 		}
+		parent, err := r.parentRevision(record.Parent)
 		if err != nil {
-			return record, err
+			return 0, err
 		}
-		if now.Revision == revision {
-			return record, errTaken
+		if policy.revision == m.SettingsRevision && parent == m.ParentRevision {
+			return 0, errTaken
 		}
-		revision = now.Revision
+		m.SettingsRevision, m.ParentRevision = policy.revision, parent
 	}
 }
 
-// outlives tells whether lifetime is longer than limit.
-func outlives(lifetime, limit int64) bool {
-	return limit != store.Never && (lifetime == store.Never || lifetime > limit)
+// parentRevision returns where a token that is renewed is now, and 0 for none.
+func (r *Registry) parentRevision(id uuid.UUID) (uint64, error) {
+	if id == uuid.Nil {
+		return 0, nil
+	}
+	now, err := r.Store.ByID(id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && now.IsRevoked() {
+		return 0, ErrInvalidToken
+	}
+	return now.Revision, err
 }

@@ -44,7 +44,7 @@ func TestIssueRemembersWhatWasAskedFor(t *testing.T) {
 
 func TestRightsAreLookedAtBeforeLifetimes(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.Generate = GenerateAdmins
+	p.Fixed.Generate = GenerateAdmins
 	f.wantNotIssued(p, user("bob"), 0, ErrForbidden)
 	f.wantNotIssued(p, user("alice"), 0, ErrInvalid)
 }
@@ -82,7 +82,7 @@ func TestRenewalInherits(t *testing.T) {
 
 func TestSuccessorLivesNoLongerThanItsParentsLifetime(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.MaxLifetimeDays = Unlimited
+	p.Fixed.MaxLifetimeDays = Unlimited
 	hour, endless := f.issue(p, user("bob"), 3600), f.issue(p, user("bob"), store.Never)
 	f.clock.advance(30 * time.Minute)
 
@@ -102,7 +102,7 @@ func TestSuccessorLivesNoLongerThanItsParentsLifetime(t *testing.T) {
 	f.wantNotIssued(p, f.holder(p, endless), 0, ErrInvalid)
 
 	// The project's maximum binds too, also one that was set later.
-	p.MaxLifetimeDays = 1
+	p.Fixed.MaxLifetimeDays = 1
 	f.wantNotIssued(p, f.holder(p, endless), store.Never, ErrInvalid)
 	f.wantNotIssued(p, f.holder(p, endless), 86_401, ErrInvalid)
 	f.issue(p, f.holder(p, endless), 86_400)
@@ -112,9 +112,9 @@ func TestRenewalTakesTheRightToGenerate(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
 	m := f.issue(p, user("bob"), 3600)
 	holder := f.holder(p, m)
-	p.Generate = GenerateAdmins
+	p.Fixed.Generate = GenerateAdmins
 	f.wantNotIssued(p, holder, 60, ErrForbidden)
-	p.Generate, p.Users = GenerateUsers, map[string]bool{"bob": true}
+	p.Fixed.Generate, p.Fixed.Users = GenerateUsers, []string{"bob"}
 	f.issue(p, holder, 60)
 }
 
@@ -123,7 +123,7 @@ func TestRenewalTakesTheRightToGenerate(t *testing.T) {
 func TestSignInsAdminRenewsForOneMaximum(t *testing.T) {
 	for _, maxDays := range []int{10, Unlimited} {
 		f, p := newFixture(t), newProject("p")
-		p.Generate, p.MaxLifetimeDays = GenerateAdmins, maxDays
+		p.Fixed.Generate, p.Fixed.MaxLifetimeDays = GenerateAdmins, maxDays
 		lapse := 10 * day
 		if maxDays == Unlimited {
 			lapse = 365 * day

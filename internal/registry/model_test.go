@@ -332,7 +332,7 @@ func TestRegistryIsWhatTheModelSays(t *testing.T) {
 		project++
 		f.clock.set(epoch)
 		p := newProject(fmt.Sprint("project", project))
-		p.MaxLifetimeDays = Unlimited
+		p.Fixed.MaxLifetimeDays = Unlimited
 		c := &comparison{T: t, fixture: f, p: p}
 		t.Repeat(map[string]func(*rapid.T){
 			"create": c.create, "create another": c.create, "renew": c.renew, "renew again": c.renew,

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -21,31 +22,52 @@ const (
 	defaultLapse = 365 * secondsADay * time.Second
 )
 
-// Generate says who, besides administrators, may make tokens.
-type Generate string
-
-// The three answers.
+// Who, besides administrators, may make tokens.
 const (
-	GenerateAdmins   Generate = "admins"
-	GenerateEveryone Generate = "everyone"
-	GenerateUsers    Generate = "users"
+	GenerateAdmins   = "admins"
+	GenerateEveryone = "everyone"
+	// GenerateUsers: those whom the policy names.
+	GenerateUsers = "users"
 )
 
-// Project is a named space of tokens and the policy that holds in it.
+// Project is a named space of tokens.
 type Project struct {
 	Name string
 	// Prefix is what new token values begin with.
 	Prefix string
 	// Admins are the ids of users who are always administrators.
 	Admins map[string]bool
+	// Fixed are the settings that can't be changed at run time.
+	Fixed store.Settings
+}
 
-	// APIAccess is whether tokens work at all.
-	APIAccess bool
-	Generate  Generate
-	// Users may generate where Generate is GenerateUsers.
-	Users map[string]bool
+// Policy is what holds in a project at one moment.
+type Policy struct {
+	project  *Project
+	revision uint64
+
+	// Enabled is whether tokens work at all.
+	Enabled  bool
+	Generate string
+	// Users may make tokens where Generate is GenerateUsers.
+	Users []string
 	// MaxLifetimeDays bounds new tokens' lifetimes, or is Unlimited.
 	MaxLifetimeDays int
+}
+
+// defaults hold where neither the owner nor an administrator has said otherwise.
+var defaults = store.Settings{Enabled: new(true), Generate: GenerateAdmins, Users: []string{}, MaxLifetimeDays: 365}
+
+// Policy returns what holds in p now. A decision that is taken later has to ask
+// again.
+func (r *Registry) Policy(p *Project) Policy {
+	return p.policy(r.Store.Settings(p.Name))
+}
+
+// policy returns what holds in p if that was set at run time.
+func (p *Project) policy(stored store.Settings, revision uint64) Policy {
+	s := p.Fixed.Over(stored).Over(defaults)
+	return Policy{p, revision, *s.Enabled, s.Generate, s.Users, s.MaxLifetimeDays}
 }
 
 // Caller is who asks for something: a user who signed in, or the holder of a
@@ -75,19 +97,23 @@ func (p *Project) IsAdmin(c Caller) bool {
 
 // MayGenerate returns nil if c may make a token at now, or an error that is
 // ErrForbidden and says who could change that.
-func (p *Project) MayGenerate(c Caller, now time.Time) error {
+func (p *Policy) MayGenerate(c Caller, now time.Time) error {
 	switch {
-	case p.Generate == GenerateEveryone, p.IsAdmin(c), p.renewsAsAdmin(c, now):
+	case p.Generate == GenerateEveryone, p.project.IsAdmin(c), p.renewsAsAdmin(c, now):
 		return nil
-	case p.Generate == GenerateUsers && p.Users[c.User.ID]:
+	case p.Generate == GenerateUsers && slices.Contains(p.Users, c.User.ID):
 		return nil
 	}
-	return refuse(ErrForbidden, "You may not make tokens in project %q. Ask an administrator of the project to allow it, or whoever runs this gateway (allow_generate).", p.Name)
+	who := "An administrator of the project can allow it in its settings."
+	if p.project.Fixed.Generate != "" {
+		who = "Whoever runs this gateway can allow it (allow_generate)."
+	}
+	return refuse(ErrForbidden, "You may not make tokens in project %q. %s", p.project.Name, who)
 }
 
 // renewsAsAdmin tells whether c's token may be renewed because the sign-in
 // that its line began with called its user an administrator, not too long ago.
-func (p *Project) renewsAsAdmin(c Caller, now time.Time) bool {
+func (p *Policy) renewsAsAdmin(c Caller, now time.Time) bool {
 	if c.Token == nil || !c.Token.SignedInAdmin {
 		return false
 	}
@@ -98,17 +124,43 @@ func (p *Project) renewsAsAdmin(c Caller, now time.Time) bool {
 	return now.Before(c.Token.SignedIn.Add(lapse))
 }
 
+// mayIssue returns nil if c may make a token of that lifetime at now, or
+// ErrOff, ErrInvalidToken, or an error that is ErrForbidden or ErrInvalid.
+func (p *Policy) mayIssue(c Caller, lifetime int64, now time.Time) error {
+	if c.Token != nil && c.Token.Expired(now) {
+		return ErrInvalidToken
+	}
+	if !p.Enabled {
+		return ErrOff
+	}
+	if err := p.MayGenerate(c, now); err != nil {
+		return err
+	}
+	if err := p.checkLifetime(lifetime); err != nil {
+		return err
+	}
+	if c.Token != nil && outlives(lifetime, c.Token.Lifetime) {
+		return refuse(ErrForbidden, "The new token would live longer than the one it renews, whose lifetime is %d seconds. Ask for at most that, or sign in to make a token with a longer lifetime.", c.Token.Lifetime)
+	}
+	return nil
+}
+
+// outlives tells whether lifetime is longer than limit.
+func outlives(lifetime, limit int64) bool {
+	return limit != store.Never && (lifetime == store.Never || lifetime > limit)
+}
+
 // checkLifetime returns nil if a token may live for that many seconds, or an
 // error that is ErrInvalid.
-func (p *Project) checkLifetime(seconds int64) error {
+func (p *Policy) checkLifetime(seconds int64) error {
 	if seconds >= 1 && seconds <= p.longest() || seconds == store.Never && p.MaxLifetimeDays == Unlimited {
 		return nil
 	}
-	return refuse(ErrInvalid, "lifetimeSeconds must be %s.", p.AllowedLifetimes())
+	return refuseField("lifetimeSeconds", "must be %s.", p.AllowedLifetimes())
 }
 
 // AllowedLifetimes says in words how long new tokens may live.
-func (p *Project) AllowedLifetimes() string {
+func (p *Policy) AllowedLifetimes() string {
 	if p.MaxLifetimeDays == Unlimited {
 		return fmt.Sprintf("a whole number of seconds from 1 to %d, or -1 for a token that never expires", p.longest())
 	}
@@ -116,7 +168,7 @@ func (p *Project) AllowedLifetimes() string {
 }
 
 // longest is the longest lifetime that ends, in seconds.
-func (p *Project) longest() int64 {
+func (p *Policy) longest() int64 {
 	if p.MaxLifetimeDays == Unlimited {
 		return MaxLifetimeDays * secondsADay
 	}

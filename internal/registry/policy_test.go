@@ -33,20 +33,25 @@ func callers() map[string]Caller {
 	}
 }
 
+func mayGenerate(p *Project, c Caller, at time.Time) error {
+	policy := p.policy(store.Settings{}, 0)
+	return policy.MayGenerate(c, at)
+}
+
 func TestWhoMayGenerate(t *testing.T) {
 	admins := []string{
 		"named admin, signed in", "named admin, called so by the sign-in", "named admin's token", "named admin's old token",
 		"sign-in's admin, signed in", "sign-in's admin's token", "sign-in's admin's token, on the last ms",
 	}
-	for generate, may := range map[Generate][]string{
+	for generate, may := range map[string][]string{
 		GenerateAdmins: admins,
 		GenerateUsers:  append([]string{"listed user, signed in", "listed user's token"}, admins...),
 		"":             admins, // what isn't known allows nobody else
 	} {
 		p := newProject("p")
-		p.Generate, p.Users, p.MaxLifetimeDays = generate, map[string]bool{"carol": true, "bob": false}, 100
+		p.Fixed.Generate, p.Fixed.Users, p.Fixed.MaxLifetimeDays = generate, []string{"carol"}, 100
 		for name, c := range callers() {
-			err := p.MayGenerate(c, epoch)
+			err := mayGenerate(p, c, epoch)
 			if want := contains(may, name); want != (err == nil) {
 				t.Errorf("generate %q, %s: %v, want allowed %v", generate, name, err, want)
 			}
@@ -57,13 +62,13 @@ func TestWhoMayGenerate(t *testing.T) {
 	}
 	p := newProject("p")
 	for name, c := range callers() {
-		if err := p.MayGenerate(c, epoch); err != nil {
+		if err := mayGenerate(p, c, epoch); err != nil {
 			t.Errorf("generate everyone, %s: %v", name, err)
 		}
 	}
 	// Users matter only where users may.
-	p.Generate, p.Users = GenerateAdmins, map[string]bool{"carol": true}
-	wantRefusal(t, "a listed user where admins may", p.MayGenerate(user("carol"), epoch), ErrForbidden)
+	p.Fixed.Generate, p.Fixed.Users = GenerateAdmins, []string{"carol"}
+	wantRefusal(t, "a listed user where admins may", mayGenerate(p, user("carol"), epoch), ErrForbidden)
 }
 
 func contains(list []string, s string) bool {
@@ -78,7 +83,7 @@ func contains(list []string, s string) bool {
 // A token never carries a right to administrate that only a sign-in knew.
 func TestWhoMayAdministrate(t *testing.T) {
 	p := newProject("p")
-	p.Users = map[string]bool{"carol": true}
+	p.Fixed.Users = []string{"carol"}
 	may := []string{
 		"named admin, signed in", "named admin, called so by the sign-in", "named admin's token", "named admin's old token",
 		"sign-in's admin, signed in",
@@ -102,12 +107,12 @@ func TestSignInsWordLapses(t *testing.T) {
 		lapse   time.Duration
 	}{{1, day}, {365, 365 * day}, {MaxLifetimeDays, MaxLifetimeDays * day}, {Unlimited, 365 * day}} {
 		p := newProject("p")
-		p.Generate, p.MaxLifetimeDays = GenerateAdmins, c.maxDays
+		p.Fixed.Generate, p.Fixed.MaxLifetimeDays = GenerateAdmins, c.maxDays
 		h := Holder(&store.Record{User: store.User{ID: "dora"}, SignedIn: epoch, SignedInAdmin: true})
-		if err := p.MayGenerate(h, epoch.Add(c.lapse-1)); err != nil {
+		if err := mayGenerate(p, h, epoch.Add(c.lapse-1)); err != nil {
 			t.Errorf("%d days: just before: %v", c.maxDays, err)
 		}
-		if err := p.MayGenerate(h, epoch.Add(c.lapse)); !errors.Is(err, ErrForbidden) {
+		if err := mayGenerate(p, h, epoch.Add(c.lapse)); !errors.Is(err, ErrForbidden) {
 			t.Errorf("%d days: on the dot: %v", c.maxDays, err)
 		}
 	}
@@ -142,7 +147,7 @@ func TestLifetimes(t *testing.T) {
 		{Unlimited, -1 << 63, false},
 	} {
 		p := newProject("p")
-		p.MaxLifetimeDays = c.maxDays
+		p.Fixed.MaxLifetimeDays = c.maxDays
 		_, made, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: c.seconds})
 		if !c.ok {
 			wantRefusal(t, "lifetime", err, ErrInvalid)

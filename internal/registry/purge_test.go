@@ -28,7 +28,7 @@ func (f *fixture) wantKept(what string, id uuid.UUID, want bool) {
 
 func TestPurgeKeepsWhatIsToBeRetained(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.MaxLifetimeDays = Unlimited
+	p.Fixed.MaxLifetimeDays = Unlimited
 	expired, deleted := f.issue(p, user("bob"), 60), f.issue(p, user("bob"), 60)
 	both, live, endless := f.issue(p, user("bob"), 60), f.issue(p, user("bob"), 1000*86_400), f.issue(p, user("bob"), store.Never)
 	f.delete(p, user("bob"), deleted.ID, false)

@@ -117,7 +117,7 @@ func (f *fixture) close() {
 func newProject(name string) *Project {
 	return &Project{
 		Name: name, Prefix: "cat", Admins: map[string]bool{"alice": true},
-		APIAccess: true, Generate: GenerateEveryone, MaxLifetimeDays: 365,
+		Fixed: store.Settings{Generate: GenerateEveryone, MaxLifetimeDays: 365},
 	}
 }
 

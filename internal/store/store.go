@@ -60,6 +60,10 @@ type Store interface {
 	// or revoked before revoked.
 	Ended(expired, revoked time.Time, limit int) ([]uuid.UUID, error)
 
+	// Settings returns what has been set at run time of a project's policy,
+	// and the revision at which it was, zero for never. It never waits.
+	Settings(project string) (s Settings, revision uint64)
+
 	// Commit orders m and returns its revision once it is durable and
 	// visible. It fails with ErrConflict, ErrNotFound, ErrTooLarge or ErrFull,
 	// and then nothing has changed. If ctx ends first, m may still be committed.
@@ -83,15 +87,18 @@ type Page struct {
 	Count   int
 }
 
-// Mutation is one change of the store: a Create, Revoke, Touch or Purge.
+// Mutation is one change of the store: a Create, Revoke, Touch, Purge or
+// Configure.
 type Mutation interface{ mutation() }
 
 // Create adds a record. It fails with ErrConflict if the id or the hash is
-// taken, or if the record has a parent and that one is no longer at
-// ParentRevision: revoked, above all.
+// taken, if its project's settings are no longer at SettingsRevision, or if the
+// record has a parent and that one is no longer at ParentRevision: revoked,
+// above all.
 type Create struct {
-	Record         Record
-	ParentRevision uint64
+	Record           Record
+	SettingsRevision uint64
+	ParentRevision   uint64
 }
 
 // Revoke ends a token for good by overwriting its record; with Successors also
@@ -120,7 +127,16 @@ type Use struct {
 // still there afterwards, with fewer, and is to be purged again.
 type Purge struct{ ID uuid.UUID }
 
-func (Create) mutation() {}
-func (Revoke) mutation() {}
-func (Touch) mutation()  {}
-func (Purge) mutation()  {}
+// Configure sets all settings of a project. It fails with ErrConflict if they
+// are no longer at Revision.
+type Configure struct {
+	Project  string
+	Settings Settings
+	Revision uint64
+}
+
+func (Create) mutation()    {}
+func (Revoke) mutation()    {}
+func (Touch) mutation()     {}
+func (Purge) mutation()     {}
+func (Configure) mutation() {}

@@ -51,13 +51,17 @@ type route struct {
 }
 
 var (
-	collection = route{"GET, HEAD, POST, OPTIONS", "To delete a token, add its id to the path.", map[string]func(*call) error{
+	collection = &route{"GET, HEAD, POST, OPTIONS", "To delete a token, add its id to the path.", map[string]func(*call) error{
 		http.MethodGet:  (*call).list,
 		http.MethodPost: (*call).create,
 	}}
-	item = route{"GET, HEAD, DELETE, OPTIONS", "A token can't be changed; delete it and make another.", map[string]func(*call) error{
+	item = &route{"GET, HEAD, DELETE, OPTIONS", "A token can't be changed; delete it and make another.", map[string]func(*call) error{
 		http.MethodGet:    (*call).get,
 		http.MethodDelete: (*call).delete,
+	}}
+	settings = &route{"GET, HEAD, PATCH, OPTIONS", "To change settings, PATCH those that are to change.", map[string]func(*call) error{
+		http.MethodGet:   (*call).settings,
+		http.MethodPatch: (*call).changeSettings,
 	}}
 )
 
@@ -71,16 +75,16 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Aut
 	if r.TLS != nil && !r.TLS.HandshakeComplete {
 		return errTooEarly
 	}
-	to, id, found := find(rest)
+	to, id := find(rest)
 	if r.Method == http.MethodOptions {
-		return a.options(w, to, found)
+		return a.options(w, to)
 	}
-	caller, err := a.authenticate(r, auth)
+	caller, err := a.authenticate(r, auth, to)
 	if err != nil {
 		return err
 	}
 	a.Identified(r, caller)
-	if !found {
+	if to == nil {
 		return ErrNoRoute
 	}
 	method := r.Method
@@ -97,24 +101,26 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Aut
 	return handle(&call{API: a, w: w, r: r, caller: caller, id: id})
 }
 
-// find returns the route that rest belongs to. What can't be a token's id is
-// the id of no token.
-func find(rest string) (to route, id uuid.UUID, found bool) {
-	if rest == "" {
-		return collection, id, true
-	}
+// find returns the route that rest belongs to, nil if none. What can't be a
+// token's id is the id of no token.
+func find(rest string) (to *route, id uuid.UUID) {
 	name := strings.TrimPrefix(rest, "/")
-	if strings.Contains(name, "/") || name == "settings" {
-		return route{}, id, false
+	switch {
+	case rest == "":
+		return collection, id
+	case name == "settings":
+		return settings, id
+	case strings.Contains(name, "/"):
+		return nil, id
 	}
 	if parsed, err := uuid.Parse(name); err == nil && parsed.String() == name {
 		id = parsed
 	}
-	return item, id, true
+	return item, id
 }
 
-func (a *API) options(w http.ResponseWriter, to route, found bool) error {
-	if !found || !a.Project.APIAccess {
+func (a *API) options(w http.ResponseWriter, to *route) error {
+	if to == nil || !a.Registry.Policy(a.Project).Enabled {
 		return ErrNoRoute
 	}
 	w.Header().Set("Allow", to.allow)
@@ -123,7 +129,7 @@ func (a *API) options(w http.ResponseWriter, to route, found bool) error {
 	return nil
 }
 
-func (a *API) authenticate(r *http.Request, auth credentials.Authorization) (registry.Caller, error) {
+func (a *API) authenticate(r *http.Request, auth credentials.Authorization, to *route) (registry.Caller, error) {
 	if auth.Scheme == credentials.Bearer {
 		value, ok := token.Parse(auth.Token68)
 		if !ok {
@@ -132,14 +138,28 @@ func (a *API) authenticate(r *http.Request, auth credentials.Authorization) (reg
 		record, err := a.Registry.Authenticate(a.Project, value)
 		return registry.Holder(&record), err
 	}
-	if !a.Project.APIAccess {
-		return registry.Caller{}, ErrNoRoute
+	if !a.Registry.Policy(a.Project).Enabled {
+		return a.authenticateWhileOff(r, to)
 	}
 	return a.SignIn(r)
 }
 
+// authenticateWhileOff lets nobody but an administrator find out that there is
+// a route, and that only where API access is switched on again.
+func (a *API) authenticateWhileOff(r *http.Request, to *route) (registry.Caller, error) {
+	if to != settings {
+		return registry.Caller{}, ErrNoRoute
+	}
+	caller, err := a.SignIn(r)
+	if errors.Is(err, ErrNotSignedIn) || err == nil && !a.Project.IsAdmin(caller) {
+		return registry.Caller{}, ErrNoRoute
+	}
+	return caller, err
+}
+
 func (c *call) create() error {
-	if err := c.Project.MayGenerate(c.caller, c.Registry.Now()); err != nil {
+	policy := c.Registry.Policy(c.Project)
+	if err := policy.MayGenerate(c.caller, c.Registry.Now()); err != nil {
 		return err
 	}
 	if c.r.URL.Query().Has("user") {
@@ -151,7 +171,7 @@ func (c *call) create() error {
 	}
 	request, wrong := parseCreate(body)
 	if wrong != nil {
-		return c.wrongBody(wrong)
+		return wrongBody(wrong, createExample, policy.AllowedLifetimes())
 	}
 	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish(request))
 	if err != nil {
@@ -164,12 +184,15 @@ func (c *call) create() error {
 	return nil
 }
 
-func (c *call) wrongBody(wrong *fieldError) error {
+// createExample is a body that is right.
+const createExample = `{"lifetimeSeconds": 86400, "description": "nightly"}`
+
+func wrongBody(wrong *fieldError, example, allowedLifetimes string) error {
 	switch {
 	case wrong.Field == "":
-		return invalid(`%s. For example: {"lifetimeSeconds": 86400, "description": "nightly"}`, wrong.details())
+		return invalid("%s. For example: %s", wrong.details(), example)
 	case wrong.Problem == lifetimeWanted:
-		return invalid("%s: %s.", wrong.details(), c.Project.AllowedLifetimes())
+		return invalid("%s: %s.", wrong.details(), allowedLifetimes)
 	}
 	return invalid("%s.", wrong.details())
 }

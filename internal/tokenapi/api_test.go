@@ -55,7 +55,7 @@ func newDesk(t *testing.T) *desk {
 		}),
 		Project: &registry.Project{
 			Name: "p", Prefix: "cat", Admins: map[string]bool{"root": true},
-			APIAccess: true, Generate: registry.GenerateEveryone, MaxLifetimeDays: 1,
+			Fixed: store.Settings{Generate: registry.GenerateEveryone, MaxLifetimeDays: 1},
 		},
 		SignIn: signIn,
 		Identified: func(_ *http.Request, c registry.Caller) {
@@ -143,6 +143,7 @@ func TestRoutes(t *testing.T) {
 	const (
 		collectionAllows = "GET, HEAD, POST, OPTIONS"
 		itemAllows       = "GET, HEAD, DELETE, OPTIONS"
+		settingsAllow    = "GET, HEAD, PATCH, OPTIONS"
 	)
 	unknown := "cat_" + strings.Repeat("0", 49)
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "TRACE", "PROPFIND", "get", "DELETE", "OPTIONS"}
@@ -156,7 +157,13 @@ func TestRoutes(t *testing.T) {
 		{"ann", "ann's", []int{200, 200, 405, 405, 405, 405, 405, 405, 204, 204}, itemAllows},
 		{"ann", "ben's", []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
 		{"ann", "/" + none, []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
-		{"ann", "/settings", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
+		{"ann", "/settings", []int{403, 403, 405, 405, 403, 405, 405, 405, 405, 204}, settingsAllow},
+		{"root", "/settings", []int{200, 200, 405, 405, 200, 405, 405, 405, 405, 204}, settingsAllow},
+		{"root's token", "/settings", []int{200, 200, 405, 405, 200, 405, 405, 405, 405, 204}, settingsAllow},
+		{"ann's token", "/settings", []int{403, 403, 405, 405, 403, 405, 405, 405, 405, 204}, settingsAllow},
+		{"", "/settings", []int{401, 401, 401, 401, 401, 401, 401, 401, 401, 204}, settingsAllow},
+		{"root", "/settings/", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
+		{"root", "/settings/x", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"ann", "/x/y", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"ann", "/", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"ann", "/ann's/", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
@@ -189,8 +196,11 @@ func TestRoutes(t *testing.T) {
 			}
 			for n, method := range methods {
 				body := ""
-				if method == "POST" {
+				switch method {
+				case "POST":
 					body = `{"lifetimeSeconds": 60}`
+				case "PATCH":
+					body = `{"enabled": true}`
 				}
 				w := d.ask(method, target, by, body)
 				if w.Code != test.want[n] {
@@ -334,7 +344,7 @@ func TestAnswersInFull(t *testing.T) {
 	same("counted, nothing there", "ben", base+"?includeCount=true", map[string]any{"data": []any{}, "count": 0.0})
 
 	d.now = time.Date(2019, 1, 16, 9, 0, 0, 7_000_000, time.FixedZone("", 3600))
-	d.Project.MaxLifetimeDays = registry.Unlimited
+	d.Project.Fixed.MaxLifetimeDays = registry.Unlimited
 	w = d.ask("POST", base, made.TokenValue, `{"lifetimeSeconds": 60}`)
 	if w.Code != 201 {
 		t.Fatalf("renewing: %d %s", w.Code, w.Body)
@@ -487,7 +497,7 @@ func TestBodies(t *testing.T) {
 
 func TestRightsComeBeforeTheRest(t *testing.T) {
 	d := newDesk(t)
-	d.Project.Generate = registry.GenerateAdmins
+	d.Project.Fixed.Generate = registry.GenerateAdmins
 	for _, test := range []struct {
 		method, target, body string
 	}{
@@ -553,7 +563,7 @@ func TestOtherOriginsPagesChangeNothing(t *testing.T) {
 func TestAPIAccessOff(t *testing.T) {
 	d := newDesk(t)
 	value, id := d.make(t, "ann")
-	d.Project.APIAccess = false
+	d.Project.Fixed.Enabled = new(false)
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
 		for _, target := range []string{base, base + "/" + id, base + "/x/y"} {
 			for by, want := range map[string]int{
@@ -569,7 +579,7 @@ func TestAPIAccessOff(t *testing.T) {
 			}
 		}
 	}
-	d.Project.APIAccess = true
+	d.Project.Fixed.Enabled = new(true)
 	if w := d.ask("GET", base+"/"+id, value, ""); w.Code != 200 {
 		t.Errorf("on again: %d %s", w.Code, w.Body)
 	}

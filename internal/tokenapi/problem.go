@@ -110,6 +110,10 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 			Message: "You are not allowed to do this",
 			Details: "Ask an administrator of the project."}
+	case errors.Is(err, registry.ErrFixed):
+		return &Problem{Status: http.StatusConflict, Name: "ConflictException",
+			Message: "The gateway's configuration sets this",
+			Details: "Whoever runs this gateway can change it."}
 	case errors.Is(err, registry.ErrNotFound):
 		return &Problem{Status: http.StatusNotFound, Name: "DataNotFoundException",
 			Message: "There is no such token",
@@ -149,7 +153,7 @@ var (
 		Message: "The request was sent before the connection was secure against replay", Details: "Send it again once the TLS handshake is complete."}
 )
 
-func methodNotAllowed(to route) *Problem {
+func methodNotAllowed(to *route) *Problem {
 	return &Problem{Status: http.StatusMethodNotAllowed, Name: "MethodNotAllowed", allow: to.allow,
 		Message: "The route doesn't have this method", Details: "Use one of: " + to.allow + ". " + to.advice}
 }

@@ -93,7 +93,7 @@ func TestWrite(t *testing.T) {
 		{ErrMetTwice, http.Header{}},
 		{ErrNotSignedIn, http.Header{"Www-Authenticate": {realm}}},
 		{registry.ErrInvalidToken, http.Header{"Www-Authenticate": {realm + `, error="invalid_token"`}}},
-		{methodNotAllowed(route{allow: "GET, HEAD"}), http.Header{"Allow": {"GET, HEAD"}}},
+		{methodNotAllowed(&route{allow: "GET, HEAD"}), http.Header{"Allow": {"GET, HEAD"}}},
 		{store.ErrUnavailable, http.Header{"Retry-After": {"5"}}},
 		{&signinlimit.LimitedError{RetryAfter: 6 * time.Second}, http.Header{"Retry-After": {"6"}}},
 		{&signinlimit.LimitedError{RetryAfter: 1500 * time.Millisecond}, http.Header{"Retry-After": {"2"}}},

@@ -37,12 +37,17 @@ func effects(txn *badger.Txn, m store.Mutation, revision uint64) ([]write, error
 		return touch(txn, m)
 	case store.Purge:
 		return purge(txn, m)
+	case store.Configure:
+		return configure(txn, m, revision)
 	}
 	return nil, fmt.Errorf("%w: unknown mutation %T", store.ErrUnavailable, m)
 }
 
 func create(txn *badger.Txn, m store.Create, revision uint64) ([]write, error) {
 	r := m.Record
+	if err := settingsAre(txn, r.Project, m.SettingsRevision); err != nil {
+		return nil, err
+	}
 	for _, key := range [][]byte{idKey(r.ID), tokenKey(r.Hash)} {
 		if _, err := find(txn, key); err == nil {
 			return nil, store.ErrConflict

@@ -61,6 +61,9 @@ type Store struct {
 
 	// applied is the last revision that is on disk. Readers read at it.
 	applied atomic.Uint64
+	// settings are those of all projects as of applied. The map is replaced,
+	// never changed.
+	settings atomic.Pointer[map[string]setting]
 
 	// mu is held for reading while the database is in use, and for writing
 	// once, to close it.
@@ -107,6 +110,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := s.prepare(dir, o.Key); err != nil {
 		_ = db.Close()
 		return nil, err
+	}
+	if err := s.loadSettings(); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("reading the settings in the token store in %s: %w", dir, err)
 	}
 	space.busy = s.badgerIsBusy
 	space.begin()

@@ -160,7 +160,7 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 	if len(accepted) == 0 {
 		return rest
 	}
-	err := w.write(t, revision)
+	err := w.write(t, accepted)
 	if err != nil {
 		w.logger.Error("the token store can't be written any more; it refuses all changes until it is restarted", zap.Error(err))
 		w.broken = err
@@ -186,7 +186,9 @@ func (w *committer) tryOne(t *transaction, c *commit, room room, revision uint64
 	return t.add(writes)
 }
 
-func (w *committer) write(t *transaction, revision uint64) error {
+// write makes a transaction durable, and then visible.
+func (w *committer) write(t *transaction, accepted []*commit) error {
+	revision := accepted[len(accepted)-1].revision
 	if err := t.set(write{metaRevision, binary.BigEndian.AppendUint64(nil, revision)}); err != nil {
 		return unavailable(err)
 	}
@@ -196,6 +198,7 @@ func (w *committer) write(t *transaction, revision uint64) error {
 	if err := w.space.wrote(t.size + 3*entryOverhead); err != nil {
 		return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 	}
+	w.showSettings(accepted)
 	w.applied.Store(revision)
 	return nil
 }

@@ -23,6 +23,7 @@ const (
 	spaceExpires = 'x' // expiry, token id → nothing
 	spaceRevoked = 'r' // time of revocation, token id → nothing
 	spaceUsed    = 'l' // token id → time of last use
+	spacePolicy  = 's' // project → revision, settings
 )
 
 var (
@@ -34,6 +35,8 @@ var (
 func tokenKey(h token.Hash) []byte { return append([]byte{spaceToken}, h[:]...) }
 func idKey(id uuid.UUID) []byte    { return append([]byte{spaceID}, id[:]...) }
 func usedKey(id uuid.UUID) []byte  { return append([]byte{spaceUsed}, id[:]...) }
+
+func policyKey(project string) []byte { return append([]byte{spacePolicy}, project...) }
 
 func childrenPrefix(parent uuid.UUID) []byte { return append([]byte{spaceChild}, parent[:]...) }
 func childKey(parent, child uuid.UUID) []byte {

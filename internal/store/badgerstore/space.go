@@ -28,6 +28,7 @@ type room int
 
 const (
 	roomForNothing room = iota
+	// roomForRevocations: of tokens, and of what a project allows.
 	roomForRevocations
 	// roomForOthers: last uses and purges.
 	roomForOthers
@@ -39,7 +40,7 @@ func roomFor(m store.Mutation) room {
 	switch m.(type) {
 	case store.Create:
 		return roomForCreates
-	case store.Revoke:
+	case store.Revoke, store.Configure:
 		return roomForRevocations
 	}
 	return roomForOthers

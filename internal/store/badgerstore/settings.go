@@ -1,0 +1,85 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+)
+
+// setting is what a project's settings are, and since which revision. They are
+// needed at every request, and few: so they are all in memory.
+type setting struct {
+	store.Settings
+	revision uint64
+}
+
+// Settings implements store.Store.
+func (s *Store) Settings(project string) (store.Settings, uint64) {
+	now := (*s.settings.Load())[project]
+	return now.Settings, now.revision
+}
+
+func (s *Store) loadSettings() error {
+	all := make(map[string]setting)
+	err := s.read(func(txn *badger.Txn) error {
+		return iterate(txn, []byte{spacePolicy}, true, func(item *badger.Item) (bool, error) {
+			now, err := settingOf(item)
+			all[string(item.Key()[1:])] = now
+			return true, err
+		})
+	})
+	s.settings.Store(&all)
+	return err
+}
+
+// showSettings makes visible what has become durable.
+func (s *Store) showSettings(accepted []*commit) {
+	for _, c := range accepted {
+		if m, ok := c.mutation.(store.Configure); ok {
+			all := maps.Clone(*s.settings.Load())
+			all[m.Project] = setting{m.Settings, c.revision}
+			s.settings.Store(&all)
+		}
+	}
+}
+
+func configure(txn *badger.Txn, m store.Configure, revision uint64) ([]write, error) {
+	if err := settingsAre(txn, m.Project, m.Revision); err != nil {
+		return nil, err
+	}
+	value := m.Settings.Append(binary.BigEndian.AppendUint64(nil, revision))
+	return []write{{policyKey(m.Project), value}}, nil
+}
+
+// settingsAre returns store.ErrConflict if a project's settings aren't at that
+// revision.
+func settingsAre(txn *badger.Txn, project string, revision uint64) error {
+	var now setting
+	item, err := find(txn, policyKey(project))
+	if err == nil {
+		now, err = settingOf(item)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if now.revision != revision {
+		return store.ErrConflict
+	}
+	return nil
+}
+
+func settingOf(item *badger.Item) (now setting, err error) {
+	err = item.Value(func(b []byte) error {
+		if len(b) < 8 {
+			return store.ErrCorrupt
+		}
+		now.revision = binary.BigEndian.Uint64(b)
+		now.Settings, err = store.DecodeSettings(b[8:])
+		return err
+	})
+	return now, unavailable(err)
+}
