@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 
@@ -72,6 +73,8 @@ func TestEverythingIsThereAfterReopening(t *testing.T) {
 	mustCommit(t, s, store.Create{Record: kept})
 	at := mustCommit(t, s, store.Create{Record: revoked})
 	last := mustCommit(t, s, store.Revoke{ID: revoked.ID, Revision: at, At: storetest.Epoch})
+	settings := store.Settings{Enabled: new(false), Generate: "users", Users: []string{"bob"}, MaxLifetimeDays: -1}
+	atSettings := mustCommit(t, s, store.Configure{Project: "p", Settings: settings})
 	mustCommit(t, s, store.Touch{Uses: []store.Use{{ID: kept.ID, At: storetest.Epoch}}})
 	key := s.Key().ID()
 	closeStore(t, s)
@@ -89,8 +92,11 @@ func TestEverythingIsThereAfterReopening(t *testing.T) {
 	if used, err := s.LastUsed(kept.ID); err != nil || !used[0].Equal(storetest.Epoch) {
 		t.Errorf("last used %v, %v", used, err)
 	}
-	if next := mustCommit(t, s, store.Touch{}); next != last+2 {
-		t.Errorf("the next revision is %d, want %d", next, last+2)
+	if got, at := s.Settings("p"); !cmp.Equal(got, settings) || at != atSettings {
+		t.Errorf("settings %+v of revision %d, want %+v of %d", got, at, settings, atSettings)
+	}
+	if next := mustCommit(t, s, store.Touch{}); next != last+3 {
+		t.Errorf("the next revision is %d, want %d", next, last+3)
 	}
 }
 
@@ -234,6 +240,31 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	closeStore(t, s)
 	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "upgrade") {
 		t.Errorf("opening a newer store: %v", err)
+	}
+}
+
+// Settings decide about every request: a store whose settings can't be read
+// doesn't open.
+func TestSettingsThatCantBeRead(t *testing.T) {
+	for value, want := range map[string]string{
+		"rubbish":                                 "damaged",
+		"\x00\x00\x00\x00\x00\x00\x00\x01":        "damaged",
+		"\x00\x00\x00\x00\x00\x00\x00\x01\x01{}}": "damaged",
+		"\x00\x00\x00\x00\x00\x00\x00\x01\x02{}":  "newer release",
+	} {
+		dir := t.TempDir()
+		s := open(t, dir, Options{})
+		txn := s.db.NewTransactionAt(s.applied.Load(), true)
+		if err := txn.Set(policyKey("p"), []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+		if err := txn.CommitAt(s.applied.Load(), nil); err != nil {
+			t.Fatal(err)
+		}
+		closeStore(t, s)
+		if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "settings") {
+			t.Errorf("%q: %v", value, err)
+		}
 	}
 }
 

@@ -182,6 +182,9 @@ func TestFullDiskTakesRevocationsIntoTheReservedLog(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if _, err := s.Commit(context.Background(), store.Configure{Project: "q", Settings: store.Settings{Enabled: new(false)}}); err != nil {
+				t.Errorf("switching off: %v", err)
+			}
 			revoked := 0
 			for ; revoked < n; revoked++ {
 				if err := s.orderRevoke(revoked); errors.Is(err, store.ErrFull) {

@@ -44,6 +44,9 @@ func Run(t *testing.T, open Open) {
 		{"ended tokens are found and purged", purge},
 		{"a line stays one line when a link is purged", purgeLink},
 		{"a token with many successors is purged, however often it takes", purgeManySuccessors},
+		{"settings are kept by project", configure},
+		{"settings that changed meanwhile are a conflict", configureConflict},
+		{"a token can't be created under settings that changed meanwhile", createUnderOldSettings},
 		{"revisions grow by one", revisions},
 		{"a cancelled context commits nothing later", cancelled},
 		{"concurrent creates are all there", concurrent},
@@ -83,6 +86,15 @@ func (f *fixture) commit(m store.Mutation) uint64 {
 		f.Fatalf("committing %T: %v", m, err)
 	}
 	return revision
+}
+
+func (f *fixture) wantSettings(project string, want store.Settings, wantRevision uint64) {
+	f.Helper()
+	got, revision := f.Settings(project)
+	if revision != wantRevision {
+		f.Errorf("settings of %q are at revision %d, want %d", project, revision, wantRevision)
+	}
+	diff(f.T, "settings of "+project, want, got)
 }
 
 func (f *fixture) create(r store.Record) store.Record {
@@ -478,6 +490,48 @@ func purgeManySuccessors(t *testing.T, f *fixture) {
 			t.Fatalf("the parent is %v", parent)
 		}
 	}
+}
+
+func configure(_ *testing.T, f *fixture) {
+	f.wantSettings("p", store.Settings{}, 0)
+	first := store.Settings{Enabled: new(false), Generate: "users", Users: []string{"bob", "carol"}, MaxLifetimeDays: -1}
+	at := f.commit(store.Configure{Project: "p", Settings: first})
+	f.wantSettings("p", first, at)
+	f.wantSettings("", store.Settings{}, 0)
+	f.wantSettings("pp", store.Settings{}, 0)
+
+	// What isn't set is set no more.
+	second := store.Settings{Users: []string{}}
+	atSecond := f.commit(store.Configure{Project: "p", Settings: second, Revision: at})
+	atOther := f.commit(store.Configure{Project: "pp", Settings: first})
+	f.wantSettings("p", second, atSecond)
+	f.wantSettings("pp", first, atOther)
+}
+
+func configureConflict(_ *testing.T, f *fixture) {
+	on, off := store.Settings{Enabled: new(true)}, store.Settings{Enabled: new(false)}
+	f.wantError(store.Configure{Project: "p", Settings: off, Revision: 1}, store.ErrConflict)
+	f.wantSettings("p", store.Settings{}, 0)
+	at := f.commit(store.Configure{Project: "p", Settings: off})
+	for _, revision := range []uint64{0, at - 1, at + 1} {
+		f.wantError(store.Configure{Project: "p", Settings: on, Revision: revision}, store.ErrConflict)
+	}
+	f.wantSettings("p", off, at)
+}
+
+func createUnderOldSettings(_ *testing.T, f *fixture) {
+	r := NewRecord("p", "alice", 1)
+	f.wantError(store.Create{Record: r, SettingsRevision: 1}, store.ErrConflict)
+	at := f.commit(store.Configure{Project: "p", Settings: store.Settings{Generate: "admins"}})
+	f.wantError(store.Create{Record: r}, store.ErrConflict)
+	again := f.commit(store.Configure{Project: "p", Settings: store.Settings{Generate: "admins"}, Revision: at})
+	f.wantError(store.Create{Record: r, SettingsRevision: at}, store.ErrConflict)
+	if _, err := f.ByID(r.ID); !errors.Is(err, store.ErrNotFound) {
+		f.Errorf("the token is there: %v", err)
+	}
+	f.commit(store.Create{Record: r, SettingsRevision: again})
+	// Another project's are its own.
+	f.commit(store.Create{Record: NewRecord("q", "alice", 1)})
 }
 
 func revisions(t *testing.T, f *fixture) {
