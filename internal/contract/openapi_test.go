@@ -42,7 +42,7 @@ var description = sync.OnceValues(func() (*openapi3.T, error) {
 		return nil, err
 	}
 	for name, schema := range doc.Components.Schemas {
-		if name != "CreateToken" { // a request may have more fields
+		if name != "CreateToken" && name != "ChangeSettings" { // a request may have more fields
 			closeObjects(schema)
 		}
 	}
@@ -337,7 +337,8 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 		seen[promise(a.method, pathOf(a.target), status, name)] = true
 	}
 
-	for _, target := range []string{api, made.target()} {
+	targets := []string{api, made.target(), settingsTarget}
+	for _, target := range targets {
 		for method := range doc.Paths.Find(pathOf(target)).Operations() {
 			twice := ask{method: method, target: target, auth: as("alice"), lines: []string{"Authorization: " + as("alice")}}
 			want(twice, 400, "InvalidRequest")
@@ -363,16 +364,32 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 		want(ask{method: method, target: made.target(), auth: as("alice")}, 200, "")
 		want(ask{method: method, target: made.target(), auth: as("bob")}, 404, "DataNotFoundException")
 	}
+	for _, method := range []string{"GET", "HEAD", "PATCH"} {
+		change := ask{method: method, target: settingsTarget, auth: as("alice")}
+		if method == "PATCH" {
+			change.body = `{"users": ["bob"]}`
+		}
+		want(change, 200, "")
+		change.auth = as("bob")
+		want(change, 403, "AccessControlException")
+	}
+	want(ask{method: "PATCH", target: settingsTarget, auth: as("alice"), body: `{"users": "bob"}`}, 400, "ApiValidationFailed")
+	want(ask{method: "PATCH", target: settingsTarget, auth: as("alice"), body: strings.Repeat(" ", 65537)}, 413, "PayloadTooLarge")
+	want(ask{method: "PATCH", target: settingsTarget, auth: as("alice"), kind: "none", body: `{}`}, 415, "UnsupportedMediaType")
 	doomed := g.create(t, as("alice"), 3600, "")
 	want(ask{method: "DELETE", target: doomed.target() + "?successors=maybe", auth: as("alice")}, 400, "ApiValidationFailed")
 	want(ask{method: "DELETE", target: doomed.target() + "?successors=true", auth: as("alice")}, 204, "")
 	want(ask{method: "DELETE", target: doomed.target(), auth: as("alice")}, 404, "DataNotFoundException")
 
+	if complaint := g.reload(t, site("max_lifetime 365d")); complaint != "" {
+		t.Fatal(complaint)
+	}
+	want(ask{method: "PATCH", target: settingsTarget, auth: as("alice"), body: `{"maxLifetimeDays": 7}`}, 409, "ConflictException")
 	if complaint := g.reload(t, site("sign_in_limit 1 1h")); complaint != "" {
 		t.Fatal(complaint)
 	}
 	want(ask{method: "GET", target: api, auth: basic("alice", "guess")}, 401, "AuthenticationRequired")
-	for _, target := range []string{api, made.target()} {
+	for _, target := range targets {
 		for method := range doc.Paths.Find(pathOf(target)).Operations() {
 			if method != "OPTIONS" {
 				want(ask{method: method, target: target, auth: as("alice")}, 429, "TooManyRequestsException")
@@ -382,9 +399,9 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 
 	g.write(t, site("api_access off"))
 	g.restart(t)
-	for _, target := range []string{api, made.target()} {
+	for _, target := range targets {
 		for method := range doc.Paths.Find(pathOf(target)).Operations() {
-			want(ask{method: method, target: target, auth: as("alice")}, 404, "RouteNotFoundException")
+			want(ask{method: method, target: target, auth: as("bob")}, 404, "RouteNotFoundException")
 			if method != "OPTIONS" {
 				want(ask{method: method, target: target, auth: bearer(made.value)}, 403, "AccessControlException")
 			}
@@ -429,7 +446,10 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 
 // pathOf is the description's path that a target of the routes belongs to.
 func pathOf(target string) string {
-	if strings.HasPrefix(target, api+"/") {
+	switch {
+	case target == settingsTarget:
+		return settingsTarget
+	case strings.HasPrefix(target, api+"/"):
 		return api + "/{tokenId}"
 	}
 	return api

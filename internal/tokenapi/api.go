@@ -110,7 +110,7 @@ func find(rest string) (to *route, id uuid.UUID) {
 		return collection, id
 	case name == "settings":
 		return settings, id
-	case strings.Contains(name, "/"):
+	case strings.Contains(name, "/"), strings.EqualFold(name, "settings"):
 		return nil, id
 	}
 	if parsed, err := uuid.Parse(name); err == nil && parsed.String() == name {
