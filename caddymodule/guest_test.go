@@ -48,6 +48,9 @@ func (g *guest) SignIn(r *http.Request) (User, error) {
 
 func (g *guest) TakesBasic() bool { return g.AsksForOne }
 
+// HasCredentials implements CredentialTaker.
+func (*guest) HasCredentials(r *http.Request) bool { return r.Header.Get("X-Key") != "" }
+
 func (g *guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if !d.Args(&g.Name) {

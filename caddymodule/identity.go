@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
@@ -35,12 +36,29 @@ func (h *Handler) provisionIdentity() (err error) {
 			header.field = strings.TrimSuffix(field, "}")
 		}
 		h.identity = append(h.identity, header)
+		h.warnOfUnknownClaim(header)
 	}
 	for name := range config.DefaultIdentity {
 		protected = append(protected, name)
 	}
 	h.rules, err = identity.New(protected, h.Strip, h.KeepCookies)
 	return err
+}
+
+// warnOfUnknownClaim tells the owner of a header that no new token will fill.
+// It is no error: tokens that were made with a claim keep it.
+func (h *Handler) warnOfUnknownClaim(header identityHeader) {
+	if header.field == "" || slices.Contains(ownFields, header.field) || slices.Contains(h.claims, header.field) {
+		return
+	}
+	for _, s := range h.signIns {
+		_, basic := s.(*BasicSignIn)
+		if _, namer := s.(ClaimNamer); !namer && !basic {
+			return // it may have any claim
+		}
+	}
+	h.logger.Warn("no sign-in of this site has such a claim: the header will not be sent for new tokens; add `claim "+header.field+" …` to a sign-in, or correct the placeholder",
+		zap.String("project", h.Project), zap.String("header", header.name), zap.String("placeholder", header.template))
 }
 
 // setIdentity tells the API behind who the user is.

@@ -26,6 +26,9 @@ import (
 // request on to the next sign-in. Any other error says that it can't be told
 // right now: the request is refused with 503.
 //
+// A SignIn that takes credentials from elsewhere than Authorization is to be a
+// CredentialTaker, or guessing them isn't limited.
+//
 // A SignIn may block for as long as the request's context allows, and is
 // called concurrently. It must not change the request, and must not keep or
 // log its credentials.
@@ -63,6 +66,14 @@ type BasicTaker interface {
 	TakesBasic() bool
 }
 
+// CredentialTaker is a SignIn that takes credentials from elsewhere than
+// Authorization, such as a cookie or a header of its own. Requests that have
+// some are attempts to sign in, which are limited; those that haven't any, and
+// no Authorization either, are not.
+type CredentialTaker interface {
+	HasCredentials(*http.Request) bool
+}
+
 // fixedUsers is a SignIn that knows beforehand whom it can establish.
 type fixedUsers interface {
 	hasUser(id string) bool
@@ -72,11 +83,6 @@ type fixedUsers interface {
 // administrator.
 type plainUsers interface {
 	hasNoAdmins() bool
-}
-
-// sessionTaker is a SignIn that takes cookies.
-type sessionTaker interface {
-	hasSession(*http.Request) bool
 }
 
 // checkSignIns says what is wrong with how the sign-ins go together.
@@ -147,7 +153,7 @@ func (h *Handler) hasCredentials(r *http.Request, auth credentials.Authorization
 		return true
 	}
 	for _, s := range h.signIns {
-		if taker, ok := s.(sessionTaker); ok && taker.hasSession(r) {
+		if taker, ok := s.(CredentialTaker); ok && taker.HasCredentials(r) {
 			return true
 		}
 	}

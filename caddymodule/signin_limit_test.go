@@ -178,6 +178,37 @@ func TestRefusedSessionsCountByAddress(t *testing.T) {
 	}
 }
 
+// A guest's credentials may be anywhere. That there are none is no attempt.
+func TestGuestsCredentialsElsewhereAreLimited(t *testing.T) {
+	s := serveLimited(t, "sign_in guest keys")
+	asked := 0
+	answer(t, "keys", func(r *http.Request) (User, error) {
+		asked++
+		switch r.Header.Get("X-Key") {
+		case "":
+			return User{}, ErrNotMine
+		case "right":
+			return User{ID: "fred"}, nil
+		}
+		return User{}, ErrDenied
+	})
+	key := http.Header{"X-Key": {"guess"}, "X-Forwarded-For": {"192.0.2.1"}}
+	if got := s.attempts(t, 22, key); got != strings.Repeat("401 ", 20)+"429 429" || asked != 20 {
+		t.Errorf("%s, and asked %d times", got, asked)
+	}
+	key.Set("X-Key", "right")
+	if got := s.attempts(t, 1, key); got != "429" {
+		t.Errorf("the right one from there: %s", got)
+	}
+	key.Set("X-Forwarded-For", "192.0.2.2")
+	if got := s.attempts(t, 30, key); got != strings.TrimSpace(strings.Repeat("200 ", 30)) {
+		t.Errorf("the right one from elsewhere: %s", got)
+	}
+	if got := s.attempts(t, 3, http.Header{"X-Forwarded-For": {"192.0.2.1"}}); got != "401 401 401" {
+		t.Errorf("without credentials: %s", got)
+	}
+}
+
 // A user established in front isn't limited for what others of the address do.
 func TestPlaceholderIsNotLimited(t *testing.T) {
 	api := whoAmI(t, http.StatusUnauthorized, "")

@@ -300,7 +300,8 @@ func (u *UpstreamSignIn) read(answer whoami.Answer) (user User, err error) {
 
 func (u *UpstreamSignIn) hasNoAdmins() bool { return u.Admin == "" }
 
-func (u *UpstreamSignIn) hasSession(r *http.Request) bool {
+// HasCredentials implements CredentialTaker.
+func (u *UpstreamSignIn) HasCredentials(r *http.Request) bool {
 	return u.session.KeptCookies(r.Header["Cookie"]) != ""
 }
 
@@ -312,4 +313,5 @@ var (
 	_ caddy.Provisioner = (*UpstreamSignIn)(nil)
 	_ SignIn            = (*UpstreamSignIn)(nil)
 	_ BasicTaker        = (*UpstreamSignIn)(nil)
+	_ CredentialTaker   = (*UpstreamSignIn)(nil)
 )
