@@ -160,6 +160,12 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if err := siteOptions(h, &handler.Site).parse(h.Dispenser, "sign_in", "public", "strip"); err != nil {
 		return nil, err
 	}
+	for _, raw := range handler.SignInsRaw {
+		var module struct{ Type string }
+		if err := json.Unmarshal(raw, &module); err == nil && module.Type == "placeholder" && handler.ForeignToken == config.Pass {
+			return nil, at(h.Dispenser, errPlaceholderAndForeign)
+		}
+	}
 	return h.NewRoute(nil, &handler), nil
 }
 

@@ -152,8 +152,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		return refused{tokenapi.ErrTokenInURL}
 	}
 	// Caddy's reverse proxy sends an opaque target on as it is: x:http://h/p
-	// would choose path and host at the API behind.
-	if r.URL.Opaque != "" {
+	// would choose path and host at the API behind. And a target with user name
+	// and password (RFC 9110 section 4.2.4) would stand in the access log.
+	if r.URL.Opaque != "" || r.URL.User != nil {
+		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, r.URL.User != nil)
 		return refused{tokenapi.ErrTarget}
 	}
 	auth, err := credentials.Parse(r.Header)
@@ -198,11 +200,28 @@ func (h *Handler) needsNoToken(r *http.Request, auth credentials.Authorization) 
 	case len(h.public) == 0:
 		return false, nil
 	}
-	matches, err := h.public.AnyMatchWithError(r)
-	if err != nil {
-		return false, fmt.Errorf("%w: public: %w", store.ErrUnavailable, err)
+	return h.isPublic(r)
+}
+
+// isPublic tells whether r needs no token however its path is read: a server
+// behind may take /health/..;/admin for /admin.
+func (h *Handler) isPublic(r *http.Request) (bool, error) {
+	if plain, same := tokenapi.Plain(r.URL.Path); !same {
+		read := r.Clone(r.Context())
+		read.URL.Path, read.URL.RawPath = plain, ""
+		if matches, err := h.public.AnyMatchWithError(read); err != nil || !matches {
+			return false, wrapPublic(err)
+		}
 	}
-	return matches, nil
+	matches, err := h.public.AnyMatchWithError(r)
+	return matches && err == nil, wrapPublic(err)
+}
+
+func wrapPublic(err error) error {
+	if err != nil {
+		err = fmt.Errorf("public: %w", err)
+	}
+	return err
 }
 
 // handOnWithoutToken leaves r's credentials alone. It is nobody's, unless a

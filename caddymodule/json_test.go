@@ -93,3 +93,16 @@ func TestProvisioningChangesNoSecretsIntoText(t *testing.T) {
 		t.Errorf("the accounts hold the hash: %s", printed)
 	}
 }
+
+// What the Caddyfile's parser refuses, JSON doesn't get past either.
+func TestPlaceholderBesideForeignTokenPassInJSON(t *testing.T) {
+	adapted, _, err := adapt(t, site("allow_generate everyone\nsign_in placeholder {http.auth.user.id}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := strings.Replace(string(adapted), `"allow_generate"`, `"foreign_token": "pass", "allow_generate"`, 1)
+	want := `access_tokens, project "default": ` + oneOfThem
+	if err := validate(t, []byte(both)); err == nil || ownPart(err) != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}

@@ -85,11 +85,13 @@ type plainUsers interface {
 	hasNoAdmins() bool
 }
 
+var errPlaceholderAndForeign = errors.New("`sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them")
+
 // checkSignIns says what is wrong with how the sign-ins go together.
 func (h *Handler) checkSignIns() error {
 	for _, s := range h.signIns {
 		if _, ok := s.(*PlaceholderSignIn); ok && h.ForeignToken == config.Pass {
-			return errors.New("`sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them")
+			return errPlaceholderAndForeign
 		}
 	}
 	return nil
@@ -137,15 +139,29 @@ func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFron
 		caller, _, err := h.askSignIns(r, inFront)
 		return caller, err
 	}
-	attempt, err := h.failures.Begin(r.Context(), clientAddress(r), basicUser(auth))
+	attempt, err := h.failures.Begin(r.Context(), clientAddress(r), basicUser(auth), allOf(r))
 	if err != nil {
 		return registry.Caller{}, err
 	}
 	counts := false
 	defer func() { attempt.End(counts) }() // however a guest module ends
 	caller, failed, err := h.askSignIns(r, inFront)
-	counts = errors.Is(err, tokenapi.ErrNotSignedIn) && (failed || auth.Scheme != credentials.None)
+	switch {
+	case errors.Is(err, tokenapi.ErrNotSignedIn):
+		counts = failed || auth.Scheme != credentials.None
+	case err != nil && !errors.Is(err, errTurnedAway):
+		// Who goes away before a slow "no" was told that it was no quick "yes".
+		counts = r.Context().Err() != nil
+	}
 	return caller, err
+}
+
+// allOf is all of r that can hold credentials.
+func allOf(r *http.Request) string {
+	var b strings.Builder
+	b.WriteString(r.URL.String())
+	_ = r.Header.Write(&b) // sorted; a strings.Builder takes all
+	return b.String()
 }
 
 func (h *Handler) hasCredentials(r *http.Request, auth credentials.Authorization) bool {
@@ -183,23 +199,34 @@ func basicUser(auth credentials.Authorization) string {
 // askSignIns asks one sign-in after the other. failed tells that one of them
 // has looked at credentials and not accepted them.
 func (h *Handler) askSignIns(r *http.Request, inFront established) (caller registry.Caller, failed bool, err error) {
+	no := tokenapi.ErrNotSignedIn
 	for i, s := range h.signIns {
 		user, err := askSignIn(r, s, inFront)
 		switch {
 		case errors.Is(err, ErrNotMine):
-			failed = failed || errors.Is(err, errSessionRefused)
+			if errors.Is(err, errSessionRefused) {
+				failed, no = true, saidBy(s, tokenapi.ErrNotSignedIn, err)
+			}
 			continue
 		case errors.Is(err, ErrDenied):
 			takeTime(r, h.signIns[i+1:])
-			return registry.Caller{}, true, tokenapi.ErrNotSignedIn
+			return registry.Caller{}, true, saidBy(s, tokenapi.ErrNotSignedIn, err)
 		case err != nil:
-			return registry.Caller{}, false, fmt.Errorf("%w: %T: %w", store.ErrUnavailable, s, err)
+			return registry.Caller{}, false, saidBy(s, errCantTell, err)
 		case !h.accepts(s, user):
 			return registry.Caller{}, false, tokenapi.ErrNotSignedIn
 		}
 		return registry.SignedIn(user.stored(), user.Admin), false, nil
 	}
-	return registry.Caller{}, failed, tokenapi.ErrNotSignedIn
+	return registry.Caller{}, failed, no
+}
+
+// errCantTell is a reason to refuse with 503.
+var errCantTell = errors.New("who sent the request can't be told")
+
+// saidBy adds to a reason, for the log, which sign-in gave it, and why.
+func saidBy(s SignIn, reason, err error) error {
+	return fmt.Errorf("%w: %s: %w", reason, s.(caddy.Module).CaddyModule().ID, err)
 }
 
 func askSignIn(r *http.Request, s SignIn, inFront established) (User, error) {

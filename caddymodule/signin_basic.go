@@ -1,14 +1,12 @@
 package caddymodule
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 )
 
 func init() { caddy.RegisterModule(new(BasicSignIn)) }
@@ -37,13 +36,7 @@ type BasicSignIn struct {
 	// decoyKey keys the choice of decoys. It is made from the hashes: nobody
 	// else can compute it, and it stays the same as long as they do.
 	decoyKey []byte
-	// comparing bounds how many hashes are computed at a time, each of which
-	// takes a processor and may take much memory.
-	comparing chan struct{}
 }
-
-// comparing bounds the hashes computed at a time by all sites.
-var comparing = make(chan struct{}, runtime.GOMAXPROCS(0))
 
 // BasicAccount is a user and the hash of the user's password.
 type BasicAccount struct {
@@ -79,7 +72,6 @@ func (b *BasicSignIn) Provision(ctx caddy.Context) error {
 		return errors.New("sign_in basic: name at least one user, each in a line `<user> <hash from caddy hash-password>`")
 	}
 	b.byID = make(map[string]*account, len(b.Accounts))
-	b.comparing = comparing
 	comparers := make(map[string]caddyauth.Comparer)
 	hashes := sha256.New()
 	for _, a := range b.Accounts {
@@ -152,7 +144,9 @@ func (b *BasicSignIn) SignIn(r *http.Request) (User, error) {
 	if !listed {
 		acc = b.decoy(id)
 	}
-	same, err := b.compare(r.Context(), acc, password)
+	same, err := comparisons.do(r.Context(), signinlimit.Client(clientAddress(r)), func() (bool, error) {
+		return acc.comparer.Compare(acc.hash, []byte(password))
+	})
 	switch {
 	case err != nil:
 		return User{}, err
@@ -172,16 +166,6 @@ func (b *BasicSignIn) decoy(id string) *account {
 	mac := hmac.New(sha256.New, b.decoyKey)
 	mac.Write([]byte(id))
 	return b.all[binary.BigEndian.Uint64(mac.Sum(nil))%uint64(len(b.all))]
-}
-
-func (b *BasicSignIn) compare(ctx context.Context, acc *account, password string) (bool, error) {
-	select {
-	case b.comparing <- struct{}{}:
-		defer func() { <-b.comparing }()
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	}
-	return acc.comparer.Compare(acc.hash, []byte(password))
 }
 
 // TakesBasic implements BasicTaker.

@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/crypto/argon2"
@@ -184,58 +181,6 @@ func TestProvisioningComparesNothing(t *testing.T) {
 	if b := provision(t, BasicAccount{User: "alice", Hash: slow}); !b.hasUser("alice") {
 		t.Error("alice isn't listed")
 	}
-}
-
-// So many passwords are compared at a time as there are processors. Who waits
-// for that gives up with the request.
-func TestWaitingForAComparisonEndsWithTheRequest(t *testing.T) {
-	b := provision(t, BasicAccount{User: "alice", Hash: bcryptOf(t, "alice's")})
-	synctest.Test(t, func(t *testing.T) {
-		b.comparing = make(chan struct{}, cap(b.comparing)) // of this bubble
-		var comparing, begun atomic.Int32
-		finish := make(chan struct{})
-		(&spy{before: func() {
-			begun.Add(1)
-			comparing.Add(1)
-			<-finish
-			comparing.Add(-1)
-		}}).on(b)
-
-		busy := runtime.GOMAXPROCS(0)
-		results := make(chan error)
-		signIn := func(ctx context.Context) {
-			_, err := b.SignIn(basicRequest("alice", "alice's").WithContext(ctx))
-			results <- err
-		}
-		for range busy {
-			go signIn(t.Context())
-		}
-		synctest.Wait()
-		ctx, cancel := context.WithCancel(t.Context())
-		go signIn(ctx)
-		go signIn(t.Context())
-		synctest.Wait()
-		if got := int(comparing.Load()); got != busy {
-			t.Errorf("%d comparisons at a time, want %d", got, busy)
-		}
-		cancel()
-		if err := <-results; !errors.Is(err, context.Canceled) || errors.Is(err, ErrDenied) || errors.Is(err, ErrNotMine) {
-			t.Errorf("the one whose client has gone: %v, want context.Canceled", err)
-		}
-		synctest.Wait()
-		if got := int(begun.Load()); got != busy {
-			t.Errorf("%d comparisons begun, want %d", got, busy)
-		}
-		close(finish)
-		for range busy + 1 {
-			if err := <-results; err != nil {
-				t.Error(err)
-			}
-		}
-		if got := int(begun.Load()); got != busy+1 {
-			t.Errorf("%d comparisons in all, want %d", got, busy+1)
-		}
-	})
 }
 
 func TestHashes(t *testing.T) {

@@ -65,6 +65,9 @@ func (p *PlaceholderSignIn) check() error {
 			return err
 		}
 	}
+	if p.Admin != "" && !anyPlaceholder.MatchString(p.Admin) {
+		return fmt.Errorf("admin %q would be the same for everybody; write a placeholder, or name the administrators under `admins`", p.Admin)
+	}
 	if !anyPlaceholder.MatchString(p.UserID) {
 		return fmt.Errorf("user_id %q would be the same user for everybody; write a placeholder such as {http.auth.user.id}", p.UserID)
 	}

@@ -2,13 +2,16 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +58,7 @@ type UpstreamSignIn struct {
 	// The cookies that are sent on if Basic credentials are not. Default: none.
 	Cookies []string `json:"cookies,omitempty"`
 
-	// How long the whole answer may take. Default: 5s.
+	// How long the whole answer may take, up to a minute. Default: 5s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// How the route is reached, as in reverse_proxy, except that no proxy is
@@ -63,12 +66,21 @@ type UpstreamSignIn struct {
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	url     *url.URL
-	client  http.Client
+	api     http.RoundTripper
 	session *identity.Rules // which cookies are the session's
 }
 
-// defaultTimeout bounds the who-am-I route's answer.
-const defaultTimeout = 5 * time.Second
+// maxAnswerHeader bounds the header of the route's answer, in bytes.
+const maxAnswerHeader = 64 << 10
+
+// How long the who-am-I route's answer may take.
+const (
+	defaultTimeout = 5 * time.Second
+	maxTimeout     = time.Minute
+)
+
+// answerPath has no empty names, and doesn't begin as in JSONPath.
+var answerPath = regexp.MustCompile(`^[^.$][^.]*(\.[^.]+)*$`)
 
 // CaddyModule implements caddy.Module.
 func (*UpstreamSignIn) CaddyModule() caddy.ModuleInfo {
@@ -114,10 +126,7 @@ func (u *UpstreamSignIn) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	u.client = http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	u.api = transport
 	return nil
 }
 
@@ -126,8 +135,13 @@ func (u *UpstreamSignIn) check() error {
 	if !u.TakesBasic() && len(u.Cookies) == 0 {
 		return errors.New("with `basic off` and no `cookies` nobody can sign in: name the session's cookies")
 	}
-	if u.Timeout < 0 {
-		return errors.New("timeout: write a duration such as 5s")
+	if u.Timeout < 0 || time.Duration(u.Timeout) > maxTimeout {
+		return fmt.Errorf("timeout: %v is out of range; allowed: up to %v", time.Duration(u.Timeout), maxTimeout)
+	}
+	for _, path := range append([]string{u.UserID, u.Email, u.Name, u.Admin}, slices.Sorted(maps.Values(u.Claims))...) {
+		if path != "" && !answerPath.MatchString(path) {
+			return fmt.Errorf("%q is no path into a JSON answer; allowed: names separated by dots, such as user.id", path)
+		}
 	}
 	var transport struct {
 		TLS json.RawMessage `json:"tls"`
@@ -175,6 +189,9 @@ func (u *UpstreamSignIn) transport(ctx caddy.Context) (http.RoundTripper, error)
 		if raw["network_proxy"] == nil && raw["forward_proxy_url"] == nil {
 			raw["network_proxy"] = map[string]string{"from": "none"}
 		}
+		if raw["max_response_header_size"] == nil {
+			raw["max_response_header_size"] = maxAnswerHeader
+		}
 		if raw["tls"] == nil && u.url.Scheme == "https" {
 			raw["tls"] = map[string]any{}
 		}
@@ -207,20 +224,19 @@ func (u *UpstreamSignIn) SignIn(r *http.Request) (User, error) {
 	if header == nil {
 		return User{}, ErrNotMine
 	}
-	answer, err := u.ask(r.Context(), header)
+	answer, status, err := u.ask(header)
 	if err != nil {
 		return User{}, err
 	}
 	user, err := u.read(answer)
-	switch {
-	case err != nil:
-		return User{}, err
-	case user.ID != "":
-		return user, nil
-	case byBasic:
-		return User{}, ErrDenied
+	if err != nil || user.ID != "" {
+		return user, err
 	}
-	return User{}, errSessionRefused
+	refused := errSessionRefused
+	if byBasic {
+		refused = ErrDenied
+	}
+	return User{}, fmt.Errorf("%w: the who-am-I route answers with status %d and nothing at %q", refused, status, u.UserID)
 }
 
 // credentials returns the header to ask with, nil if r has no credentials.
@@ -240,39 +256,54 @@ func (u *UpstreamSignIn) credentials(r *http.Request) (header http.Header, byBas
 	return nil, false
 }
 
-// ask returns the route's answer, nil if it says that nobody is signed in.
+// ask returns the route's answer, nil if it says that nobody is signed in, and
+// its status.
 //
-// The request's own context stays behind but for its end: a reverse_proxy in
-// front, such as forward_auth, leaves in it which server Caddy's transports
-// are to dial.
-func (u *UpstreamSignIn) ask(requested context.Context, header http.Header) (whoami.Answer, error) {
+// The request's own context stays behind. A reverse_proxy in front, such as
+// forward_auth, leaves in it which server Caddy's transports are to dial. And
+// its end would be for the client to choose: who goes away before a slow "no"
+// has still been told that it was no quick "yes", and that has to count.
+func (u *UpstreamSignIn) ask(header http.Header) (answer whoami.Answer, status int, err error) {
 	ctx := context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(u.Timeout))
 	defer cancel()
-	defer context.AfterFunc(requested, cancel)()
 
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.url.String(), nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	header.Set("Accept", "application/json")
 	header.Set("User-Agent", "caddy-access-tokens")
 	request.Header = header
-	response, err := u.client.Do(request)
+	response, err := u.api.RoundTrip(request)
 	if err != nil {
-		return nil, errors.New("the who-am-I route can't be asked: " + withoutURL(err))
+		return nil, 0, u.whyNot(ctx, err)
 	}
 	defer response.Body.Close()
-	return whoami.Read(response)
+	answer, err = whoami.Read(response)
+	if err != nil && ctx.Err() != nil {
+		err = u.whyNot(ctx, err)
+	}
+	return answer, response.StatusCode, err
 }
 
-// withoutURL is what went wrong, without the URL around it, which may hold a
-// secret of the owner's.
-func withoutURL(err error) string {
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err
+// whyNot says why there is no answer. An error's text is shown only where it
+// can't hold anything that the API has sent: that may be the credentials again.
+func (u *UpstreamSignIn) whyNot(ctx context.Context, err error) error {
+	why := "it closed the connection, or what it sends is not HTTP"
+	var dialing *net.OpError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case ctx.Err() != nil:
+		why = fmt.Sprintf("it took longer than %v", time.Duration(u.Timeout))
+	case errors.As(err, &dialing) && dialing.Op == "dial":
+		why = dialing.Error()
+	case errors.As(err, &certificate):
+		why = certificate.Error()
+	case strings.Contains(err.Error(), "server response headers exceeded"):
+		why = fmt.Sprintf("its answer's header is longer than %d bytes", maxAnswerHeader)
 	}
-	return err.Error()
+	return errors.New("the who-am-I route can't be asked: " + why)
 }
 
 // read returns the user whom the answer names, with an empty id if none.

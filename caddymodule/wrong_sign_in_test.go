@@ -131,6 +131,16 @@ func TestWrongSignInCaddyfile(t *testing.T) {
 		{"foreign_token with a block", site("foreign_token pass {\n/v3/*\n}"), "foreign_token takes no block, at Caddyfile:4"},
 		{"foreign_token twice", site("foreign_token pass\nforeign_token pass"), "foreign_token is written twice; write it once, at Caddyfile:4"},
 
+		{"placeholder beside foreign_token pass", site("allow_generate everyone\nforeign_token pass\nsign_in placeholder {http.auth.user.id}"), oneOfThem + ", at Caddyfile:6"},
+		{"placeholder, behind others, beside foreign_token pass", site("sign_in upstream http://127.0.0.1:3005/me\nsign_in placeholder {http.auth.user.id}\nforeign_token pass"), oneOfThem + ", at Caddyfile:6"},
+		{"placeholder: everybody an administrator", site("sign_in placeholder {\nuser_id {http.auth.user.id}\nadmin true\n}"),
+			"sign_in placeholder: admin \"true\" would be the same for everybody; write a placeholder, or name the administrators under `admins`, at Caddyfile:6"},
+		{"upstream: a path of JSONPath", site("sign_in upstream http://127.0.0.1/me {\nuser_id $.user.id\n}"), `sign_in upstream: "$.user.id"` + noPath},
+		{"upstream: a path with an empty name", site("sign_in upstream http://127.0.0.1/me {\nclaim team user..team\n}"), `sign_in upstream: "user..team"` + noPath},
+		{"upstream: a path that begins with a dot", site("sign_in upstream http://127.0.0.1/me {\nemail .email\n}"), `sign_in upstream: ".email"` + noPath},
+		{"upstream: a path that ends with a dot", site("sign_in upstream http://127.0.0.1/me {\nname name.\n}"), `sign_in upstream: "name."` + noPath},
+		{"upstream: a time-out of an hour", site("sign_in upstream http://127.0.0.1/me {\ntimeout 1h\n}"), "sign_in upstream: timeout: 1h0m0s is out of range; allowed: up to 1m0s, at Caddyfile:5"},
+
 		{"public with nothing", site("public"), "public takes at least one value; write `public <path or @matcher>…`, at Caddyfile:3"},
 		{"public everything", site("public *"),
 			"public: \"*\" would need a token for nothing; to let requests without a token pass, write `without_token pass`, at Caddyfile:3"},
@@ -201,7 +211,8 @@ const (
 	inUpstream    = `access_tokens, project "default": position 0: loading module 'upstream': provision access_tokens.sign_in.upstream: sign_in upstream: `
 	inPlaceholder = `access_tokens, project "default": position 0: loading module 'placeholder': provision access_tokens.sign_in.placeholder: sign_in placeholder: `
 	nobodyMay     = "access_tokens, project \"default\": nobody who can sign in may make tokens: name one of them under `admins`, or allow others by `allow_generate everyone` or `allow_generate users <id>…`"
-	oneOfThem     = "access_tokens, project \"default\": `sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them"
+	noPath        = " is no path into a JSON answer; allowed: names separated by dots, such as user.id, at Caddyfile:5"
+	oneOfThem     = "`sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them"
 )
 
 // What is seen only once placeholders are replaced and options put together.
@@ -219,8 +230,6 @@ func TestUnusableSignIn(t *testing.T) {
 		{"placeholder that calls nobody an administrator", site(front), nobodyMay},
 		{"both", site(me + front), nobodyMay},
 		{"both, beside one who is listed but no administrator", site(aliceSignsIn + me + front), nobodyMay},
-		{"placeholder beside foreign_token pass", site("allow_generate everyone\nforeign_token pass" + front), oneOfThem},
-		{"placeholder, behind others, beside foreign_token pass", site("allow_generate everyone\nforeign_token pass" + aliceSignsIn + me + front), oneOfThem},
 		{"URL: an empty variable", site("sign_in upstream {env.EMPTY}"), inUpstream + "evaluated placeholder {env.EMPTY} is empty" + placeholdersAllowed},
 		{"URL: no such after all", site("sign_in upstream {env.LDAP}"), inUpstream + `"{env.LDAP}"` + notAURL},
 		{"URL: user info after all", site("sign_in upstream http://{env.LOGIN}@127.0.0.1/me"), inUpstream + `"http://***@127.0.0.1/me"` + notAURL},

@@ -2,6 +2,8 @@ package contract
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -192,6 +194,34 @@ func TestAUserWhoIsAttackedFromEverywhereIsSlowedNotLockedOut(t *testing.T) {
 
 // 64 clients guess at once, each from an address of its own, all users'
 // passwords. Few guesses get through; the users sign in from elsewhere.
+// An API may answer a wrong password late. Who doesn't wait for that has been
+// told that it was wrong, and the guess counts.
+func TestGuessesWithoutWaitingForTheAnswerCount(t *testing.T) {
+	t.Parallel()
+	a := newRealAPI(t)
+	late := make(chan string, 100)
+	a.play("bob", func(w http.ResponseWriter, _ *http.Request) {
+		late <- "asked"
+		<-time.After(200 * time.Millisecond)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	g := start(t, realSite("sign_in_limit 3 1h"), a.behind())
+	for n := range 3 {
+		conn, err := net.Dial("tcp", g.addresses[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		guess := ask{target: api, auth: basic("bob", fmt.Sprint("guess", n))}
+		if _, err := io.WriteString(conn, guess.text(g.addresses[0])); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the API is asked", late)
+		conn.Close()
+	}
+	// The fourth waits until the others have failed.
+	wantLimited(t, g.do(t, ask{target: api, auth: basic("bob", "another")}))
+}
+
 func TestGuessingThePasswordsOfAThousandUsers(t *testing.T) {
 	t.Parallel()
 	const clients, users, each = 64, 1000, 120

@@ -414,6 +414,27 @@ http://:` + port + ` {
 }
 
 // No client says who it is, in no mode, on no path.
+// A lax server takes /open/..;/admin for /admin: only what is public however it
+// is read needs no token.
+func TestWhatIsPublicHoweverItIsRead(t *testing.T) {
+	t.Parallel()
+	g := start(t, withTold(passSite("{$PORT}", preflight, "public /health /open/* @preflight")))
+	for _, target := range []string{"/health", "/open/a", "/open/a%20b", "/open/a/../b", "/open//a", "/open/a;v=1", "/open/%41", "/open/ä", "/open/100%25"} {
+		wantNobody(t, g.do(t, ask{target: target}), nil, nil)
+	}
+	for _, target := range []string{
+		"/open/../admin", "/open/%2e%2e/admin", "/open/..;/admin", "/open/..%5cadmin", "/open/%252e%252e/admin", "/open/x/..;a=b/..;/admin", "/open/..%2fadmin", "/open/..\\admin",
+	} {
+		got := g.do(t, ask{target: target})
+		if got.status != http.StatusUnauthorized || got.reached > 0 {
+			t.Errorf("%s: %s", target, got)
+		}
+	}
+	// What doesn't depend on the path is public at any.
+	origin := []string{"Origin: https://page.example", "Access-Control-Request-Method: POST"}
+	wantNobody(t, g.do(t, ask{method: "OPTIONS", target: "/v3/..;/things", lines: origin}), nil, nil)
+}
+
 func TestNoIdentityHeaderIsForgedInAnyMode(t *testing.T) {
 	t.Parallel()
 	a := newRealAPI(t)
@@ -436,6 +457,11 @@ func TestNoIdentityHeaderIsForgedInAnyMode(t *testing.T) {
 			attacks = append(attacks, attack{name: "header " + spelled, lines: []string{line, "Connection: keep-alive, " + spelled}},
 				attack{name: "trailer " + spelled, lines: []string{"Transfer-Encoding: chunked", "Trailer: X-Checksum, " + spelled}, chunked: trailer})
 		}
+	}
+	// In a connection that has become one of HTTP/2 nobody would look at headers.
+	for _, upgrade := range []string{"h2c", "H2C", "websocket, h2c", "TLS/1.3, h2c", "spdy/3.1", "forged"} {
+		attacks = append(attacks, attack{name: "upgrade to " + upgrade,
+			lines: []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: " + upgrade, "HTTP2-Settings: " + forged}})
 	}
 	allowed := strings.Replace(lenient, "protocols h1 h2c", "", 1)
 	allowed = strings.Replace(allowed, "x_trifacta_*", "x_trifacta_* remote_*", 1)
@@ -473,6 +499,9 @@ func TestNoIdentityHeaderIsForgedInAnyMode(t *testing.T) {
 					reached++
 					if strings.Contains(got.received.raw, forged) {
 						t.Errorf("%s reached the API behind:\n%s", attack.name, got.received.raw)
+					}
+					if upgrades := got.received.lines("Upgrade"); len(upgrades) > 0 {
+						t.Errorf("%s reached the API behind: %q", attack.name, upgrades)
 					}
 					users := got.received.lines("Remote-User")
 					if ours := request.auth == bearer(token.value); ours != slices.Equal(users, []string{"Remote-User: alice"}) || !ours && len(users) != 0 {

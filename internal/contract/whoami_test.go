@@ -111,6 +111,8 @@ func TestWhoAmIRoutesThatMisbehave(t *testing.T) {
 		"closing in a chunk":          {closes(header + "Transfer-Encoding: chunked\r\n\r\nA\r\n" + `{"id": 17}` + "\r\n"), cantTell, ""},
 		"no HTTP":                     {closes("220 mail.example.com ESMTP\r\n"), cantTell, ""},
 		"a huge header":               {closes(header + "X: " + strings.Repeat("x", 4<<20)), cantTell, ""},
+		"a header of 100 KB":          {closes(header + "X: " + strings.Repeat("x", 100<<10) + "\r\n\r\n" + `{"id": 17}`), cantTell, ""},
+		"a redirect to nowhere":       {redirect(302, "http://[::1:x/"), no, ""},
 		"status 500":                  {status(500), cantTell, ""},
 		"status 502":                  {status(502), cantTell, ""},
 		"status 503":                  {status(503), cantTell, ""},
@@ -203,6 +205,36 @@ func TestWhoAmIRoutesThatMisbehave(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Where an answer is no HTTP, what is wrong with it may be the credentials
+// again; the log doesn't quote it.
+func TestAnswersAreNotQuotedInTheLog(t *testing.T) {
+	t.Parallel()
+	a := newRealAPI(t)
+	g := start(t, realSite(""), a.behind())
+	header := "HTTP/1.1 200 OK\r\n"
+	for name, before := range map[string]string{
+		"a header":          header,
+		"a length":          header + "Content-Length: ",
+		"an encoding":       header + "Transfer-Encoding: ",
+		"the status line":   "",
+		"a redirect":        "HTTP/1.1 302 Found\r\nLocation: http://[",
+		"a chunk's length":  header + "Transfer-Encoding: chunked\r\n\r\n",
+		"a trailer":         header + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
+		"JSON":              header + "\r\n",
+		"the id's place":    header + "\r\n{\"id\": [\"",
+		"an encoded answer": header + "Content-Encoding: gzip\r\n\r\n",
+	} {
+		a.play(name, closes(before+"quoted-"+strings.ReplaceAll(name, " ", "-")+"\r\n\r\n"))
+		got := g.do(t, ask{target: api, auth: basic(name, "x")})
+		if got.status != no && got.status != cantTell {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if at := strings.Index(g.logs(), "quoted-"); at >= 0 {
+		t.Errorf("the log quotes an answer: %s", g.logs()[max(0, at-300):at+40])
+	}
 }
 
 // While the route hangs for some, tokens go on working and others sign in; and

@@ -10,12 +10,17 @@ import (
 // every spelling; protected names in Connection, by which a client would make a
 // proxy delete the header that [Set] put there (RFC 9110 section 7.6.1); and
 // trailers, those announced now and those that arrive at the body's end.
+// An Upgrade to anything but a WebSocket goes too: in a connection that has
+// become h2c, or whatever else carries requests, nobody would look at the
+// headers of those that follow (RFC 7540 section 3.2).
 // Where trailers can arrive, r.Body becomes a wrapper that neither buffers nor
 // reads ahead.
 func (rules *Rules) Scrub(r *http.Request) {
 	for key := range r.Header {
 		switch {
 		case rules.protects(key):
+			delete(r.Header, key)
+		case folds(key, "upgrade") && !isWebSocket(r.Header[key]), folds(key, "http2-settings"):
 			delete(r.Header, key)
 		case folds(key, "connection"):
 			scrubList(r.Header, key, rules.protects)
@@ -25,6 +30,12 @@ func (rules *Rules) Scrub(r *http.Request) {
 	}
 	rules.scrubTrailer(r.Trailer)
 	rules.guardTrailer(r)
+}
+
+// isWebSocket tells whether an Upgrade field asks for that and nothing else
+// (RFC 6455 section 4.1).
+func isWebSocket(lines []string) bool {
+	return len(lines) == 1 && strings.EqualFold(strings.TrimSpace(lines[0]), "websocket")
 }
 
 // scrubList removes the refused names from the comma-separated lists (RFC 9110

@@ -38,6 +38,26 @@ func TestScrubHeader(t *testing.T) {
 			want:   http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}},
 		},
 		{
+			name:   "an upgrade to what carries requests",
+			header: http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {"h2c"}, "Http2-Settings": {"AAMAAABk"}},
+			want:   http.Header{"Connection": {"Upgrade, HTTP2-Settings"}},
+		},
+		{
+			name:   "an upgrade to either",
+			header: http.Header{"Upgrade": {"websocket, h2c"}},
+			want:   http.Header{},
+		},
+		{
+			name:   "two upgrades",
+			header: http.Header{"Upgrade": {"websocket", "h2c"}},
+			want:   http.Header{},
+		},
+		{
+			name:   "a WebSocket in another case",
+			header: http.Header{"Connection": {"Upgrade"}, "Upgrade": {"WebSocket"}},
+			want:   http.Header{"Connection": {"Upgrade"}, "Upgrade": {"WebSocket"}},
+		},
+		{
 			name:   "Connection goes when nothing is left",
 			header: http.Header{"Connection": {"Remote-User", " , \tremote.user\t,, "}},
 			want:   http.Header{},

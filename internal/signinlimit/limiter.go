@@ -8,10 +8,12 @@ package signinlimit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"math"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +26,8 @@ const (
 	// and a user together; userFactor the same for a user from everywhere.
 	addressFactor = 10
 	userFactor    = 10
+	// patience is how long an attempt waits for others at most.
+	patience = 5 * time.Second
 	// slowdown is how long each attempt for a user takes longer who has too
 	// many failures from everywhere.
 	slowdown = time.Second
@@ -41,6 +45,9 @@ func (e *LimitedError) Error() string {
 	return fmt.Sprintf("too many failed sign-ins; try again in %v", e.RetryAfter)
 }
 
+// ErrBusy refuses an attempt that has waited too long for others under way.
+var ErrBusy = errors.New("too many sign-ins of this client are under way")
+
 // Limiter counts failed sign-ins. It is safe for concurrent use.
 type Limiter struct {
 	failures int
@@ -51,12 +58,12 @@ type Limiter struct {
 	buckets *simplelru.LRU[uint64, *bucket]
 }
 
-// bucket is what one address, user or pair of them has left. Attempts under way
+// bucket is what one address, user or pair of them has left. Guesses under way
 // hold a failure each, so that many at a time can't fail more often than one
-// after the other.
+// after the other. Attempts with the same credentials are one guess.
 type bucket struct {
 	limit    *rate.Limiter
-	underWay int
+	underWay map[uint64]int // attempts by guess
 	// changed is closed when an attempt ends.
 	changed chan struct{}
 }
@@ -74,22 +81,26 @@ func New(failures int, window time.Duration) *Limiter {
 // Attempt is a sign-in under way. End has to be called once.
 type Attempt struct {
 	limiter *Limiter
+	guess   uint64
 	buckets []*bucket
 	user    *bucket
 }
 
-// Begin asks for an attempt. user is "" if the credentials name none. It fails
-// with *LimitedError, or as ctx does. While others under way could use up what
-// is left, it waits for them.
-func (l *Limiter) Begin(ctx context.Context, address netip.Addr, user string) (*Attempt, error) {
-	a := &Attempt{limiter: l}
-	address = network(address)
+// Begin asks for an attempt. user is "" if the credentials name none, guess is
+// all that could make it another attempt than the others. It fails with
+// *LimitedError, with ErrBusy, or as ctx does. While other guesses under way
+// could use up what is left, it waits for them.
+func (l *Limiter) Begin(ctx context.Context, address netip.Addr, user, guess string) (*Attempt, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, ErrBusy)
+	defer cancel()
+	a := &Attempt{limiter: l, guess: maphash.String(l.seed, guess)}
+	address, user = Client(address), strings.ToLower(strings.TrimSpace(user))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a.buckets = []*bucket{l.bucket(addressFactor, "address", address, "")}
 	// An address that has nothing left makes no new buckets: it could make others
 	// be forgotten at no cost.
-	if _, retryAfter := l.look(a.buckets); retryAfter > 0 {
+	if _, retryAfter := l.look(a.buckets, a.guess); retryAfter > 0 {
 		return nil, &LimitedError{retryAfter}
 	}
 	if user != "" {
@@ -102,7 +113,7 @@ func (l *Limiter) Begin(ctx context.Context, address netip.Addr, user string) (*
 		}
 	}
 	for {
-		busy, retryAfter := l.look(a.buckets)
+		busy, retryAfter := l.look(a.buckets, a.guess)
 		if retryAfter > 0 {
 			return nil, &LimitedError{retryAfter}
 		}
@@ -114,21 +125,21 @@ func (l *Limiter) Begin(ctx context.Context, address netip.Addr, user string) (*
 		}
 	}
 	for _, b := range a.buckets {
-		b.underWay++
+		b.underWay[a.guess]++
 	}
 	return a, nil
 }
 
-// look returns a bucket whose attempts under way have to be waited for, or how
+// look returns a bucket whose guesses under way have to be waited for, or how
 // long one has nothing left.
-func (l *Limiter) look(buckets []*bucket) (busy *bucket, retryAfter time.Duration) {
+func (l *Limiter) look(buckets []*bucket, guess uint64) (busy *bucket, retryAfter time.Duration) {
 	for _, b := range buckets {
 		left := b.left()
 		if left < 1 {
 			seconds := math.Ceil((1 - left) / float64(b.limit.Limit()))
 			retryAfter = max(retryAfter, time.Duration(seconds)*time.Second)
 		}
-		if float64(b.underWay) > left-1 {
+		if b.underWay[guess] == 0 && float64(len(b.underWay)) > left-1 {
 			busy = b
 		}
 	}
@@ -162,7 +173,9 @@ func (a *Attempt) End(failed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, b := range a.buckets {
-		b.underWay--
+		if b.underWay[a.guess]--; b.underWay[a.guess] == 0 {
+			delete(b.underWay, a.guess)
+		}
 		if failed {
 			b.limit.Allow()
 		}
@@ -186,8 +199,8 @@ func (l *Limiter) bucket(factor int, kind string, address netip.Addr, user strin
 	}
 	failures := factor * l.failures
 	b := &bucket{
-		limit:   rate.NewLimiter(rate.Limit(float64(failures)/l.window.Seconds()), failures),
-		changed: make(chan struct{}),
+		limit:    rate.NewLimiter(rate.Limit(float64(failures)/l.window.Seconds()), failures),
+		underWay: make(map[uint64]int), changed: make(chan struct{}),
 	}
 	l.buckets.Add(key, b)
 	return b
@@ -196,9 +209,9 @@ func (l *Limiter) bucket(factor int, kind string, address netip.Addr, user strin
 // left is how many failures are left, those of attempts under way included.
 func (b *bucket) left() float64 { return b.limit.Tokens() }
 
-// network is what one client has of the address space: an IPv4 address or, of
+// Client is what one client has of the address space: an IPv4 address or, of
 // IPv6, a /64.
-func network(address netip.Addr) netip.Addr {
+func Client(address netip.Addr) netip.Addr {
 	address = address.Unmap().WithZone("")
 	if address.Is6() {
 		prefix, err := address.Prefix(64)

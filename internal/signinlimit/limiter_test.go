@@ -38,10 +38,15 @@ const (
 	succeeds = false // or can't be told
 )
 
+var guesses atomic.Int64
+
+// newGuess is one that nobody has made before.
+func newGuess() string { return fmt.Sprint(guesses.Add(1)) }
+
 // try makes an attempt, and tells whether it was allowed.
 func try(t testing.TB, l *Limiter, address netip.Addr, user string, failed bool) bool {
 	t.Helper()
-	attempt, err := l.Begin(t.Context(), address, user)
+	attempt, err := l.Begin(t.Context(), address, user, newGuess())
 	if limited, ok := errors.AsType[*LimitedError](err); ok {
 		if limited.RetryAfter <= 0 {
 			t.Errorf("limited, but to try again in %v", limited.RetryAfter)
@@ -74,7 +79,7 @@ func TestTenFailAndTheEleventhIsRefused(t *testing.T) {
 				t.Fatalf("attempt %d is refused", i+1)
 			}
 		}
-		_, err := l.Begin(t.Context(), here, "alice")
+		_, err := l.Begin(t.Context(), here, "alice", newGuess())
 		limited, ok := errors.AsType[*LimitedError](err)
 		if !ok {
 			t.Fatalf("attempt 11: %v", err)
@@ -89,7 +94,6 @@ func TestTenFailAndTheEleventhIsRefused(t *testing.T) {
 		}{
 			"another user of the same address":         {here, "bob"},
 			"the same user at another address":         {there, "alice"},
-			"the user in another spelling":             {here, "Alice"},
 			"no user, as with a session":               {here, ""},
 			"another address, without a user":          {there, ""},
 			"the same user where there is no address":  {netip.Addr{}, "alice"},
@@ -182,7 +186,7 @@ func TestRetryAfterIsEnough(t *testing.T) {
 			for range 3 {
 				for try(t, l, here, "alice", fails) {
 				}
-				_, err := l.Begin(t.Context(), here, "alice")
+				_, err := l.Begin(t.Context(), here, "alice", newGuess())
 				limited, ok := errors.AsType[*LimitedError](err)
 				if !ok {
 					t.Fatal(err)
@@ -247,7 +251,7 @@ func TestConcurrentAttempts(t *testing.T) {
 				var group sync.WaitGroup
 				for i := range 64 {
 					group.Go(func() {
-						attempt, err := l.Begin(t.Context(), here, user(i))
+						attempt, err := l.Begin(t.Context(), here, user(i), newGuess())
 						if err != nil {
 							refused.Add(1)
 							return
@@ -282,7 +286,7 @@ func TestConcurrentSuccesses(t *testing.T) {
 		var group sync.WaitGroup
 		for range 64 {
 			group.Go(func() {
-				attempt, err := l.Begin(t.Context(), here, "alice")
+				attempt, err := l.Begin(t.Context(), here, "alice", newGuess())
 				if err != nil {
 					t.Error(err)
 					return
@@ -298,7 +302,7 @@ func TestConcurrentSuccesses(t *testing.T) {
 func TestWaitingEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(1, time.Minute)
-		first, err := l.Begin(t.Context(), here, "alice")
+		first, err := l.Begin(t.Context(), here, "alice", newGuess())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +310,7 @@ func TestWaitingEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			_, err := l.Begin(ctx, here, "alice")
+			_, err := l.Begin(ctx, here, "alice", newGuess())
 			ended <- err
 		}()
 		synctest.Wait()
@@ -363,7 +367,7 @@ func TestUserAttackedFromEverywhereIsSlowed(t *testing.T) {
 			address = address.Next()
 			try(t, l, address, "alice", fails)
 		}
-		if _, err := l.Begin(ctx, here, "alice"); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := l.Begin(ctx, here, "alice", newGuess()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("slowed beyond the request's end: %v", err)
 		}
 		<-time.After(time.Minute)
@@ -420,5 +424,55 @@ func TestRefusedAddressMakesNothingForgotten(t *testing.T) {
 	}
 	if known := l.buckets.Len(); known > 1000 {
 		t.Errorf("%d buckets of names made up by one address", known)
+	}
+}
+
+// The same credentials sent many times at once are one guess, and don't wait
+// for each other. Each failure counts all the same.
+func TestTheSameCredentialsDontWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(3, time.Hour)
+		begun := time.Now()
+		var attempts []*Attempt
+		for range 64 {
+			attempt, err := l.Begin(t.Context(), here, "alice", "her password")
+			if err != nil {
+				t.Fatal(err)
+			}
+			attempts = append(attempts, attempt)
+		}
+		for _, guess := range []string{"one", "another"} {
+			attempt, err := l.Begin(t.Context(), here, "alice", guess)
+			if err != nil {
+				t.Fatal(err)
+			}
+			attempts = append(attempts, attempt)
+		}
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("three guesses took %v", took)
+		}
+		// A fourth could be the fourth failure.
+		if _, err := l.Begin(t.Context(), here, "alice", "a fourth"); !errors.Is(err, ErrBusy) || time.Since(begun) != patience {
+			t.Errorf("a fourth guess: %v after %v", err, time.Since(begun))
+		}
+		for _, attempt := range attempts {
+			attempt.End(fails)
+		}
+		if try(t, l, here, "alice", succeeds) {
+			t.Error("after 66 failures another attempt is allowed")
+		}
+	})
+}
+
+// Many servers take alice and Alice for the same user.
+func TestSpellingsOfAUserAreOne(t *testing.T) {
+	l := New(3, time.Hour)
+	for _, user := range []string{"alice", "Alice", " ALICE "} {
+		if !try(t, l, here, user, fails) {
+			t.Errorf("%q is limited", user)
+		}
+	}
+	if try(t, l, here, "aLice", succeeds) {
+		t.Error("a fourth spelling isn't limited")
 	}
 }

@@ -88,6 +88,20 @@ func Locate(base, path, escaped string) (place Place, rest string) {
 	return NearMiss, ""
 }
 
+// Plain returns the path that a lax server may read in path, which is decoded
+// once: its normal form, as [Locate] has it. same tells that there is no other
+// way to read it.
+func Plain(path string) (plain string, same bool) {
+	if isPlain(path) {
+		return path, true
+	}
+	plain = string(normalize(nil, path))
+	if plain == "" {
+		plain = "/"
+	}
+	return plain, plain == path || plain+"/" == path
+}
+
 // isPlain reports whether path is its own normal form, save for letter case and
 // one slash at its end.
 func isPlain(path string) bool {

@@ -33,7 +33,8 @@ func Read(response *http.Response) (Answer, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err != nil {
-		return nil, fmt.Errorf("the who-am-I route's answer breaks off: %w", err)
+		// The error may quote what the API has sent.
+		return nil, errors.New("the who-am-I route's answer breaks off")
 	}
 	if len(body) > maxAnswer {
 		return nil, fmt.Errorf("the who-am-I route's answer is longer than %d bytes", maxAnswer)

@@ -131,8 +131,8 @@ var errBroken = errors.New("connection reset")
 
 func TestAnswerThatBreaksOff(t *testing.T) {
 	body := io.NopCloser(io.MultiReader(strings.NewReader(`{"id": "alice"}`), brokenReader{}))
-	if answer, err := Read(&http.Response{StatusCode: 200, Body: body}); !errors.Is(err, errBroken) {
-		t.Errorf("%v, %v, want the reason", answer, err)
+	if answer, err := Read(&http.Response{StatusCode: 200, Body: body}); answer != nil || err == nil || strings.Contains(err.Error(), errBroken.Error()) {
+		t.Errorf("%v, %v, want an error without the text, which may be the API's", answer, err)
 	}
 }
 
