@@ -311,9 +311,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	p := tokenapi.ProblemOf(reason)
 	h.logRefusal(r, p.Status, reason)
 	challenge := h.challenge
-	if place, _ := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath()); place != tokenapi.Ours {
-		challenge.Basic = false
-	}
+	place, _ := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
+	challenge.Elsewhere = place != tokenapi.Ours
 	p.Write(w, r, challenge)
 }
 

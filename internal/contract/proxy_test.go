@@ -233,6 +233,7 @@ func TestATargetThatIsNoPathIsNeverForwarded(t *testing.T) {
 	made := g.create(t, as("alice"), 3600, "")
 	for _, target := range []string{
 		"x:http://h/v4/people/current", "x:http://h" + api, "x:http://evil.example/v4/people", "x:" + made.value, "x:http://h/" + made.value, "http:opaque",
+		"http://bob:" + secret("password-in-the-target") + "@h/v4/people/current", "http://" + secret("user-in-the-target") + "@h" + api,
 	} {
 		for _, auth := range []string{bearer(made.value), as("alice"), ""} {
 			wantRefused(t, g.do(t, ask{target: target, auth: auth}), http.StatusBadRequest, "InvalidRequest")

@@ -97,11 +97,11 @@ func problemByReason(err error) *Problem {
 	case errors.Is(err, ErrNotSignedIn):
 		return &Problem{Status: http.StatusUnauthorized, Name: "AuthenticationRequired",
 			Message: "Authentication is required",
-			Details: "Send an access token as `Authorization: Bearer <token>`. To make one, POST to {api} with your user name and password. If that is what you did, one of them is wrong; a token is no password."}
+			Details: "Send an access token as `Authorization: Bearer <token>`. To make one, POST to {api} {signed in}. If that is what you did, you are not known here like that; a token is no password."}
 	case errors.Is(err, registry.ErrInvalidToken):
 		return &Problem{Status: http.StatusUnauthorized, Name: "InvalidToken", bearerError: "invalid_token",
 			Message: "The access token is not valid",
-			Details: "It may have expired or been deleted, or belong to another project. To make a new one, POST to {api} with your user name and password."}
+			Details: "It may have expired or been deleted, or belong to another project. To make a new one, POST to {api} {signed in}."}
 	case errors.Is(err, registry.ErrOff):
 		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 			Message: "API access is off for this project",
@@ -167,7 +167,11 @@ type Challenge struct {
 	Realm string
 	// Basic: a sign-in takes user name and password.
 	Basic bool
-	// API is the path of the routes, which stands for {api} in details.
+	// Elsewhere: the request is for none of the routes, and nobody signs in
+	// there.
+	Elsewhere bool
+	// API is the path of the routes, which stands for {api} in details, as
+	// {signed in} does for how to sign in.
 	API string
 }
 
@@ -189,9 +193,14 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
 		Message string `json:"message"`
 		Details string `json:"details"`
 	}
+	signedIn := "with the session of the application that you are signed in to"
+	if c.Basic {
+		signedIn = "with your user name and password"
+	}
+	details := strings.NewReplacer("{api}", c.API, "{signed in}", signedIn).Replace(p.Details)
 	writeJSON(w, p.Status, struct {
 		Exception exception `json:"exception"`
-	}{exception{p.Name, p.Message, strings.ReplaceAll(p.Details, "{api}", c.API)}})
+	}{exception{p.Name, p.Message, details}})
 }
 
 // seconds writes a Retry-After (RFC 9110 section 10.2.3).
@@ -211,7 +220,7 @@ func (c Challenge) set(h http.Header, r *http.Request, p *Problem) {
 	h.Set("WWW-Authenticate", bearer)
 	mode := r.Header.Get("Sec-Fetch-Mode")
 	byScript := mode != "" && mode != "navigate"
-	if c.Basic && p.bearerError == "" && !byScript {
+	if c.Basic && !c.Elsewhere && p.bearerError == "" && !byScript {
 		h.Add("WWW-Authenticate", fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, c.Realm))
 	}
 }
