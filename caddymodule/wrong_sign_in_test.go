@@ -144,6 +144,8 @@ func TestWrongSignInCaddyfile(t *testing.T) {
 		{"public with nothing", site("public"), "public takes at least one value; write `public <path or @matcher>…`, at Caddyfile:3"},
 		{"public everything", site("public *"),
 			"public: \"*\" would need a token for nothing; to let requests without a token pass, write `without_token pass`, at Caddyfile:3"},
+		{"public everything, as a path", site("public /*"),
+			"public: \"/*\" would need a token for nothing; to let requests without a token pass, write `without_token pass`, at Caddyfile:3"},
 		{"public everything, among others", site("public /health *"),
 			"public: \"*\" would need a token for nothing; to let requests without a token pass, write `without_token pass`, at Caddyfile:3"},
 		{"public with what is no path", site("public /health metrics"),
