@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
@@ -47,6 +48,7 @@ type App struct {
 	started  chan struct{}
 	settled  sync.Once // closes started
 	registry atomic.Pointer[registry.Registry]
+	pages    atomic.Pointer[page.Memory] // set before registry
 	leased   bool
 }
 
@@ -176,6 +178,7 @@ func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
 	if opened.settings != wanted {
 		return fmt.Errorf("hash_key or retain of the store in %s has changed: restart required", a.dir)
 	}
+	a.pages.Store(opened.pages)
 	a.registry.Store(opened.registry)
 	return nil
 }
@@ -225,6 +228,7 @@ type settings struct {
 type openStore struct {
 	settings
 	registry *registry.Registry
+	pages    *page.Memory
 	store    *badgerstore.Store
 }
 
@@ -239,7 +243,7 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 		Store: opened, Key: opened.Key(),
 		Now: time.Now, Random: rand.Reader,
 		Retain: s.retain, Logger: logger,
-	}), opened}, nil
+	}), page.NewMemory(time.Now, rand.Reader), opened}, nil
 }
 
 // Destruct implements caddy.Destructor.

@@ -147,6 +147,7 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    strip          <header>...
 //	    keep_cookies   <cookie>...
 //	    api            <path>
+//	    page           <path>|off
 //	}
 //
 // Every option has a default, but at least one sign_in is needed. sign_in,
@@ -258,6 +259,12 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site) options {
 				return err
 			}
 			return at(d, config.CheckAPI(s.API))
+		},
+		"page": func(d *caddyfile.Dispenser) (err error) {
+			if s.Page, err = oneArg(d, "<path>|off"); err != nil {
+				return err
+			}
+			return at(d, config.CheckPage(s.Page))
 		},
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -23,8 +24,8 @@ import (
 
 func init() { caddy.RegisterModule(new(Handler)) }
 
-// Handler takes API access tokens. It serves the routes where they are made
-// and deleted, and hands on requests with a valid token as their user's, in
+// Handler takes API access tokens. It serves the routes and the page where they
+// are made and deleted, and hands on requests with a valid token as their user's, in
 // headers that no client can send itself. All others it refuses.
 //
 // It sets the placeholders {http.auth.user.id}, {http.auth.user.email},
@@ -144,6 +145,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 
 	inFront := h.establishedInFront(repl)
+	pageCookies := page.TakeCookies(r.Header)
 	h.rules.Scrub(r)
 	h.forgetUser(repl)
 	if tokenapi.HoldsToken(r.URL) {
@@ -168,6 +170,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		return refused{tokenapi.ErrNoRoute}
 	case tokenapi.Ours:
 		return h.manage(w, r, auth, rest, inFront)
+	}
+	switch place, rest := h.locatePage(r); place {
+	case tokenapi.NearMiss:
+		return refused{tokenapi.ErrNoRoute}
+	case tokenapi.Ours:
+		return h.servePage(w, r, auth, rest, inFront, pageCookies)
 	}
 	if err := h.handOn(r, repl, auth, inFront); err != nil {
 		return refused{err}

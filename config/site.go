@@ -79,6 +79,9 @@ type Site struct {
 	// Where the routes are at which tokens are managed. Default:
 	// "/v4/apiAccessTokens".
 	API string `json:"api,omitempty"`
+
+	// Where the Access Tokens page is, or "off". Default: "/access-tokens".
+	Page string `json:"page,omitempty"`
 }
 
 // SignInLimit says how many sign-ins may fail before others are refused
@@ -114,6 +117,9 @@ const (
 	Users    = registry.GenerateUsers
 )
 
+// Off, as Site.Page, stands for no page.
+const Off = "off"
+
 // Unlimited is the MaxLifetimeDays that allows tokens that never expire.
 const Unlimited = registry.Unlimited
 
@@ -136,6 +142,9 @@ func (s Site) Complete() Site {
 	}
 	if s.API == "" {
 		s.API = "/v4/apiAccessTokens"
+	}
+	if s.Page == "" {
+		s.Page = "/access-tokens"
 	}
 	if len(s.Identity) == 0 {
 		s.Identity = maps.Clone(DefaultIdentity)
@@ -196,7 +205,22 @@ func (s Site) Validate() error {
 			return err
 		}
 	}
-	return CheckAPI(s.API)
+	if err := CheckAPI(s.API); err != nil {
+		return err
+	}
+	return s.checkPage()
+}
+
+func (s Site) checkPage() error {
+	if err := CheckPage(s.Page); err != nil || s.Page == Off {
+		return err
+	}
+	inAPI, _ := tokenapi.Locate(s.API, s.Page, s.Page)
+	ofAPI, _ := tokenapi.Locate(s.Page, s.API, s.API)
+	if inAPI != tokenapi.Elsewhere || ofAPI != tokenapi.Elsewhere {
+		return fmt.Errorf("page: %q and api %q overlap; choose two paths of which neither is below the other, upper and lower case aside, or write `page off`", s.Page, s.API)
+	}
+	return nil
 }
 
 // Validate says what is wrong with l.
@@ -294,6 +318,17 @@ func CheckCookie(option, name string) error {
 func CheckAPI(path string) error {
 	if err := tokenapi.ValidBase(path); err != nil {
 		return fmt.Errorf("api: %q %w", path, err)
+	}
+	return nil
+}
+
+// CheckPage says what is wrong with the path of the page.
+func CheckPage(path string) error {
+	if path == Off {
+		return nil
+	}
+	if err := tokenapi.ValidBase(path); err != nil {
+		return fmt.Errorf("page: %q is not off, and as a path %w", path, err)
 	}
 	return nil
 }

@@ -1,0 +1,112 @@
+package caddymodule
+
+import (
+	"encoding/base64"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
+)
+
+// locatePage says where r stands relative to the page, if there is one.
+func (h *Handler) locatePage(r *http.Request) (tokenapi.Place, string) {
+	if h.Page == config.Off {
+		return tokenapi.Elsewhere, ""
+	}
+	return tokenapi.Locate(h.Page, r.URL.Path, r.URL.EscapedPath())
+}
+
+// servePage answers r, which is for one of the page's paths.
+func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string, inFront established, cookies page.Cookies) error {
+	tokens, err := h.registry(r)
+	if err != nil {
+		return refused{err}
+	}
+	p := page.Page{
+		Registry: tokens, Project: &h.project, Memory: h.app.pages.Load(),
+		Path: h.Page, API: h.API, TakesPassword: h.takesBasic(),
+		Check:      h.checkPassword,
+		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
+		Identified: h.identified,
+		Connection: connectionOf(r), Cookies: cookies, Origin: h.originOf(r),
+	}
+	err = p.Serve(w, r, auth, rest)
+	if page.IsAnswered(err) {
+		h.logRefusal(r, http.StatusServiceUnavailable, err)
+		return nil
+	}
+	if err != nil {
+		return refused{err}
+	}
+	return nil
+}
+
+// checkPassword asks the sign-ins about a user name and password that the
+// page's form was sent with. They are asked by a request that has nothing else
+// of r's: neither its cookies nor what handlers in front have established.
+func (h *Handler) checkPassword(r *http.Request, user, password string) (registry.Caller, error) {
+	token68 := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	asking := r.Clone(r.Context())
+	asking.Method, asking.Body, asking.ContentLength = http.MethodGet, http.NoBody, 0
+	asking.Form, asking.PostForm, asking.Trailer = nil, nil, nil
+	asking.Header = http.Header{"Authorization": {"Basic " + token68}}
+	return h.signIn(asking, credentials.Authorization{Scheme: credentials.Basic, Token68: token68}, nil)
+}
+
+// connectionOf says how the browser reached the page. What stands in front is
+// believed where Caddy trusts it (trusted_proxies).
+func connectionOf(r *http.Request) page.Connection {
+	if r.TLS != nil {
+		return page.Encrypted
+	}
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		lines := r.Header.Values("X-Forwarded-Proto")
+		if len(lines) > 0 && strings.EqualFold(lines[len(lines)-1], "https") {
+			return page.Encrypted
+		}
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if isLoopback(strings.Trim(strings.ToLower(host), "[]")) {
+		return page.Local
+	}
+	return page.Open
+}
+
+// What can be shown to be pasted into a shell.
+var (
+	plainHost = regexp.MustCompile(`^[A-Za-z0-9.\-\[\]:]+$`)
+	plainPath = regexp.MustCompile(`^[A-Za-z0-9._~/\-]*$`)
+)
+
+// originOf is what stands before the routes' path in a URL as the client knows
+// it: what a handler in front has cut off is part of it.
+func (h *Handler) originOf(r *http.Request) string {
+	scheme := "http"
+	if connectionOf(r) == page.Encrypted {
+		scheme = "https"
+	}
+	host := r.Host
+	if !plainHost.MatchString(host) {
+		host = "localhost"
+	}
+	prefix := ""
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		before, found := strings.CutSuffix(original.URL.Path, r.URL.Path)
+		if found && plainPath.MatchString(before) {
+			prefix = before
+		}
+	}
+	return (&url.URL{Scheme: scheme, Host: host, Path: prefix}).String()
+}

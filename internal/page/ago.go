@@ -1,0 +1,86 @@
+package page
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+)
+
+const day = 24 * time.Hour
+
+// relative says how far t is from now, in the largest unit that fits.
+func relative(now, t time.Time) string {
+	d := t.Sub(now)
+	switch {
+	case d < 0 && -d < time.Minute:
+		return "just now"
+	case d < 0:
+		return amount(-d, time.Duration.Truncate) + " ago"
+	case d < time.Minute:
+		return "in less than a minute"
+	}
+	return "in " + amount(d, time.Duration.Round)
+}
+
+// amount says how long d is. What lies ahead is rounded, so that a token made
+// for 30 days expires in 30 days.
+func amount(d time.Duration, round func(d, unit time.Duration) time.Duration) string {
+	const month, year = 30 * day, 365 * day
+	switch {
+	case round(d, time.Minute) < time.Hour:
+		return plural(int(round(d, time.Minute)/time.Minute), "minute")
+	case round(d, time.Hour) < day:
+		return plural(int(round(d, time.Hour)/time.Hour), "hour")
+	case round(d, day) <= 90*day:
+		return plural(int(round(d, day)/day), "day")
+	case round(d, day) < year, round(d, day) > year && round(d, day) < 2*year:
+		return plural(int(round(d, month)/month), "month")
+	}
+	return plural(int(round(d, year)/year), "year")
+}
+
+func plural(n int, unit string) string {
+	if n == 1 {
+		return "1 " + unit
+	}
+	return fmt.Sprintf("%d %ss", n, unit)
+}
+
+// status is what a token is good for, in the order it is sorted by.
+type status int
+
+const (
+	active status = iota
+	expiresSoon
+	expired
+)
+
+func (s status) String() string {
+	return [...]string{"Active", "Expires soon", "Expired"}[s]
+}
+
+// Class is the status as part of a style's name.
+func (s status) Class() string {
+	return [...]string{"active", "soon", "expired"}[s]
+}
+
+// statusOf tells what a token is good for at now. It expires soon when less
+// than a week and less than a tenth of its lifetime is left.
+func statusOf(t *registry.Token, now time.Time) status {
+	at, ends := t.Expires()
+	if !ends {
+		return active
+	}
+	left := at.Sub(now)
+	switch {
+	case left <= 0:
+		return expired
+	case left < min(7*day, at.Sub(t.Created)/10):
+		return expiresSoon
+	}
+	return active
+}
+
+// shortID is what people call a token by.
+func shortID(id fmt.Stringer) string { return id.String()[:8] }

@@ -1,0 +1,102 @@
+package page
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
+)
+
+// problem is an answer to people that says what went wrong and what to do.
+type problem struct {
+	status         int
+	title, details string
+}
+
+func (p *problem) Error() string { return p.title }
+
+var (
+	errNoPage = &problem{http.StatusNotFound, "This page doesn’t exist",
+		"Check the address, or go to your access tokens."}
+	errCrossOrigin = &problem{http.StatusForbidden, "This came from another site",
+		"Other sites can’t change anything here. Go to your access tokens and do it there."}
+	errTooEarly = &problem{http.StatusTooEarly, "Try again",
+		"The request came before the connection was secure. Load the page again."}
+	errTooLarge = &problem{http.StatusRequestEntityTooLarge, "That’s too much text",
+		"Go back and enter less."}
+	errMediaType = &problem{http.StatusUnsupportedMediaType, "This isn’t the page’s form",
+		"Use the form on the page. Programs manage tokens through the API."}
+	errBadForm = &problem{http.StatusBadRequest, "The form can’t be read",
+		"Go back, load the page again and fill in the form once more."}
+)
+
+// fail answers with what err means. Errors that are for the module's owner
+// too, such as those of a store that can't answer, are passed on to be logged.
+func (v *visit) fail(err error) error {
+	p := v.problemOf(err)
+	if p.status == http.StatusTooManyRequests || p.status == http.StatusServiceUnavailable {
+		v.retryAfter(err)
+	}
+	v.render(p.status, "message", document{Title: p.title, Body: p})
+	if p.status >= http.StatusInternalServerError {
+		return answered{err}
+	}
+	return nil
+}
+
+// answered is an error that the caller of Serve has been told of already.
+type answered struct{ error }
+
+func (e answered) Unwrap() error { return e.error }
+
+// IsAnswered tells whether an error from Serve has been answered already, and
+// is only to be logged.
+func IsAnswered(err error) bool {
+	_, ok := errors.AsType[answered](err)
+	return ok
+}
+
+func (v *visit) problemOf(err error) *problem {
+	if own, ok := errors.AsType[*problem](err); ok {
+		return own
+	}
+	if limited, ok := errors.AsType[*signinlimit.LimitedError](err); ok {
+		return &problem{http.StatusTooManyRequests, "Too many sign-ins have failed", limitedSentence(limited)}
+	}
+	p := tokenapi.ProblemOf(err)
+	if p.Status == http.StatusServiceUnavailable {
+		return &problem{p.Status, "This can’t be answered right now", "Nothing is lost. Try again in a few seconds."}
+	}
+	return &problem{p.Status, p.Message, p.Details}
+}
+
+// limitedSentence says how long to wait.
+func limitedSentence(limited *signinlimit.LimitedError) string {
+	seconds := int(math.Ceil(limited.RetryAfter.Seconds()))
+	if seconds <= 90 {
+		return "Too many sign-ins have failed. Try again in " + plural(max(seconds, 1), "second") + "."
+	}
+	return "Too many sign-ins have failed. Try again in " + plural((seconds+59)/60, "minute") + "."
+}
+
+// retryAfter says when to try again (RFC 9110 section 10.2.3).
+func (v *visit) retryAfter(err error) {
+	wait := 5 * time.Second
+	if limited, ok := errors.AsType[*signinlimit.LimitedError](err); ok {
+		wait = max(limited.RetryAfter, time.Second)
+	}
+	v.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+}
+
+func (v *visit) methodNotAllowed(to place) error {
+	allow := "GET, HEAD"
+	if to.post != nil {
+		allow += ", POST"
+	}
+	v.w.Header().Set("Allow", allow)
+	return &problem{http.StatusMethodNotAllowed, "That’s not how this page is used", "Go to your access tokens."}
+}

@@ -1,0 +1,211 @@
+package page
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+)
+
+// maxDescription is how many code points a description can have.
+const maxDescription = 1024
+
+// The values of the form's lifetime that aren't a number of days.
+const (
+	otherDays = "other"
+	neverEnds = "never"
+)
+
+// generateForm is the document that asks what a new token is to be.
+type generateForm struct {
+	Choices                     []choice
+	Lifetime, Days, Description field
+	MaxDays                     int
+	Unlimited                   bool
+	Nonce                       string
+	// Error is what went wrong with the whole.
+	Error string
+	Now   time.Time
+}
+
+// choice is one lifetime to choose.
+type choice struct {
+	Value, Label string
+	Ends         *time.Time
+	Chosen       bool
+}
+
+// HasErrors tells whether something in the form is wrong.
+func (f generateForm) HasErrors() bool {
+	return f.Lifetime.Error != "" || f.Days.Error != "" || f.Description.Error != ""
+}
+
+// presets are the lifetimes offered, in days, where they are allowed.
+var presets = []int{7, 30, 90, 365}
+
+const defaultDays = 30
+
+func (v *visit) generateForm() error {
+	if done, err := v.mayNotGenerate(); done {
+		return err
+	}
+	form := generateForm{Lifetime: field{Value: strconv.Itoa(min(defaultDays, v.policy.maxDays()))}}
+	return v.renderGenerate(http.StatusOK, form)
+}
+
+// mayNotGenerate answers those who can't generate.
+func (v *visit) mayNotGenerate() (done bool, err error) {
+	err = v.mayGenerate()
+	if err != nil && v.lacksAdmin() {
+		return true, v.askAgain("generate")
+	}
+	return err != nil, err
+}
+
+func (v *visit) renderGenerate(status int, form generateForm) error {
+	if form.Nonce == "" {
+		var random [16]byte
+		if _, err := io.ReadFull(v.Memory.random, random[:]); err != nil {
+			return fmt.Errorf("%w: reading random bytes: %w", store.ErrUnavailable, err)
+		}
+		form.Nonce = base64.RawURLEncoding.EncodeToString(random[:])
+	}
+	form.Now = v.Registry.Now()
+	form.MaxDays, form.Unlimited = v.policy.maxDays(), v.policy.unlimited()
+	form.Choices = choices(v.policy, form.Now, form.Lifetime.Value)
+	title := "Generate New Token"
+	if form.HasErrors() {
+		title = "Error: " + title
+	}
+	v.render(status, "generate", document{Title: title, Section: "tokens", Body: form})
+	return nil
+}
+
+func choices(p policy, now time.Time, chosen string) (all []choice) {
+	days := slices.DeleteFunc(slices.Clone(presets), func(d int) bool { return d > p.maxDays() })
+	if !p.unlimited() && p.maxDays() < presets[len(presets)-1] && !slices.Contains(days, p.maxDays()) {
+		days = append(days, p.maxDays())
+	}
+	for _, d := range days {
+		ends := now.Add(time.Duration(d) * day)
+		value := strconv.Itoa(d)
+		all = append(all, choice{Value: value, Label: plural(d, "day"), Ends: &ends, Chosen: value == chosen})
+	}
+	if p.unlimited() {
+		all = append(all, choice{Value: neverEnds, Label: "Never expires", Chosen: chosen == neverEnds})
+	}
+	return all
+}
+
+// parseLifetime returns the lifetime that a form asks for, in seconds, and what
+// is wrong with its two fields.
+func parseLifetime(p policy, lifetime, days string) (seconds int64, wrongLifetime, wrongDays string) {
+	days = strings.TrimSpace(days)
+	switch {
+	case lifetime == otherDays:
+		n, err := strconv.Atoi(days)
+		switch {
+		case err == nil && n == registry.Unlimited && p.unlimited():
+			return store.Never, "", ""
+		case err == nil && n >= 1 && n <= p.maxDays() && !strings.HasPrefix(days, "+"):
+			return int64(n) * int64(day/time.Second), "", ""
+		case days == "":
+			return 0, "", "Enter a number of days."
+		}
+		wrongDays = fmt.Sprintf("Enter a whole number of days from 1 to %d.", p.maxDays())
+		if p.unlimited() {
+			wrongDays = fmt.Sprintf("Enter a whole number of days from 1 to %d, or -1 for a token that never expires.", p.maxDays())
+		}
+		return 0, "", wrongDays
+	case days != "":
+		return 0, "", "Choose “Other” to use this number of days, or empty the field."
+	case lifetime == neverEnds && p.unlimited():
+		return store.Never, "", ""
+	}
+	n, err := strconv.Atoi(lifetime)
+	if err != nil || !slices.Contains(presets, n) && n != p.maxDays() || n > p.maxDays() {
+		return 0, "Choose how long the token is to work.", ""
+	}
+	return int64(n) * int64(day/time.Second), "", ""
+}
+
+// madeToken is the document that shows a new token's value, this once.
+type madeToken struct {
+	row
+	Value string
+	// Command is a line for a shell that uses the token.
+	Command string
+}
+
+func (v *visit) generate() error {
+	if done, err := v.mayNotGenerate(); done {
+		return err
+	}
+	form := generateForm{
+		Lifetime:    field{Value: v.r.PostForm.Get("lifetime")},
+		Days:        field{Value: v.r.PostForm.Get("days")},
+		Description: field{Value: strings.TrimSpace(v.r.PostForm.Get("description"))},
+		Nonce:       v.r.PostForm.Get("nonce"),
+	}
+	seconds, wrongLifetime, wrongDays := parseLifetime(v.policy, form.Lifetime.Value, form.Days.Value)
+	form.Lifetime.Error, form.Days.Error = wrongLifetime, wrongDays
+	if n := utf8.RuneCountInString(form.Description.Value); n > maxDescription {
+		form.Description.Error = fmt.Sprintf("Enter at most %d characters; these are %d.", maxDescription, n)
+	}
+	if !isNonce(form.Nonce) {
+		return errBadForm
+	}
+	if form.HasErrors() {
+		return v.renderGenerate(http.StatusBadRequest, form)
+	}
+	user := sessionUser{v.Project.Name, v.caller.User.ID}
+	if !v.Memory.forms.use(user, form.Nonce) {
+		v.render(http.StatusConflict, "already", document{Title: "This token has been made already", Section: "tokens"})
+		return nil
+	}
+	value, made, err := v.Registry.Issue(v.r.Context(), v.Project, v.caller, registry.Wish{LifetimeSeconds: seconds, Description: form.Description.Value})
+	if err != nil {
+		v.Memory.forms.release(user, form.Nonce)
+		return v.generateFailed(form, err)
+	}
+	v.render(http.StatusOK, "made", document{Title: "Your new token", Section: "tokens", Body: madeToken{
+		row: rowOf(&made, v.Registry.Now()), Value: value.Reveal(),
+		Command: fmt.Sprintf(`curl -H "Authorization: Bearer %s" "%s%s"`, value.Reveal(), v.Origin, v.API),
+	}})
+	return nil
+}
+
+func (v *visit) generateFailed(form generateForm, err error) error {
+	form.Nonce = ""
+	switch {
+	case errors.Is(err, store.ErrFull):
+		form.Error = "There is no room for another token. Existing tokens go on working. Tell whoever runs this gateway that its disk is full."
+		return v.renderGenerate(http.StatusInsufficientStorage, form)
+	case errors.Is(err, registry.ErrInvalid):
+		form.Lifetime.Error = "Choose how long the token is to work; this is no longer allowed."
+		return v.renderGenerate(http.StatusBadRequest, form)
+	case errors.Is(err, registry.ErrForbidden):
+		return err
+	}
+	form.Error = "The token couldn’t be made right now. Try again in a few seconds."
+	v.retryAfter(err)
+	if err := v.renderGenerate(http.StatusServiceUnavailable, form); err != nil {
+		return err
+	}
+	return answered{err}
+}
+
+// isNonce tells whether a form carries what renderGenerate put there.
+func isNonce(s string) bool {
+	bytes, err := base64.RawURLEncoding.DecodeString(s)
+	return err == nil && len(bytes) == 16
+}

@@ -1,0 +1,199 @@
+package page
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+)
+
+// maxOthers is how many of others' tokens an administrator sees, the newest.
+const maxOthers = 10_000
+
+// tokenList is the document that shows tokens.
+type tokenList struct {
+	view
+	Headers []header
+	Rows    []row
+	// Total is how many tokens there are, Matching how many the filter lets
+	// through, First and Last which of these are shown, from 1.
+	Total, Matching, First, Last int
+	Previous, Next               string
+	// Others: these aren't the caller's own alone.
+	Others bool
+	// Everyone: the tokens are all users'.
+	Everyone bool
+	// Clear is the query without the filter.
+	Clear string
+	// Capped: there are more tokens than maxOthers.
+	Capped      bool
+	CanGenerate bool
+	// Why says why the caller may not generate.
+	Why    string
+	Lapsed bool
+}
+
+// header is one column's.
+type header struct {
+	Label, Query string
+	// Sorted is the value of aria-sort, "" for none.
+	Sorted string
+	// Column names the column in styles; Plain: it can't be sorted by.
+	Column column
+	Plain  bool
+}
+
+// row is one token.
+type row struct {
+	registry.Token
+	Status                     status
+	CreatedAgo, ExpiresIn, Ago string
+	ExpiresAt                  *time.Time
+	UserQuery                  string
+}
+
+func (v *visit) list() error {
+	wanted := parseView(v.r.URL.RawQuery)
+	if wanted.User != "" && !v.isAdmin() {
+		if v.lapsed {
+			return v.askAgain("everyone")
+		}
+		return v.Project.MayAdministrate(v.caller)
+	}
+	tokens, capped, err := v.tokens(wanted.User)
+	if err != nil {
+		return err
+	}
+	list := v.listOf(wanted, tokens)
+	list.Capped = capped
+	title := "Access Tokens"
+	v.render(http.StatusOK, "list", document{Title: title, Section: "tokens", Body: list})
+	return nil
+}
+
+func (v *visit) listOf(wanted view, tokens []registry.Token) tokenList {
+	now := v.Registry.Now()
+	total := len(tokens)
+	shown, matching, page := wanted.apply(tokens, now)
+	wanted.Page = page
+	list := tokenList{
+		view: wanted, Headers: headersOf(wanted),
+		Total: total, Matching: matching,
+		First: (page-1)*perPage + 1, Last: (page-1)*perPage + len(shown),
+		Others: wanted.User != "", Everyone: wanted.User == registry.Everyone,
+		Lapsed: v.lacksAdmin(),
+	}
+	for i := range shown {
+		list.Rows = append(list.Rows, rowOf(&shown[i], now))
+	}
+	at := func(page int) string { w := wanted; w.Page = page; return w.query() }
+	if page > 1 {
+		list.Previous = at(page - 1)
+		if list.Previous == "" {
+			list.Previous = "?page=1"
+		}
+	}
+	if page*perPage < matching {
+		list.Next = at(page + 1)
+	}
+	clear := wanted
+	clear.Filter, clear.Page = "", 1
+	list.Clear = clear.query()
+	list.CanGenerate, list.Why = v.canGenerate()
+	return list
+}
+
+// canGenerate tells whether to offer generating, or else why not.
+func (v *visit) canGenerate() (bool, string) {
+	err := v.mayGenerate()
+	if err == nil || v.lacksAdmin() {
+		return true, ""
+	}
+	if refusal, ok := errors.AsType[*registry.Refusal](err); ok {
+		return false, refusal.Details
+	}
+	return false, err.Error()
+}
+
+func headersOf(v view) []header {
+	labels := []struct {
+		column column
+		label  string
+	}{
+		{byDescription, "Description"}, {byUser, "User"}, {byStatus, "Status"},
+		{byCreated, "Created"}, {byExpires, "Expires"}, {byUsed, "Last Used"},
+	}
+	headers := []header{{Label: "Token ID", Column: "id", Plain: true}}
+	for _, l := range labels {
+		if l.column == byUser && v.User == "" {
+			continue
+		}
+		sorted := v
+		sorted.Page, sorted.Sort, sorted.Descending = 1, l.column, l.column.descendsFirst()
+		h := header{Label: l.label, Column: l.column}
+		if v.Sort == l.column {
+			h.Sorted = map[bool]string{true: "descending", false: "ascending"}[v.Descending]
+			sorted.Descending = !v.Descending
+		}
+		h.Query = sorted.query()
+		headers = append(headers, h)
+	}
+	return headers
+}
+
+func rowOf(t *registry.Token, now time.Time) row {
+	r := row{Token: *t, Status: statusOf(t, now), CreatedAgo: relative(now, t.Created)}
+	if at, ends := t.Expires(); ends {
+		r.ExpiresAt, r.ExpiresIn = &at, relative(now, at)
+	}
+	if !t.LastUsed.IsZero() {
+		r.Ago = relative(now, t.LastUsed)
+	}
+	r.UserQuery = view{User: t.User.ID, Sort: byCreated, Descending: true}.query()
+	return r
+}
+
+// tokens returns the caller's own tokens, or a user's or everyone's; of those
+// not more than maxOthers, the newest.
+func (v *visit) tokens(user string) (tokens []registry.Token, capped bool, err error) {
+	if user == "" {
+		tokens, _, err = v.Registry.List(v.Project, v.caller, registry.Listing{})
+		return tokens, false, err
+	}
+	_, count, err := v.Registry.List(v.Project, v.caller, registry.Listing{User: user, Limit: 1, Count: true})
+	if err != nil {
+		return nil, false, err
+	}
+	seen := make(map[uuid.UUID]bool)
+	for offset := max(0, count-maxOthers); offset < count; offset += registry.MaxPage {
+		some, _, err := v.Registry.List(v.Project, v.caller, registry.Listing{User: user, Offset: offset, Limit: registry.MaxPage})
+		if err != nil {
+			return nil, false, err
+		}
+		for _, t := range some {
+			if !seen[t.ID] { // a deletion meanwhile moves the others
+				seen[t.ID] = true
+				tokens = append(tokens, t)
+			}
+		}
+	}
+	return tokens, count > maxOthers, nil
+}
+
+// Range says in words which tokens are shown.
+func (l tokenList) Range() string {
+	switch {
+	case l.Matching == 0:
+		return "No tokens"
+	case l.Matching <= perPage:
+		if l.Filter != "" {
+			return fmt.Sprintf("%d of %s", l.Matching, plural(l.Total, "token"))
+		}
+		return plural(l.Matching, "token")
+	}
+	return fmt.Sprintf("%d–%d of %s", l.First, l.Last, plural(l.Matching, "token"))
+}

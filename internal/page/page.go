@@ -1,0 +1,204 @@
+// Package page serves the Access Tokens page: where people sign in, see their
+// tokens, generate and delete some, and administrators everyone's.
+//
+// All of it works without script. The page has sessions of its own, which open
+// nothing but the page; a token opens neither.
+package page
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
+)
+
+// Connection says how a browser reaches the page.
+type Connection int
+
+const (
+	// Open is a connection that others may listen to. No password is asked for
+	// there, and no session kept.
+	Open Connection = iota
+	// Local is one without TLS that doesn't leave the machine.
+	Local
+	// Encrypted is one with TLS.
+	Encrypted
+)
+
+// Page serves the page of one project to one request. All fields are required,
+// but Cookies and Origin.
+type Page struct {
+	Registry *registry.Registry
+	Project  *registry.Project
+	Memory   *Memory
+	// Path is where the page is, API where the routes are.
+	Path, API string
+	// TakesPassword: one of the sign-ins takes user name and password.
+	TakesPassword bool
+	// Check asks the sign-ins about a user name and password; Known asks who
+	// has sent the request, by other means than the page's session. Both fail
+	// with tokenapi.ErrNotSignedIn, or any other error if it can't be told.
+	Check func(r *http.Request, user, password string) (registry.Caller, error)
+	Known func(*http.Request) (registry.Caller, error)
+	// Identified is told who the caller is before the request is carried out.
+	Identified func(*http.Request, registry.Caller)
+
+	Connection Connection
+	// Cookies are the page's, which TakeCookies found.
+	Cookies Cookies
+	// Origin is the scheme, the host and what stands before API in a URL as
+	// programs see it.
+	Origin string
+}
+
+// visit is one request on its way.
+type visit struct {
+	*Page
+	w http.ResponseWriter
+	r *http.Request
+	// root is the page's own path, relative to the request's.
+	root string
+
+	caller   registry.Caller
+	signedIn bool
+	// bySession: the page's session says so, and not the request alone.
+	bySession bool
+	// lapsed: the caller was an administrator when the session began.
+	lapsed bool
+	// expired: the request has a cookie that opens nothing.
+	expired bool
+	policy  policy
+}
+
+// place is one of the page's paths and what it answers.
+type place struct {
+	get, post func(*visit) error
+	// open: for people who aren't signed in, too.
+	open bool
+}
+
+var places = map[string]place{
+	"":          {get: (*visit).list},
+	"/sign-in":  {get: (*visit).toList, post: (*visit).signIn, open: true},
+	"/sign-out": {get: (*visit).toList, post: (*visit).signOut, open: true},
+	"/generate": {get: (*visit).generateForm, post: (*visit).generate},
+	"/delete":   {get: (*visit).deleteForm, post: (*visit).delete},
+	"/settings": {get: (*visit).settingsForm, post: (*visit).changeSettings},
+	"/page.css": {get: (*visit).static, open: true},
+	"/page.js":  {get: (*visit).static, open: true},
+	"/icon.svg": {get: (*visit).static, open: true},
+}
+
+// crossOrigin refuses what a browser sends for another origin's page.
+var crossOrigin = http.NewCrossOriginProtection()
+
+// errToken: a valid token was sent where only people sign in.
+var errToken = &tokenapi.Problem{Status: http.StatusForbidden, Name: "AccessControlException",
+	Message: "A token doesn't open the page",
+	Details: "Sign in on the page. Programs manage tokens at {api}."}
+
+// Serve answers a request for one of the page's paths, of which rest is what
+// follows Path. An error is what to answer instead; nothing has been written
+// then.
+func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string) error {
+	if auth.Scheme == credentials.Bearer {
+		return p.refuseToken(auth)
+	}
+	v := &visit{Page: p, w: w, r: r, root: p.root(rest)}
+	protect(w.Header())
+	if err := v.serve(rest); err != nil {
+		return v.fail(err)
+	}
+	return nil
+}
+
+func (p *Page) refuseToken(auth credentials.Authorization) error {
+	value, ok := token.Parse(auth.Token68)
+	if !ok {
+		return registry.ErrInvalidToken
+	}
+	if _, err := p.Registry.Authenticate(p.Project, value); err != nil {
+		return err
+	}
+	return errToken
+}
+
+func (v *visit) serve(rest string) error {
+	if v.r.TLS != nil && !v.r.TLS.HandshakeComplete {
+		return errTooEarly
+	}
+	to, found := places[rest]
+	if !found {
+		return errNoPage
+	}
+	handle := to.get
+	switch v.r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodPost:
+		handle = to.post
+	default:
+		handle = nil
+	}
+	if handle == nil {
+		return v.methodNotAllowed(to)
+	}
+	if crossOrigin.Check(v.r) != nil {
+		return errCrossOrigin
+	}
+	if v.r.Method == http.MethodPost {
+		if err := v.readForm(); err != nil {
+			return err
+		}
+	}
+	if to.open {
+		return handle(v)
+	}
+	if v.refresh() {
+		return nil
+	}
+	if err := v.identify(); err != nil {
+		return err
+	}
+	if !v.signedIn {
+		return v.askToSignIn(rest)
+	}
+	var err error
+	if v.policy, err = v.readPolicy(); err != nil {
+		return err
+	}
+	if !v.policy.Enabled && rest != "/settings" {
+		return v.off()
+	}
+	return handle(v)
+}
+
+// identify finds out who has sent the request: the page's session decides, or
+// else the sign-ins are asked.
+func (v *visit) identify() error {
+	if secret, sent := v.Cookies.value(v.cookieName()); sent {
+		v.caller, v.lapsed, v.bySession = v.Memory.Sessions.find(v.Project.Name, secret)
+		v.signedIn, v.expired = v.bySession, !v.bySession
+	}
+	if !v.signedIn {
+		caller, err := v.Known(v.r)
+		switch {
+		case errors.Is(err, tokenapi.ErrNotSignedIn):
+			return nil
+		case err != nil:
+			return err
+		}
+		v.caller, v.signedIn = caller, true
+	}
+	v.Identified(v.r, v.caller)
+	return nil
+}
+
+// isAdmin tells whether the caller administrates the project now.
+func (v *visit) isAdmin() bool { return v.Project.IsAdmin(v.caller) }
+
+// lacksAdmin tells that the caller would be an administrator after entering
+// the password again.
+func (v *visit) lacksAdmin() bool { return v.lapsed && !v.isAdmin() }
