@@ -49,6 +49,17 @@ func (f generateForm) HasErrors() bool {
 	return f.Lifetime.Error != "" || f.Days.Error != "" || f.Description.Error != ""
 }
 
+// unlimited tells whether tokens may be made that never expire.
+func unlimited(p registry.Policy) bool { return p.MaxLifetimeDays == registry.Unlimited }
+
+// maxDays is the longest lifetime that ends.
+func maxDays(p registry.Policy) int {
+	if unlimited(p) {
+		return registry.MaxLifetimeDays
+	}
+	return p.MaxLifetimeDays
+}
+
 // presets are the lifetimes offered, in days, where they are allowed.
 var presets = []int{7, 30, 90, 365}
 
@@ -58,13 +69,13 @@ func (v *visit) generateForm() error {
 	if done, err := v.mayNotGenerate(); done {
 		return err
 	}
-	form := generateForm{Lifetime: field{Value: strconv.Itoa(min(defaultDays, v.policy.maxDays()))}}
+	form := generateForm{Lifetime: field{Value: strconv.Itoa(min(defaultDays, maxDays(v.policy)))}}
 	return v.renderGenerate(http.StatusOK, form)
 }
 
 // mayNotGenerate answers those who can't generate.
 func (v *visit) mayNotGenerate() (done bool, err error) {
-	err = v.mayGenerate()
+	err = v.policy.MayGenerate(v.caller, v.Registry.Now())
 	if err != nil && v.lacksAdmin() {
 		return true, v.askAgain("generate")
 	}
@@ -80,7 +91,7 @@ func (v *visit) renderGenerate(status int, form generateForm) error {
 		form.Nonce = base64.RawURLEncoding.EncodeToString(random[:])
 	}
 	form.Now = v.Registry.Now()
-	form.MaxDays, form.Unlimited = v.policy.maxDays(), v.policy.unlimited()
+	form.MaxDays, form.Unlimited = maxDays(v.policy), unlimited(v.policy)
 	form.Choices = choices(v.policy, form.Now, form.Lifetime.Value)
 	title := "Generate New Token"
 	if form.HasErrors() {
@@ -90,17 +101,17 @@ func (v *visit) renderGenerate(status int, form generateForm) error {
 	return nil
 }
 
-func choices(p policy, now time.Time, chosen string) (all []choice) {
-	days := slices.DeleteFunc(slices.Clone(presets), func(d int) bool { return d > p.maxDays() })
-	if !p.unlimited() && p.maxDays() < presets[len(presets)-1] && !slices.Contains(days, p.maxDays()) {
-		days = append(days, p.maxDays())
+func choices(p registry.Policy, now time.Time, chosen string) (all []choice) {
+	days := slices.DeleteFunc(slices.Clone(presets), func(d int) bool { return d > maxDays(p) })
+	if !unlimited(p) && maxDays(p) < presets[len(presets)-1] && !slices.Contains(days, maxDays(p)) {
+		days = append(days, maxDays(p))
 	}
 	for _, d := range days {
 		ends := now.Add(time.Duration(d) * day)
 		value := strconv.Itoa(d)
 		all = append(all, choice{Value: value, Label: plural(d, "day"), Ends: &ends, Chosen: value == chosen})
 	}
-	if p.unlimited() {
+	if unlimited(p) {
 		all = append(all, choice{Value: neverEnds, Label: "Never expires", Chosen: chosen == neverEnds})
 	}
 	return all
@@ -108,31 +119,31 @@ func choices(p policy, now time.Time, chosen string) (all []choice) {
 
 // parseLifetime returns the lifetime that a form asks for, in seconds, and what
 // is wrong with its two fields.
-func parseLifetime(p policy, lifetime, days string) (seconds int64, wrongLifetime, wrongDays string) {
+func parseLifetime(p registry.Policy, lifetime, days string) (seconds int64, wrongLifetime, wrongDays string) {
 	days = strings.TrimSpace(days)
 	switch {
 	case lifetime == otherDays:
 		n, err := strconv.Atoi(days)
 		switch {
-		case err == nil && n == registry.Unlimited && p.unlimited():
+		case err == nil && n == registry.Unlimited && unlimited(p):
 			return store.Never, "", ""
-		case err == nil && n >= 1 && n <= p.maxDays() && !strings.HasPrefix(days, "+"):
+		case err == nil && n >= 1 && n <= maxDays(p) && !strings.HasPrefix(days, "+"):
 			return int64(n) * int64(day/time.Second), "", ""
 		case days == "":
 			return 0, "", "Enter a number of days."
 		}
-		wrongDays = fmt.Sprintf("Enter a whole number of days from 1 to %d.", p.maxDays())
-		if p.unlimited() {
-			wrongDays = fmt.Sprintf("Enter a whole number of days from 1 to %d, or -1 for a token that never expires.", p.maxDays())
+		wrongDays = fmt.Sprintf("Enter a whole number of days from 1 to %d.", maxDays(p))
+		if unlimited(p) {
+			wrongDays = fmt.Sprintf("Enter a whole number of days from 1 to %d, or -1 for a token that never expires.", maxDays(p))
 		}
 		return 0, "", wrongDays
 	case days != "":
 		return 0, "", "Choose “Other” to use this number of days, or empty the field."
-	case lifetime == neverEnds && p.unlimited():
+	case lifetime == neverEnds && unlimited(p):
 		return store.Never, "", ""
 	}
 	n, err := strconv.Atoi(lifetime)
-	if err != nil || !slices.Contains(presets, n) && n != p.maxDays() || n > p.maxDays() {
+	if err != nil || !slices.Contains(presets, n) && n != maxDays(p) || n > maxDays(p) {
 		return 0, "Choose how long the token is to work.", ""
 	}
 	return int64(n) * int64(day/time.Second), "", ""
@@ -193,7 +204,7 @@ func (v *visit) generateFailed(form generateForm, err error) error {
 	case errors.Is(err, registry.ErrInvalid):
 		form.Lifetime.Error = "Choose how long the token is to work; this is no longer allowed."
 		return v.renderGenerate(http.StatusBadRequest, form)
-	case errors.Is(err, registry.ErrForbidden):
+	case errors.Is(err, registry.ErrForbidden), errors.Is(err, registry.ErrOff):
 		return err
 	}
 	form.Error = "The token couldn’t be made right now. Try again in a few seconds."

@@ -109,7 +109,7 @@ func (v *visit) listOf(wanted view, tokens []registry.Token) tokenList {
 
 // canGenerate tells whether to offer generating, or else why not.
 func (v *visit) canGenerate() (bool, string) {
-	err := v.mayGenerate()
+	err := v.policy.MayGenerate(v.caller, v.Registry.Now())
 	if err == nil || v.lacksAdmin() {
 		return true, ""
 	}

@@ -70,7 +70,7 @@ type visit struct {
 	lapsed bool
 	// expired: the request has a cookie that opens nothing.
 	expired bool
-	policy  policy
+	policy  registry.Policy
 }
 
 // place is one of the page's paths and what it answers.
@@ -165,10 +165,7 @@ func (v *visit) serve(rest string) error {
 	if !v.signedIn {
 		return v.askToSignIn(rest)
 	}
-	var err error
-	if v.policy, err = v.readPolicy(); err != nil {
-		return err
-	}
+	v.policy = v.Registry.Policy(v.Project)
 	if !v.policy.Enabled && rest != "/settings" {
 		return v.off()
 	}
