@@ -17,6 +17,9 @@ type problem struct {
 	title, details string
 }
 
+// message is the document that shows a problem.
+type message struct{ Details string }
+
 func (p *problem) Error() string { return p.title }
 
 var (
@@ -41,7 +44,7 @@ func (v *visit) fail(err error) error {
 	if p.status == http.StatusTooManyRequests || p.status == http.StatusServiceUnavailable {
 		v.retryAfter(err)
 	}
-	v.render(p.status, "message", document{Title: p.title, Body: p})
+	v.render(p.status, "message", document{Title: p.title, Body: message{p.details}})
 	if p.status >= http.StatusInternalServerError {
 		return answered{err}
 	}

@@ -90,7 +90,7 @@ func (v *visit) listOf(wanted view, tokens []registry.Token) tokenList {
 	for i := range shown {
 		list.Rows = append(list.Rows, rowOf(&shown[i], now))
 	}
-	at := func(page int) string { w := wanted; w.Page = page; return w.query() }
+	at := func(page int) string { w := wanted; w.Page = page; return w.Query() }
 	if page > 1 {
 		list.Previous = at(page - 1)
 		if list.Previous == "" {
@@ -102,7 +102,7 @@ func (v *visit) listOf(wanted view, tokens []registry.Token) tokenList {
 	}
 	clear := wanted
 	clear.Filter, clear.Page = "", 1
-	list.Clear = clear.query()
+	list.Clear = clear.Query()
 	list.CanGenerate, list.Why = v.canGenerate()
 	return list
 }
@@ -139,7 +139,7 @@ func headersOf(v view) []header {
 			h.Sorted = map[bool]string{true: "descending", false: "ascending"}[v.Descending]
 			sorted.Descending = !v.Descending
 		}
-		h.Query = sorted.query()
+		h.Query = sorted.Query()
 		headers = append(headers, h)
 	}
 	return headers
@@ -153,7 +153,7 @@ func rowOf(t *registry.Token, now time.Time) row {
 	if !t.LastUsed.IsZero() {
 		r.Ago = relative(now, t.LastUsed)
 	}
-	r.UserQuery = view{User: t.User.ID, Sort: byCreated, Descending: true}.query()
+	r.UserQuery = view{User: t.User.ID, Sort: byCreated, Descending: true}.Query()
 	return r
 }
 

@@ -24,7 +24,7 @@ var documents = parseDocuments()
 
 func parseDocuments() map[string]*template.Template {
 	layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{
-		"exact": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+		"exact": func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
 		"day":   func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"short": shortID,

@@ -89,8 +89,8 @@ func isShortID(s string) bool {
 	})
 }
 
-// query is v as parseView reads it, "" for what is shown at first.
-func (v view) query() string {
+// Query is v as parseView reads it, "" for what is shown at first.
+func (v view) Query() string {
 	q := url.Values{}
 	if v.Filter != "" {
 		q.Set("q", v.Filter)

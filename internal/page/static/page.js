@@ -8,9 +8,9 @@
 		requestAnimationFrame(() => { live.textContent = text; });
 	};
 
-	// Exact times in the reader's own time zone.
-	const minute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-	const day = new Intl.DateTimeFormat("en", { dateStyle: "long" });
+	// Exact times in the reader's own time zone, written as the page's others.
+	const minute = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+	const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "long" });
 	for (const time of document.querySelectorAll("time")) {
 		const at = new Date(time.dateTime);
 		if (Number.isNaN(at.getTime())) continue;
@@ -109,7 +109,7 @@
 	const made = document.querySelector("[data-made]");
 	if (made) {
 		const list = document.querySelector("a.brand").href;
-		for (const link of document.querySelectorAll("a[href], form[action]")) {
+		for (const link of document.querySelectorAll("a[href]:not([href^='#']), form[action]")) {
 			if (link.href) link.href = link.href;
 			else link.action = link.action;
 		}
