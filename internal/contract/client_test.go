@@ -27,6 +27,7 @@ type ask struct {
 	auth   string   // the Authorization value; none if empty
 	kind   string   // a body's Content-Type, by default application/json; "none" for none
 	lines  []string // further header lines
+	host   string   // the Host line, by default where the site listens
 	body   string
 }
 
@@ -52,6 +53,9 @@ func (a ask) text(host string) string {
 	}
 	if target == "" {
 		target = "/v3/things"
+	}
+	if a.host != "" {
+		host = a.host
 	}
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, target, host)
 	if a.auth != "" {

@@ -14,6 +14,10 @@ const maxBody = 64 << 10
 
 // readForm reads the request's body into r.PostForm.
 func (v *visit) readForm() error {
+	if v.r.ContentLength == 0 {
+		v.r.PostForm = url.Values{}
+		return nil
+	}
 	mediaType, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/x-www-form-urlencoded" || v.r.Header.Get("Content-Encoding") != "" {
 		return errMediaType
