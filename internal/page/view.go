@@ -115,10 +115,10 @@ func (v view) Query() string {
 
 // apply returns the tokens to show, how many match, and what page it is.
 func (v view) apply(tokens []registry.Token, now time.Time) (shown []registry.Token, matching, page int) {
-	matches := tokens
+	matches := slices.Clone(tokens)
 	if v.Filter != "" {
 		wanted := strings.ToLower(v.Filter)
-		matches = slices.DeleteFunc(slices.Clone(tokens), func(t registry.Token) bool { return !v.contains(&t, wanted) })
+		matches = slices.DeleteFunc(matches, func(t registry.Token) bool { return !v.contains(&t, wanted) })
 	}
 	compare := v.comparison(now)
 	slices.SortStableFunc(matches, func(a, b registry.Token) int {

@@ -1,0 +1,268 @@
+package page
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
+)
+
+// desk is the page with a clock of the test's. Everybody's password is
+// "open"; the sign-in calls alice an administrator, and can't tell who dora is.
+type desk struct {
+	*clock
+	page   Page
+	cookie string
+}
+
+func newDesk(t *testing.T) *desk {
+	t.Helper()
+	opened, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &desk{clock: newClock()}
+	tokens := registry.New(registry.Config{
+		Store: opened, Key: opened.Key(), Now: d.Now, Random: rand.Reader,
+		Retain: registry.Retain{Expired: day, Deleted: day}, Logger: zap.NewNop(),
+	})
+	t.Cleanup(func() {
+		if err := errors.Join(tokens.Close(), opened.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	d.page = Page{
+		Registry: tokens, Project: &registry.Project{Name: "p", Prefix: "cat"}, Memory: NewMemory(d.Now, rand.Reader),
+		Path: "/access-tokens", API: "/api", TakesPassword: true, Connection: Encrypted, Origin: "https://example.com",
+		Check: func(_ *http.Request, user, password string) (registry.Caller, error) {
+			switch {
+			case user == "dora":
+				return registry.Caller{}, errors.New("the directory is down")
+			case password != "open":
+				return registry.Caller{}, tokenapi.ErrNotSignedIn
+			}
+			return registry.SignedIn(store.User{ID: user}, user == "alice"), nil
+		},
+		Known:      func(*http.Request) (registry.Caller, error) { return registry.Caller{}, tokenapi.ErrNotSignedIn },
+		Identified: func(*http.Request, registry.Caller) {},
+	}
+	return d
+}
+
+// ask sends a request and keeps the cookie of its answer.
+func (d *desk) ask(t *testing.T, r *http.Request) (*httptest.ResponseRecorder, error) {
+	t.Helper()
+	p := d.page
+	if d.cookie != "" {
+		p.Cookies = Cookies{d.cookie}
+	}
+	w := httptest.NewRecorder()
+	err := p.Serve(w, r, credentials.Authorization{}, strings.TrimPrefix(r.URL.Path, p.Path))
+	for _, c := range w.Result().Cookies() {
+		if d.cookie = c.Name + "=" + c.Value; c.MaxAge < 0 {
+			d.cookie = ""
+		}
+	}
+	return w, err
+}
+
+func (d *desk) get(t *testing.T, below string) *httptest.ResponseRecorder {
+	t.Helper()
+	w, err := d.ask(t, httptest.NewRequest(http.MethodGet, "/access-tokens"+below, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (d *desk) post(t *testing.T, below string, form url.Values) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodPost, "/access-tokens"+below, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w, err := d.ask(t, r)
+	if err != nil && !IsAnswered(err) {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func wantSays(t *testing.T, w *httptest.ResponseRecorder, status int, texts ...string) {
+	t.Helper()
+	if w.Code != status {
+		t.Fatalf("status %d, want %d: %s", w.Code, status, w.Body)
+	}
+	for _, text := range texts {
+		if !strings.Contains(html.UnescapeString(w.Body.String()), text) {
+			t.Fatalf("doesn't say %q: %s", text, w.Body)
+		}
+	}
+}
+
+// What a sign-in alone knew of an administrator lapses; the password brings it
+// back, and the way goes on to what was wanted.
+func TestAdministratorIsAskedAgain(t *testing.T) {
+	d := newDesk(t)
+	wantSays(t, d.post(t, "/sign-in", url.Values{"user": {"alice"}, "password": {"open"}}), http.StatusSeeOther)
+	wantSays(t, d.get(t, "/settings"), http.StatusOK, "Save Settings")
+	wantSays(t, d.get(t, "?user=*"), http.StatusOK, "Nobody has an access token yet.")
+	_, bobs, err := d.page.Registry.Issue(t.Context(), &registry.Project{Name: "p", Prefix: "cat", Fixed: store.Settings{Generate: "everyone"}},
+		registry.SignedIn(store.User{ID: "bob"}, false), registry.Wish{LifetimeSeconds: 3600})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	d.advance(adminLimit)
+	old := d.cookie
+	wantSays(t, d.get(t, ""), http.StatusOK, "have lapsed", "Sign out", "Generate New Token")
+	const why = "Administrator rights last 15 minutes"
+	wantSays(t, d.get(t, "/settings"), http.StatusOK, why, `value="alice"`, `value="settings"`)
+	wantSays(t, d.get(t, "?user=*"), http.StatusOK, why, `value="everyone"`)
+	wantSays(t, d.get(t, "/generate"), http.StatusOK, why, `value="generate"`)
+	wantSays(t, d.get(t, "/delete?id="+bobs.ID.String()), http.StatusOK, why, `value="delete:`+bobs.ID.String())
+	wantSays(t, d.post(t, "/settings", url.Values{}), http.StatusUnauthorized, why, "Nothing was changed.")
+	if policy := d.page.Registry.Policy(d.page.Project); !policy.Enabled {
+		t.Error("settings were changed")
+	}
+	w := d.post(t, "/sign-in", url.Values{"user": {"alice"}, "password": {"open"}, "next": {"delete:" + bobs.ID.String()}})
+	if location := w.Header().Get("Location"); location != "../access-tokens/delete?id="+bobs.ID.String() {
+		t.Errorf("goes on to %q", location)
+	}
+	if d.cookie == old {
+		t.Error("the session stayed the same")
+	}
+	wantSays(t, d.get(t, "/delete?id="+bobs.ID.String()), http.StatusOK, "bob")
+	d.cookie = old
+	wantSays(t, d.get(t, ""), http.StatusOK, "Your session has ended")
+}
+
+func TestSignInGoesNowhereElse(t *testing.T) {
+	for next, want := range map[string]string{
+		"": "", "generate": "/generate", "settings": "/settings", "everyone": "?user=*",
+		"//evil.example": "", "https://evil.example": "", "delete:": "", "delete:../x": "", "sign-out": "", "/generate": "",
+		"delete:6F9619FF-8B86-D011-B42D-00C04FC964FF": "",
+	} {
+		d := newDesk(t)
+		w := d.post(t, "/sign-in", url.Values{"user": {"bob"}, "password": {"open"}, "next": {next}})
+		if got := w.Header().Get("Location"); got != "../access-tokens"+want {
+			t.Errorf("%q goes on to %q", next, got)
+		}
+	}
+}
+
+func TestSignInCannotTell(t *testing.T) {
+	d := newDesk(t)
+	w := d.post(t, "/sign-in", url.Values{"user": {"dora"}, "password": {"open"}})
+	wantSays(t, w, http.StatusServiceUnavailable, "Signing in isn’t possible right now.", `value="dora"`)
+	if w.Header().Get("Retry-After") == "" || w.Header().Get("Set-Cookie") != "" || strings.Contains(w.Body.String(), "directory") {
+		t.Errorf("%v\n%s", w.Header(), w.Body)
+	}
+	d.page.Known = func(*http.Request) (registry.Caller, error) { return registry.Caller{}, store.ErrUnavailable }
+	w, err := d.ask(t, httptest.NewRequest(http.MethodGet, "/access-tokens", nil))
+	wantSays(t, w, http.StatusServiceUnavailable, "This can’t be answered right now")
+	if !IsAnswered(err) || !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("the owner is told %v", err)
+	}
+}
+
+// Whoever is signed in by other means is asked about at each request, and can't
+// sign out here.
+func TestKnownOtherwise(t *testing.T) {
+	d := newDesk(t)
+	known := true
+	d.page.Known = func(*http.Request) (registry.Caller, error) {
+		if !known {
+			return registry.Caller{}, tokenapi.ErrNotSignedIn
+		}
+		return registry.SignedIn(store.User{ID: "erin", Name: "Erin E."}, false), nil
+	}
+	w := d.get(t, "")
+	wantSays(t, w, http.StatusOK, "Erin E.", "You have no access tokens")
+	if strings.Contains(w.Body.String(), "Sign out") || w.Header().Get("Set-Cookie") != "" || d.page.Memory.Sessions.byID.Len() != 0 {
+		t.Errorf("something of it is stored: %v\n%s", w.Header(), w.Body)
+	}
+	known = false
+	d.page.TakesPassword = false
+	wantSays(t, d.get(t, ""), http.StatusOK, "Sign in at the application first")
+}
+
+func TestEarlyData(t *testing.T) {
+	d := newDesk(t)
+	r := httptest.NewRequest(http.MethodGet, "/access-tokens", nil)
+	r.TLS = &tls.ConnectionState{}
+	w, err := d.ask(t, r)
+	if w.Code != http.StatusTooEarly || err != nil {
+		t.Errorf("%d, %v", w.Code, err)
+	}
+}
+
+// A link on another site leads to the list, although the browser doesn't send
+// the cookie with its first request.
+func TestLinkFromAnotherSite(t *testing.T) {
+	d := newDesk(t)
+	r := httptest.NewRequest(http.MethodGet, "/access-tokens", nil)
+	for name, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"} {
+		r.Header.Set(name, value)
+	}
+	w, _ := d.ask(t, r)
+	wantSays(t, w, http.StatusOK)
+	if w.Header().Get("Refresh") != "0" || strings.Contains(w.Body.String(), "password") {
+		t.Errorf("%v\n%s", w.Header(), w.Body)
+	}
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	if w, _ := d.ask(t, r); w.Header().Get("Refresh") != "" {
+		t.Error("again and again")
+	}
+}
+
+func TestTooLargeForm(t *testing.T) {
+	d := newDesk(t)
+	wantSays(t, d.post(t, "/sign-in", url.Values{"user": {strings.Repeat("x", maxBody)}}), http.StatusRequestEntityTooLarge, "too much text")
+}
+
+// Ten thousand tokens are listed in well under a second, also those that the
+// registry hands out a thousand at a time.
+func TestManyTokens(t *testing.T) {
+	d := newDesk(t)
+	d.page.Project.Fixed = store.Settings{Generate: "everyone"}
+	caller := registry.SignedIn(store.User{ID: "bob"}, false)
+	const many = 10_000
+	errs := make(chan error)
+	for range 100 {
+		go func() {
+			for range many / 100 {
+				if _, _, err := d.page.Registry.Issue(t.Context(), d.page.Project, caller, registry.Wish{LifetimeSeconds: 3600, Description: "one of many"}); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range 100 {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.post(t, "/sign-in", url.Values{"user": {"bob"}, "password": {"open"}})
+	begun := time.Now()
+	wantSays(t, d.get(t, "?sort=used&page=40"), http.StatusOK, "1951–2000 of 10000 tokens")
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("took %v", took)
+	}
+	d.post(t, "/sign-in", url.Values{"user": {"alice"}, "password": {"open"}})
+	wantSays(t, d.get(t, "?user=*&q=many"), http.StatusOK, "1–50 of 10000 tokens")
+}
