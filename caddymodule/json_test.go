@@ -40,7 +40,7 @@ func TestJSON(t *testing.T) {
 		{"unknown field of sign_in basic", `"accounts":`, `"colour": "red", "accounts":`, `unknown field "colour"`},
 		{"unknown field of an account", `"user":`, `"colour": "red", "user":`, `unknown field "colour"`},
 		{"unknown field of the matcher", `"access_token": {}`, `"access_token": {"colour": "red"}`, `unknown field "colour"`},
-		{"field of a later release", `"project":`, `"page": "off", "project":`, `unknown field "page"`},
+		{"field of a later release", `"project":`, `"notify": "off", "project":`, `unknown field "notify"`},
 		{"sign-in without a type", `"type": "basic",`, ``, `access_tokens, project "dataprep": position 0: module name not specified with key 'type'`},
 		{"sign-in of unknown type", `"type": "basic"`, `"type": "ldap"`, `access_tokens, project "dataprep": position 0: loading module 'ldap': unknown module: access_tokens.sign_in.ldap`},
 		{"no accounts", `{"user": "alice", "hash": "` + bcryptOfSomething + `"}`, ``,

@@ -59,7 +59,11 @@ func (h *Handler) checkPassword(r *http.Request, user, password string) (registr
 	asking.Method, asking.Body, asking.ContentLength = http.MethodGet, http.NoBody, 0
 	asking.Form, asking.PostForm, asking.Trailer = nil, nil, nil
 	asking.Header = http.Header{"Authorization": {"Basic " + token68}}
-	return h.signIn(asking, credentials.Authorization{Scheme: credentials.Basic, Token68: token68}, nil)
+	caller, err := h.signIn(asking, credentials.Authorization{Scheme: credentials.Basic, Token68: token68}, nil)
+	if status := tokenapi.ProblemOf(err).Status; err != nil && status < http.StatusInternalServerError {
+		h.logRefusal(r, status, err) // of others Serve tells
+	}
+	return caller, err
 }
 
 // connectionOf says how the browser reached the page. What stands in front is

@@ -11,7 +11,7 @@ const (
 	bcryptOfSomething   = "$2a$14$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6"
 	argon2idOfSomething = "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg"
 
-	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, keep_cookies, max_lifetime, prefix, project, public, sign_in, sign_in_limit, strip, without_token"
+	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, keep_cookies, max_lifetime, page, prefix, project, public, sign_in, sign_in_limit, strip, without_token"
 	globalOptionNames = "hash_key, retain, store"
 	kindNames         = "basic, guest, impostor, placeholder, upstream" // of which guest and impostor are this test's own
 
@@ -41,9 +41,6 @@ func TestWrongCaddyfile(t *testing.T) {
 			`unrecognized option "alice"; allowed: ` + siteOptionNames + `, at Caddyfile:3`},
 		{"in a snippet", "(tokens) {\naccess_tokens {\ncolour red\n}\n}\nhttp://:8080 {\nimport tokens\n}\n",
 			`unrecognized option "colour"; allowed: ` + siteOptionNames + `, at Caddyfile:3 import chain ['Caddyfile:7 (import tokens)']`},
-
-		// Of later releases.
-		{"page", site("page off"), `unrecognized option "page"; allowed: ` + siteOptionNames + `, at Caddyfile:3`},
 
 		{"a path as a matcher", "http://:8080 {\naccess_tokens /v4/* {\nadmins alice\n}\n}\n",
 			"access_tokens takes no matcher and no arguments (\"/v4/*\"); to use it for some requests only, write it into a `handle` block, at Caddyfile:2"},
@@ -201,6 +198,10 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"api with a slash at its end", site("api /v4/tokens/"), `api: "/v4/tokens/" ` + apiAllows + `, at Caddyfile:3`},
 		{"api everywhere", site("api /"), `api: "/" ` + apiAllows + `, at Caddyfile:3`},
 		{"api with dots", site("api /v4/../tokens"), `api: "/v4/../tokens" ` + apiAllows + `, at Caddyfile:3`},
+		{"page with no path", site("page"), "page takes one value; write `page <path>|off`, at Caddyfile:3"},
+		{"page neither off nor a path", site("page on"), `page: "on" is not off, and as a path ` + apiAllows + `, at Caddyfile:3`},
+		{"page everywhere", site("page /"), `page: "/" is not off, and as a path ` + apiAllows + `, at Caddyfile:3`},
+		{"page twice", site("page /a\npage off"), "page is written twice; write it once, at Caddyfile:4"},
 		{"api as a matcher", site("api /v4/tokens*"), `api: "/v4/tokens*" ` + apiAllows + `, at Caddyfile:3`},
 		{"api twice", site("api /a\napi /b"), "api is written twice; write it once, at Caddyfile:4"},
 

@@ -70,7 +70,8 @@ var everything = map[string]struct {
 		"keep_cookies": [
 			"locale"
 		],
-		"api": "/v4/tokens"
+		"api": "/v4/tokens",
+		"page": "off"
 	}`},
 }
 

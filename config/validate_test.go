@@ -13,7 +13,7 @@ import (
 
 func TestDefaults(t *testing.T) {
 	site := Site{
-		Project: "default", Prefix: "cat", API: "/v4/apiAccessTokens",
+		Project: "default", Prefix: "cat", API: "/v4/apiAccessTokens", Page: "/access-tokens",
 		SignInLimit:  &SignInLimit{Failures: 10, Window: caddy.Duration(time.Minute)},
 		WithoutToken: "reject", ForeignToken: "reject",
 		Identity: map[string]string{
@@ -47,7 +47,7 @@ func TestDefaultsReplaceNothing(t *testing.T) {
 	on, days := true, 7
 	site := Site{
 		Project: "p", Prefix: "pp", Admins: []string{"a"}, APIAccess: &on, AllowGenerate: &AllowGenerate{Who: Everyone},
-		MaxLifetimeDays: &days, Identity: map[string]string{"X-User": "x"}, Strip: []string{"X-Y"}, KeepCookies: []string{"c"}, API: "/tokens",
+		MaxLifetimeDays: &days, Identity: map[string]string{"X-User": "x"}, Strip: []string{"X-Y"}, KeepCookies: []string{"c"}, API: "/tokens", Page: "off",
 		SignInLimit: &SignInLimit{1, caddy.Duration(time.Hour)}, WithoutToken: Pass, ForeignToken: Pass,
 	}
 	if diff := cmp.Diff(site, site.Complete()); diff != "" {
@@ -114,6 +114,14 @@ func TestWrongSites(t *testing.T) {
 			`foreign_token: "true" is not known; allowed: reject, pass`},
 		"api": {func(s *Site) { s.API = "/a//b" },
 			`api: "/a//b" must begin with / and name at least one segment, like /v4/apiAccessTokens, without a / at its end, empty segments, . or .. as a segment, or other characters than A-Z a-z 0-9 - . _ ~`},
+		"page": {func(s *Site) { s.Page = "tokens" },
+			`page: "tokens" is not off, and as a path must begin with / and name at least one segment, like /v4/apiAccessTokens, without a / at its end, empty segments, . or .. as a segment, or other characters than A-Z a-z 0-9 - . _ ~`},
+		"page at the routes": {func(s *Site) { s.Page = s.API },
+			`page: "/v4/apiAccessTokens" and api "/v4/apiAccessTokens" overlap; choose two paths of which neither is below the other, upper and lower case aside, or write ` + "`page off`"},
+		"page below the routes": {func(s *Site) { s.Page = "/V4/apiaccesstokens/page" },
+			`page: "/V4/apiaccesstokens/page" and api "/v4/apiAccessTokens" overlap; choose two paths of which neither is below the other, upper and lower case aside, or write ` + "`page off`"},
+		"page above the routes": {func(s *Site) { s.Page = "/v4" },
+			`page: "/v4" and api "/v4/apiAccessTokens" overlap; choose two paths of which neither is below the other, upper and lower case aside, or write ` + "`page off`"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			site := Site{}.Complete()
