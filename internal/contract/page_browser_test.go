@@ -203,21 +203,25 @@ func TestBrowserAdministrator(t *testing.T) {
 	v.wants(t, "Saved")
 	v.look(t, "settings-saved")
 
-	g.create(t, as("bob"), 3600, "Bob's report")
-	g.create(t, as("carol"), 86400*30, "Carol's import")
-	g.create(t, as("alice"), 86400*60, "Alice's own")
+	migration := g.create(t, as("carol"), 1, "Migration of the old reports")
+	g.wait(t, "a token has expired", func() bool {
+		return g.do(t, ask{auth: bearer(migration.value)}).status == http.StatusUnauthorized
+	})
+	g.create(t, as("carol"), 86400*30, "Dashboard refresh")
+	wantProxied(t, g.do(t, ask{auth: bearer(g.create(t, as("bob"), 86400*90, "Nightly export to the warehouse").value)}), "bob")
+	wantProxied(t, g.do(t, ask{auth: bearer(g.create(t, as("alice"), 86400*60, "Continuous integration").value)}), "alice")
 	v.open(t, "")
-	v.wants(t, "Alice's own", "1 token")
+	v.wants(t, "Continuous integration", "1 token")
 	v.follow(t, ".tabs a:nth-child(2)")
-	v.wants(t, "Bob's report", "Carol's import", "3 tokens")
+	v.wants(t, "Nightly export", "Dashboard refresh", "4 tokens")
 	v.look(t, "everyone")
 	v.follow(t, "td.c-user a[href$=bob]")
-	v.wants(t, "Bob's report", "1 token")
+	v.wants(t, "Nightly export", "1 token")
 	v.click(t, "td.c-menu summary")
 	v.follow(t, "td.c-menu a.danger")
 	v.wants(t, "User", "bob")
 	v.follow(t, "button.destructive")
-	v.wants(t, "is deleted", "Carol's import", "2 tokens")
+	v.wants(t, "is deleted", "Dashboard refresh", "3 tokens")
 
 	v.open(t, "/settings")
 	v.click(t, "[name=enabled]")
@@ -282,7 +286,6 @@ func TestBrowserWithoutScript(t *testing.T) {
 	v.follow(t, "form button.primary")
 	v.wants(t, "Your new token")
 	value := secret(eval[string](t, v, `document.getElementById("value").value`))
-	v.picture(t, "without-script")
 	wantProxied(t, g.do(t, ask{auth: bearer(value)}), "bob")
 
 	// The browser sends the form again, which makes no second token.
