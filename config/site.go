@@ -117,7 +117,7 @@ const (
 	Users    = registry.GenerateUsers
 )
 
-// Off, as Site.Page, stands for no page.
+// Off is the Page that stands for none.
 const Off = "off"
 
 // Unlimited is the MaxLifetimeDays that allows tokens that never expire.

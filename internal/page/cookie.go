@@ -100,7 +100,7 @@ func (v *visit) setCookie(secret string) { v.writeCookie(secret, 0) }
 func (v *visit) clearCookie()            { v.writeCookie("", -time.Second) }
 
 func (v *visit) writeCookie(value string, maxAge time.Duration) {
-	http.SetCookie(v.w, &http.Cookie{
+	http.SetCookie(v.w, &http.Cookie{ //nolint:gosec // Secure wherever there is TLS: see cookieName
 		Name: v.cookieName(), Value: value, Path: "/",
 		MaxAge: int(maxAge.Seconds()),
 		Secure: v.Connection == Encrypted, HttpOnly: true, SameSite: http.SameSiteStrictMode,
