@@ -18,7 +18,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
@@ -50,6 +49,7 @@ func browse(t *testing.T, g *gateway) *visitor {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("host-resolver-rules", "MAP tokens.example 127.0.0.1"), // a host that isn't this machine's name
 		chromedp.Flag("lang", "en-GB"), chromedp.Env("TZ=UTC"),
 		chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 800))
 	ctx, cancel := context.WithTimeout(t.Context(), 15*patience)
@@ -198,13 +198,14 @@ func (v *visitor) wants(t testing.TB, texts ...string) {
 	}
 }
 
-// until polls until an expression is true.
+// until polls until an expression is true, in whatever document is there then.
 func (v *visitor) until(t testing.TB, expression string) {
 	t.Helper()
-	_, err := chromedp.Run(v.ctx, chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(patience)))
-	if err != nil {
-		t.Fatalf("waited in vain until %s: %v\n%s", expression, err, v.source())
-	}
+	var err error
+	v.g.wait(t, expression, func() (done bool) {
+		done, err = chromedp.Run(v.ctx, chromedp.Evaluate[bool]("!!("+expression+")"))
+		return done && err == nil
+	})
 }
 
 // signIn signs in by the form.

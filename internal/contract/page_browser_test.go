@@ -354,3 +354,152 @@ func (v *visitor) tabTo(t testing.TB, selector string) {
 	}
 	t.Fatalf("Tab never comes to %s\n%s", selector, v.source())
 }
+
+// Behind handle_path all links go where they should, also after the value's page
+// has taken itself out of the history.
+func TestBrowserBehindAPrefix(t *testing.T) {
+	t.Parallel()
+	g := start(t, `
+http://:{$PORT} {
+	bind 127.0.0.1
+	handle_path /pre/* {
+		access_tokens {
+			page /me/tokens
+			admins alice
+			sign_in basic {
+				alice {$ALICE_HASH}
+			}
+		}
+		reverse_proxy {$UPSTREAM}
+	}
+}`)
+	v := browse(t, g)
+	base := strings.Replace(v.url(""), "/access-tokens", "/pre/me/tokens", 1)
+	v.run(t, chromedp.Navigate(base))
+	v.signIn(t, "alice")
+	v.at(t, base)
+	v.follow(t, "main a.primary")
+	v.at(t, base+"/generate")
+	v.follow(t, "form button.primary")
+	v.at(t, base)
+	value := secret(eval[string](t, v, `document.getElementById("value").value`))
+	command := v.text(t, "#command")
+	if want := strings.Replace(base, "/me/tokens", api, 1); !strings.HasSuffix(command, ` "`+want+`"`) {
+		t.Errorf("the command's address isn't %s", want)
+	}
+	v.follow(t, ".sections a:nth-child(2)")
+	v.at(t, base+"/settings")
+	v.run(t, chromedp.NavigateBack())
+	v.hidesSecret(t, value)
+	v.at(t, base)
+	v.click(t, "td.c-menu summary")
+	v.follow(t, "td.c-menu a.danger")
+	v.follow(t, "button.destructive")
+	v.wants(t, "is deleted")
+	v.follow(t, ".who button")
+	v.at(t, base)
+	v.wants(t, "Sign in")
+}
+
+// at wants the browser to be at an address.
+func (v *visitor) at(t testing.TB, address string) {
+	t.Helper()
+	if got := eval[string](t, v, `location.href`); got != address {
+		t.Errorf("at %s, want %s", got, address)
+	}
+}
+
+// A link on another site leads to the list: the session's cookie isn't sent with
+// its first request.
+func TestBrowserLinkFromAnotherSite(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("")+`
+http://:{$PORT2} {
+	bind 127.0.0.1
+	header Content-Type text/html
+	respond "<a href='http://localhost:{$PORT}/access-tokens'>Your tokens</a><iframe src='http://localhost:{$PORT}/access-tokens'></iframe>"
+}`)
+	v := browse(t, g)
+	v.open(t, "")
+	v.signIn(t, "alice")
+	v.run(t, chromedp.Navigate("http://"+g.addresses[1]))
+	v.follow(t, "a")
+	v.until(t, `document.querySelector(".who")`)
+	v.wants(t, "You have no access tokens")
+	v.at(t, v.url(""))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	// The frame is refused, which is what the browser reports.
+	if len(v.errors) == 0 || !strings.Contains(v.errors[0], "frame-ancestors") {
+		t.Errorf("the page could be framed: %q", v.errors)
+	}
+	v.errors = nil
+}
+
+// Whoever is signed in otherwise needs no form, and has nothing to sign out of.
+// Without a secure connection there is no clipboard: what is to be copied is
+// selected.
+func TestBrowserSignedInOtherwise(t *testing.T) {
+	t.Parallel()
+	g := start(t, `
+http://:{$PORT} {
+	bind 127.0.0.1
+	@erin not header Cookie *stranger*
+	vars @erin user erin
+	access_tokens {
+		allow_generate everyone
+		sign_in placeholder {http.vars.user}
+	}
+	reverse_proxy {$UPSTREAM}
+}`)
+	v := browse(t, g)
+	base := strings.Replace(v.url(""), "localhost", "tokens.example", 1)
+	v.run(t, chromedp.Navigate(base))
+	v.wants(t, "You have no access tokens")
+	if got := v.text(t, ".who"); !strings.HasSuffix(got, "erin") {
+		t.Errorf("signed in is %q", got)
+	}
+	v.follow(t, "main a.primary")
+	v.follow(t, "form button.primary")
+	value := secret(eval[string](t, v, `document.getElementById("value").value`))
+	v.click(t, "[data-copy-from=value]")
+	v.until(t, `document.getElementById("live").textContent.startsWith("Press Ctrl+C")`)
+	if got := eval[string](t, v, `getSelection().toString()`); got != value {
+		t.Errorf("%d characters are selected, want the token's", len(got))
+	}
+	eval[string](t, v, `document.cookie = "stranger=yes"`)
+	v.run(t, chromedp.Navigate(base))
+	v.wants(t, "Sign in at the application first")
+	v.look(t, "sign-in-elsewhere")
+}
+
+// A password isn't asked for where others can read along.
+func TestBrowserWithoutTLS(t *testing.T) {
+	t.Parallel()
+	g := start(t, site(""))
+	v := browse(t, g)
+	v.run(t, chromedp.Navigate(strings.Replace(v.url(""), "localhost", "tokens.example", 1)))
+	v.wants(t, "https://")
+	if eval[bool](t, v, `!!document.querySelector("input")`) {
+		t.Error("there is a field")
+	}
+	v.look(t, "sign-in-unencrypted")
+}
+
+// A restart ends sessions, and what was wanted goes on after signing in again.
+func TestBrowserSessionEnds(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("allow_generate everyone"))
+	v := browse(t, g)
+	v.open(t, "/generate")
+	v.signIn(t, "bob")
+	g.restart(t)
+	v.follow(t, "form button.primary")
+	v.wants(t, "Your session has ended, and nothing was changed.")
+	v.look(t, "session-ended")
+	v.signIn(t, "bob")
+	v.at(t, v.url("/generate"))
+	if n := len(g.list(t, as("bob"), "").Data); n != 0 {
+		t.Errorf("%d tokens", n)
+	}
+}

@@ -108,7 +108,7 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Au
 		return p.refuseToken(auth)
 	}
 	v := &visit{Page: p, w: w, r: r, root: p.root(rest)}
-	protect(w.Header())
+	p.protect(w.Header())
 	if err := v.serve(rest); err != nil {
 		return v.fail(err)
 	}

@@ -68,14 +68,20 @@ const contentSecurityPolicy = "default-src 'none'; style-src 'self'; script-src 
 	"frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // protect sets the headers that every answer of the page has.
-func protect(h http.Header) {
+func (p *Page) protect(h http.Header) {
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if p.Connection == Open {
+		// There a browser tells of a form's origin by Origin alone, and without a
+		// referrer that is "null", as another site's may be.
+		h.Set("Referrer-Policy", "same-origin")
+		return
+	}
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
 // render answers with a document.
