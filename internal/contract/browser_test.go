@@ -47,7 +47,7 @@ func browse(t *testing.T, g *gateway) *visitor {
 		t.Skip("set ACCESS_TOKENS_TEST_BROWSER=1, and ACCESS_TOKENS_TEST_AXE, to test in Chromium")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("host-resolver-rules", "MAP tokens.example 127.0.0.1"), // a host that isn't this machine's name
 		chromedp.Flag("lang", "en-GB"), chromedp.Env("TZ=UTC"),

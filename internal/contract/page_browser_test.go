@@ -1,11 +1,14 @@
 package contract
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/google/go-cmp/cmp"
@@ -502,4 +505,41 @@ func TestBrowserSessionEnds(t *testing.T) {
 	if n := len(g.list(t, as("bob"), "").Data); n != 0 {
 		t.Errorf("%d tokens", n)
 	}
+}
+
+// Over TLS the browser takes the cookie under its guarded name.
+func TestBrowserTLS(t *testing.T) {
+	t.Parallel()
+	encrypted := strings.Replace(site("allow_generate everyone"), "http://:", "https://localhost:", 1)
+	g := prepare(t, strings.Replace(encrypted, "bind 127.0.0.1", "bind 127.0.0.1\ntls {$DIR}/certificate.pem {$DIR}/key.pem", 1),
+		globals("servers {\nprotocols h1 h2\n}"))
+	g.writeCertificate(t)
+	g.up(t)
+	v := browse(t, g)
+	base := strings.Replace(v.url(""), "http:", "https:", 1)
+	v.run(t, chromedp.Navigate(base))
+	v.signIn(t, "bob")
+	v.wants(t, "You have no access tokens")
+	cookies, err := chromedp.Run(v.ctx, func(ctx context.Context, target *chromedp.Target) ([]*network.Cookie, error) {
+		got, err := cdp.Call(ctx, target, network.GetCookies, network.GetCookiesParams{})
+		return got.Cookies, err
+	})
+	if err != nil || len(cookies) != 1 {
+		t.Fatalf("%d cookies: %v", len(cookies), err)
+	}
+	secret(cookies[0].Value)
+	if c := cookies[0]; c.Name != "__Host-"+cookieName || !c.Secure || !c.HTTPOnly || c.SameSite != network.CookieSameSiteStrict || c.Path != "/" || !c.Session {
+		t.Errorf("the cookie %s: secure %v, HttpOnly %v, SameSite %s, path %s, session %v", c.Name, c.Secure, c.HTTPOnly, c.SameSite, c.Path, c.Session)
+	}
+	if got := eval[string](t, v, "document.cookie"); got != "" {
+		t.Errorf("script sees %d characters of cookies", len(got))
+	}
+	v.follow(t, "main a.primary")
+	v.follow(t, "form button.primary")
+	secret(eval[string](t, v, `document.getElementById("value").value`))
+	if command := v.text(t, "#command"); !strings.HasSuffix(command, ` "`+strings.TrimSuffix(base, pagePath)+api+`"`) {
+		t.Error("the command's address isn't as expected")
+	}
+	v.follow(t, ".who button")
+	v.wants(t, "Sign in")
 }
