@@ -344,6 +344,8 @@ func TestPageFormOnce(t *testing.T) {
 	}
 	long := url.Values{"nonce": form["nonce"], "lifetime": {"30"}, "description": {strings.Repeat("€", 1025)}}
 	wantSays(t, p.post(t, "/generate", long), http.StatusBadRequest, "at most 1024 characters")
+	pasted := url.Values{"nonce": form["nonce"], "lifetime": {"30"}, "description": {"is it " + neverIssued("cat")}}
+	wantSays(t, p.post(t, "/generate", pasted), http.StatusBadRequest, "That was a token.", `name="description" value=""`)
 	got := p.post(t, "/generate", form)
 	wantSays(t, got, http.StatusOK, "Your new token")
 	secret(valueField.FindStringSubmatch(got.body)[1])
@@ -502,4 +504,47 @@ func TestPageAdministrators(t *testing.T) {
 	wantSays(t, alice.get(t, "/delete?id="+bobs.info.TokenID), http.StatusOK, "bob")
 	wantStatus(t, alice.post(t, "/delete", url.Values{"id": {bobs.info.TokenID}}), http.StatusSeeOther)
 	wantRefused(t, g.do(t, ask{auth: bearer(bobs.value)}), http.StatusUnauthorized, "InvalidToken")
+}
+
+// Whoever has a session of the API's, or was established in front, needs no
+// form; but the form asks about what was entered into it alone.
+func TestPageSignedInOtherwise(t *testing.T) {
+	t.Parallel()
+	a := newRealAPI(t)
+	g := start(t, `
+http://:{$PORT} {
+	bind 127.0.0.1
+	@erin header X-Front erin
+	vars @erin user erin
+	access_tokens {
+		project dataprep
+		allow_generate everyone
+		sign_in placeholder {http.vars.user}
+		sign_in upstream http://{$API}`+whoAmI+` {
+			basic off
+			cookies `+session+`
+		}
+		sign_in basic {
+			bob {$BOB_HASH}
+		}
+	}
+	reverse_proxy {$UPSTREAM}
+}`, a.behind())
+	alice := "Cookie: " + session + "=" + a.logIn("alice")
+	nobody := &person{g: g}
+	for id, line := range map[string]string{"17": alice, "erin": "X-Front: erin"} {
+		got := g.do(t, ask{target: pagePath, lines: []string{line}})
+		if got.status != http.StatusOK || !strings.Contains(got.body, "<bdi>"+id+"</bdi>") || strings.Contains(got.body, "Sign out") || got.header.Get("Set-Cookie") != "" {
+			t.Errorf("%s has to be signed in, and nothing stored: %s", id, got)
+		}
+		got = nobody.post(t, "/sign-in", url.Values{"user": {"bob"}, "password": {secret("not bob's pass phrase")}}, line)
+		wantSays(t, got, http.StatusUnauthorized, "User name or password is wrong.")
+		got = nobody.post(t, "/sign-in", url.Values{"user": {"bob"}, "password": {passwords["bob"]}}, line)
+		wantStatus(t, got, http.StatusSeeOther)
+		p := &person{g: g}
+		p.keep(t, got)
+		wantSays(t, p.get(t, ""), http.StatusOK, "<bdi>bob</bdi>", "Sign out")
+	}
+	wantForm(t, nobody.get(t, ""))
+	wantForm(t, g.do(t, ask{target: pagePath, lines: []string{"Cookie: " + session + "=ended"}}))
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // maxDescription is how many code points a description can have.
@@ -171,6 +172,10 @@ func (v *visit) generate() error {
 	form.Lifetime.Error, form.Days.Error = wrongLifetime, wrongDays
 	if n := utf8.RuneCountInString(form.Description.Value); n > maxDescription {
 		form.Description.Error = fmt.Sprintf("Enter at most %d characters; these are %d.", maxDescription, n)
+	}
+	if token.Contains(form.Description.Value) {
+		form.Description.Value = ""
+		form.Description.Error = "That was a token. Describe what uses the new one instead, and delete the one you entered if others could have seen it."
 	}
 	if !isNonce(form.Nonce) {
 		return errBadForm
