@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // maxDescription is how many code points a description can have.
@@ -173,10 +172,6 @@ func (v *visit) generate() error {
 	if n := utf8.RuneCountInString(form.Description.Value); n > maxDescription {
 		form.Description.Error = fmt.Sprintf("Enter at most %d characters; these are %d.", maxDescription, n)
 	}
-	if token.Contains(form.Description.Value) {
-		form.Description.Value = ""
-		form.Description.Error = "That was a token. Describe what uses the new one instead, and delete the one you entered if others could have seen it."
-	}
 	if !isNonce(form.Nonce) {
 		return errBadForm
 	}
@@ -206,6 +201,9 @@ func (v *visit) generateFailed(form generateForm, err error) error {
 	case errors.Is(err, store.ErrFull):
 		form.Error = "There is no room for another token. Existing tokens go on working. Tell whoever runs this gateway that its disk is full."
 		return v.renderGenerate(http.StatusInsufficientStorage, form)
+	case errors.Is(err, registry.ErrTokenInText):
+		form.Description = field{Error: "That was a token. Describe what uses the new one instead, and delete the one you entered if others could have seen it."}
+		return v.renderGenerate(http.StatusBadRequest, form)
 	case errors.Is(err, registry.ErrInvalid):
 		form.Lifetime.Error = "Choose how long the token is to work; this is no longer allowed."
 		return v.renderGenerate(http.StatusBadRequest, form)

@@ -21,6 +21,8 @@ var (
 	ErrFixed = errors.New("the setting is fixed")
 	// ErrInvalid says that what was asked for is outside the allowed values.
 	ErrInvalid = errors.New("invalid request")
+	// ErrTokenInText says that a text that would be kept holds a token value.
+	ErrTokenInText = fmt.Errorf("%w: a token value in a text", ErrInvalid)
 )
 
 // Refusal is one of the reasons above with a sentence for the caller that says

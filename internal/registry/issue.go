@@ -32,6 +32,10 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 	if err := policy.mayIssue(c, w.LifetimeSeconds, now); err != nil {
 		return token.Value{}, Token{}, err
 	}
+	// What people paste by mistake would be kept, for others to read.
+	if token.Contains(w.Description) {
+		return token.Value{}, Token{}, &Refusal{ErrTokenInText, "description must not hold a token value. If others could have seen that token, delete it.", "description"}
+	}
 	value, err := token.Make(p.Prefix, r.Random)
 	if err != nil {
 		return token.Value{}, Token{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)

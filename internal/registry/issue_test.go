@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -267,4 +268,25 @@ func TestFullStoreSaysSo(t *testing.T) {
 		return nil
 	})), newProject("p")
 	f.wantNotIssued(p, user("bob"), 60, store.ErrFull)
+}
+
+// What people paste by mistake would be kept, for others to read.
+func TestTokenInADescription(t *testing.T) {
+	f, p := newFixture(t), newProject("p")
+	m := f.issue(p, user("bob"), 3600)
+	for _, description := range []string{m.value.Reveal(), "for " + m.value.Reveal() + "."} {
+		_, _, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: 60, Description: description})
+		wantRefusal(t, "a token in a description", err, ErrInvalid)
+		if !errors.Is(err, ErrTokenInText) || strings.Contains(err.Error(), m.value.Reveal()) {
+			t.Errorf("%v", err)
+		}
+	}
+	_, err := f.Configure(context.Background(), openProject("q"), user("alice"), store.Settings{Users: []string{"bob", m.value.Reveal()}})
+	wantRefusal(t, "a token as a user id", err, ErrInvalid)
+	if strings.Contains(err.Error(), m.value.Reveal()) {
+		t.Errorf("%v", err)
+	}
+	if _, _, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: 60, Description: "cat_ and the like"}); err != nil {
+		t.Error(err)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // The names that users know the settings by.
@@ -128,6 +129,8 @@ func CheckUserID(id string) error {
 		return errors.New("a user id has more than 256 characters; allowed: 1 to 256")
 	case strings.ContainsFunc(id, unicode.IsControl):
 		return errors.New("a user id has control characters")
+	case token.Contains(id):
+		return errors.New("a user id holds a token value")
 	case strings.TrimSpace(id) != id:
 		return errors.New("a user id begins or ends with white space")
 	}
