@@ -128,7 +128,7 @@ func TestSettingsChangeAllOrNothing(t *testing.T) {
 		`{"maxLifetimeDays": 1, "generate": "nobody"}`, `{"maxLifetimeDays": 1, "users": ["*"]}`, `{"generate": "admins", "maxLifetimeDays": 0}`,
 		`{"generate": "admins", "maxLifetimeDays": 36526}`, `{"generate": "admins", "maxLifetimeDays": 1.5}`, `{"generate": "admins", "enabled": "no"}`,
 		`{"generate": "admins", "Enabled": false}`, `{"generate": "admins", "generate": "admins"}`, `{"generate": "admins"} {}`, `{"enabled": null, "generate": "admins"}`,
-		"{\"generate\": \"admins\", \"x\": \"\xff\"}", `[]`, `{`,
+		"{\"generate\": \"admins\", \"x\": \"\xff\"}", `[]`, `{`, `{"enable": false}`,
 	} {
 		wantRefused(t, g.do(t, ask{method: "PATCH", target: settingsTarget, auth: as("alice"), body: body}), http.StatusBadRequest, "ApiValidationFailed")
 	}
@@ -199,6 +199,50 @@ func TestSettingsAreDurable(t *testing.T) {
 			wantRefused(t, got, http.StatusForbidden, "AccessControlException")
 		}
 		wantSettings(t, "after "+outage.name, g.settings(t, as("alice")), want)
+	}
+}
+
+// A change whose body is still on its way when its token is deleted, or
+// switched off with all others, comes too late.
+func TestAChangeThatIsHeldBack(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		meanwhile func(*gateway, token)
+		status    int
+		exception string
+	}{
+		"switched off": {func(g *gateway, _ token) { g.patch(t, as("alice"), `{"enabled": false}`) }, 403, "AccessControlException"},
+		"deleted":      {func(g *gateway, made token) { g.remove(t, as("alice"), made.target()) }, 401, "InvalidToken"},
+	} {
+		g := start(t, site(openSite))
+		made := g.create(t, as("alice"), 3600, "")
+		held := ask{method: "PATCH", target: settingsTarget, auth: bearer(made.value), body: `{"enabled": true, "generate": "everyone"}`}.text(g.addresses[0])
+		conn, err := net.Dial("tcp", g.addresses[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, held[:len(held)-10]); err != nil {
+			t.Fatal(err)
+		}
+		// The token is looked at, which shows as a use, before the body is there.
+		g.wait(t, "the request to be under way", func() bool {
+			return g.info(t, as("alice"), made.info.TokenID).LastUsed != nil
+		})
+		test.meanwhile(g, made)
+		before := g.settings(t, as("alice"))
+		if _, err := io.WriteString(conn, held[len(held)-10:]); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != test.status || !strings.Contains(string(body), test.exception) {
+			t.Errorf("%s: %d %s, %v", name, resp.StatusCode, body, err)
+		}
+		wantSettings(t, name, g.settings(t, as("alice")), before)
 	}
 }
 

@@ -81,9 +81,11 @@ func (r *Registry) add(ctx context.Context, policy Policy, c Caller, record stor
 		if err := policy.mayIssue(c, record.Lifetime, record.Created); err != nil {
 			return 0, err
 		}
-		parent, err := r.parentRevision(record.Parent)
-		if err != nil {
-			return 0, err
+		var parent uint64
+		if c.Token != nil {
+			if parent, err = r.tokenRevision(c.Token.ID); err != nil {
+				return 0, err
+			}
 		}
 		if policy.revision == m.SettingsRevision && parent == m.ParentRevision {
 			return 0, errTaken
@@ -92,11 +94,9 @@ func (r *Registry) add(ctx context.Context, policy Policy, c Caller, record stor
 	}
 }
 
-// parentRevision returns where a token that is renewed is now, and 0 for none.
-func (r *Registry) parentRevision(id uuid.UUID) (uint64, error) {
-	if id == uuid.Nil {
-		return 0, nil
-	}
+// tokenRevision returns where a token is now. It fails with ErrInvalidToken if
+// the token has been deleted.
+func (r *Registry) tokenRevision(id uuid.UUID) (uint64, error) {
 	now, err := r.Store.ByID(id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && now.IsRevoked() {
 		return 0, ErrInvalidToken

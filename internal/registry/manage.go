@@ -78,7 +78,7 @@ func (p *Project) MayAdministrate(c Caller) error {
 	case c.Token != nil && c.Token.SignedInAdmin:
 		return refuse(ErrForbidden, "This takes an administrator of project %q, and a token doesn't carry that right: sign in instead.", p.Name)
 	}
-	return refuse(ErrForbidden, "This takes an administrator of project %q.", p.Name)
+	return refuse(ErrForbidden, "This takes an administrator of project %q. Ask one to do it.", p.Name)
 }
 
 // Get returns a token that the caller may see: its own, or for an

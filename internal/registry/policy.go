@@ -164,7 +164,11 @@ func (p *Policy) AllowedLifetimes() string {
 	if p.MaxLifetimeDays == Unlimited {
 		return fmt.Sprintf("a whole number of seconds from 1 to %d, or -1 for a token that never expires", p.longest())
 	}
-	return fmt.Sprintf("a whole number of seconds from 1 to %d (%d days)", p.longest(), p.MaxLifetimeDays)
+	days := fmt.Sprintf("%d days", p.MaxLifetimeDays)
+	if p.MaxLifetimeDays == 1 {
+		days = "a day"
+	}
+	return fmt.Sprintf("a whole number of seconds from 1 to %d (%s)", p.longest(), days)
 }
 
 // longest is the longest lifetime that ends, in seconds.

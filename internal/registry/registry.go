@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
@@ -51,6 +52,9 @@ type Registry struct {
 	// while a line of renewals is revoked token by token.
 	renewing sync.RWMutex
 
+	// settingsPace bounds how many bytes of settings are written.
+	settingsPace *rate.Limiter
+
 	stop   context.CancelFunc
 	keeper sync.WaitGroup
 }
@@ -59,7 +63,7 @@ type Registry struct {
 // purges records until Close.
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
-	r := &Registry{Config: c, uses: newUses(), stop: stop}
+	r := &Registry{Config: c, uses: newUses(), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
 	r.keeper.Go(func() { r.keep(ctx) })
 	return r
 }

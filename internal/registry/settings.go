@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -43,7 +44,8 @@ func (p *Project) FixedSettings() []string {
 // that holds from then on: once it has returned without error, no decision is
 // taken by an older one. Of two changes of the same setting the last one wins.
 //
-// It fails with ErrForbidden, ErrInvalid, ErrFixed, store.ErrFull or
+// It fails with ErrForbidden, ErrInvalid, ErrFixed, ErrOff or ErrInvalidToken
+// if the caller's token was good when it was authenticated, store.ErrFull or
 // store.ErrUnavailable.
 func (r *Registry) Configure(ctx context.Context, p *Project, c Caller, change store.Settings) (Policy, error) {
 	if err := p.MayAdministrate(c); err != nil {
@@ -55,25 +57,73 @@ func (r *Registry) Configure(ctx context.Context, p *Project, c Caller, change s
 	if err := p.checkNotFixed(change); err != nil {
 		return Policy{}, err
 	}
+	// Once it may be committed it is seen through: whoever goes away has changed
+	// the settings all the same, and the log has to say so.
+	committing := context.WithoutCancel(ctx)
 	for {
 		before, revision := r.Store.Settings(p.Name)
-		after := change.Over(before)
-		if reflect.DeepEqual(before, after) {
+		m := store.Configure{Project: p.Name, Settings: change.Over(before), Revision: revision}
+		if reflect.DeepEqual(before, m.Settings) {
 			return r.Policy(p), nil
 		}
-		_, err := r.Store.Commit(ctx, store.Configure{Project: p.Name, Settings: after, Revision: revision})
+		if err := r.mayStillConfigure(p.policy(before, revision), c, &m); err != nil {
+			return Policy{}, err
+		}
+		if err := r.settingsPace.WaitN(ctx, min(len(m.Settings.Append(nil)), settingsBurst)); err != nil {
+			return Policy{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		}
+		_, err := r.Store.Commit(committing, m)
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
 		if err != nil {
 			return Policy{}, err
 		}
-		policy := r.Policy(p)
-		r.Logger.Info("settings changed", zap.String("project", p.Name), zap.String("by", c.User.ID),
-			zap.Bool(SettingEnabled, policy.Enabled), zap.String(SettingGenerate, policy.Generate),
-			zap.Strings(SettingUsers, policy.Users), zap.Int(SettingMaxLifetimeDays, policy.MaxLifetimeDays))
-		return policy, nil
+		r.logChange(p, c, change)
+		return r.Policy(p), nil
 	}
+}
+
+// mayStillConfigure decides anew about a caller who holds a token, which may
+// have been deleted, or switched off with all others, while the request was on
+// its way.
+func (r *Registry) mayStillConfigure(p Policy, c Caller, m *store.Configure) (err error) {
+	switch {
+	case c.Token == nil:
+		return nil
+	case c.Token.Expired(r.Now()):
+		return ErrInvalidToken
+	case !p.Enabled:
+		return ErrOff
+	}
+	m.Token = c.Token.ID
+	m.TokenRevision, err = r.tokenRevision(c.Token.ID)
+	return err
+}
+
+// How fast settings may change, in bytes. The store keeps overwritten ones for
+// a while.
+const (
+	settingsRate  = 1 << 20 // a second
+	settingsBurst = 4 << 20
+)
+
+// logChange tells the owner who set what.
+func (r *Registry) logChange(p *Project, c Caller, change store.Settings) {
+	fields := []zap.Field{zap.String("project", p.Name), zap.String("by", c.User.ID)}
+	if change.Enabled != nil {
+		fields = append(fields, zap.Bool(SettingEnabled, *change.Enabled))
+	}
+	if change.Generate != "" {
+		fields = append(fields, zap.String(SettingGenerate, change.Generate))
+	}
+	if change.Users != nil {
+		fields = append(fields, zap.Strings(SettingUsers, change.Users))
+	}
+	if change.MaxLifetimeDays != 0 {
+		fields = append(fields, zap.Int(SettingMaxLifetimeDays, change.MaxLifetimeDays))
+	}
+	r.Logger.Info("settings changed", fields...)
 }
 
 func (p *Project) checkNotFixed(change store.Settings) error {

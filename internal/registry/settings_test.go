@@ -9,8 +9,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
@@ -40,6 +43,9 @@ func TestDefaultPolicy(t *testing.T) {
 func TestWhoMayConfigure(t *testing.T) {
 	f, p := newFixture(t), openProject("p")
 	for name, c := range callers() {
+		if c.Token != nil && p.IsAdmin(c) {
+			c = f.holder(p, f.issue(p, SignedIn(c.User, false), 60))
+		}
 		_, err := f.Configure(context.Background(), p, c, store.Settings{MaxLifetimeDays: 100})
 		if may := p.IsAdmin(c); may != (err == nil) {
 			t.Errorf("%s: %v, want allowed %v", name, err, may)
@@ -188,4 +194,56 @@ func TestNoDecisionByOldSettings(t *testing.T) {
 	}
 	stop.Store(true)
 	all.Wait()
+}
+
+// A change that is on its way when its token is deleted, expires, or is
+// switched off with all others, comes too late.
+func TestChangesByTokensThatEndedMeanwhile(t *testing.T) {
+	on := store.Settings{Enabled: new(true), Generate: GenerateEveryone}
+	for name, test := range map[string]struct {
+		meanwhile func(*fixture, *Project, made)
+		want      error
+	}{
+		"nothing":      {func(*fixture, *Project, made) {}, nil},
+		"deleted":      {func(f *fixture, p *Project, m made) { f.delete(p, user("alice"), m.ID, false) }, ErrInvalidToken},
+		"expired":      {func(f *fixture, _ *Project, m made) { f.clock.advance(time.Minute) }, ErrInvalidToken},
+		"switched off": {func(f *fixture, p *Project, _ made) { f.configure(p, store.Settings{Enabled: new(false)}) }, ErrOff},
+	} {
+		f, p := newFixture(t), openProject("p")
+		m := f.issue(p, user("alice"), 60)
+		holder := f.holder(p, m)
+		test.meanwhile(f, p, m)
+		before := f.Policy(p)
+		_, err := f.Configure(context.Background(), p, holder, on)
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
+		if after := f.Policy(p); err != nil && !cmp.Equal(before, after, cmp.AllowUnexported(Policy{})) {
+			t.Errorf("%s: %+v has become %+v", name, before, after)
+		}
+	}
+}
+
+// Who goes away has changed the settings all the same, or not at all; and the
+// log says who it was.
+func TestChangesAreLogged(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	f, p := newFixture(t, func(c *Config) { c.Logger = zap.New(core) }), openProject("p")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := f.Configure(ctx, p, user("alice"), store.Settings{MaxLifetimeDays: 7})
+	if applied := f.Policy(p).MaxLifetimeDays == 7; applied != (err == nil) || applied != (logs.Len() == 1) {
+		t.Errorf("%v, applied %v, %d lines", err, applied, logs.Len())
+	}
+	logs.TakeAll()
+	f.configure(p, store.Settings{Users: []string{"bob"}, Enabled: new(false)})
+	f.configure(p, store.Settings{Users: []string{"bob"}})
+	want := []map[string]any{{"project": "p", "by": "alice", "enabled": false, "users": []any{"bob"}}}
+	var got []map[string]any
+	for _, entry := range logs.All() {
+		got = append(got, entry.ContextMap())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("logged (-want +got):\n%s", diff)
+	}
 }

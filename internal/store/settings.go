@@ -44,11 +44,13 @@ const settingsVersion = 1
 
 // Append appends s's encoding to b: the version, then JSON.
 func (s Settings) Append(b []byte) []byte {
-	text, err := json.Marshal(s)
-	if err != nil {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(s); err != nil {
 		panic(err) // strings, numbers and a bool can be encoded
 	}
-	return append(append(b, settingsVersion), text...)
+	return append(append(b, settingsVersion), text.Bytes()...)
 }
 
 // DecodeSettings reads what Append wrote. It fails with ErrVersion or

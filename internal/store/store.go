@@ -128,11 +128,14 @@ type Use struct {
 type Purge struct{ ID uuid.UUID }
 
 // Configure sets all settings of a project. It fails with ErrConflict if they
-// are no longer at Revision.
+// are no longer at Revision, or if it is made by a token and that one is no
+// longer at TokenRevision: revoked, above all.
 type Configure struct {
-	Project  string
-	Settings Settings
-	Revision uint64
+	Project       string
+	Settings      Settings
+	Revision      uint64
+	Token         uuid.UUID
+	TokenRevision uint64
 }
 
 func (Create) mutation()    {}

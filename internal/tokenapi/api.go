@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
@@ -151,7 +152,8 @@ func (a *API) authenticateWhileOff(r *http.Request, to *route) (registry.Caller,
 		return registry.Caller{}, ErrNoRoute
 	}
 	caller, err := a.SignIn(r)
-	if errors.Is(err, ErrNotSignedIn) || err == nil && !a.Project.IsAdmin(caller) {
+	_, limited := errors.AsType[*signinlimit.LimitedError](err)
+	if limited || errors.Is(err, ErrNotSignedIn) || err == nil && !a.Project.IsAdmin(caller) {
 		return registry.Caller{}, ErrNoRoute
 	}
 	return caller, err

@@ -128,8 +128,8 @@ func problemByReason(err error) *Problem {
 			Details: "Tell whoever runs this gateway; its log says what to change."}
 	case errors.Is(err, store.ErrFull):
 		return &Problem{Status: http.StatusInsufficientStorage, Name: "InsufficientStorage",
-			Message: "There is no room for another token",
-			Details: "Existing tokens go on working. Try again later, or tell whoever runs this gateway that its disk is full."}
+			Message: "There is no room on the gateway's disk",
+			Details: "Nothing has been changed, and existing tokens go on working. Try again later, or tell whoever runs this gateway that its disk is full."}
 	}
 	return &Problem{Status: http.StatusServiceUnavailable, Name: "ServiceUnavailable",
 		Message: "The request can't be decided right now",
@@ -148,7 +148,7 @@ var (
 	errEncoded = &Problem{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaType",
 		Message: "The body is compressed", Details: "Send it as it is, without a Content-Encoding header."}
 	errCrossOrigin = &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
-		Message: "The request comes from another site's page", Details: "Pages of other origins can't change tokens. Use a program instead."}
+		Message: "The request comes from another site's page", Details: "Pages of other origins can't change anything here. Use a program instead."}
 	errTooEarly = &Problem{Status: http.StatusTooEarly, Name: "TooEarly",
 		Message: "The request was sent before the connection was secure against replay", Details: "Send it again once the TLS handshake is complete."}
 )

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -48,13 +50,19 @@ func (c *call) writeSettings(p registry.Policy) {
 	}{p.Enabled, p.Generate, p.Users, p.MaxLifetimeDays, c.Project.FixedSettings()})
 }
 
+var settingNames = []string{registry.SettingEnabled, registry.SettingGenerate, registry.SettingUsers, registry.SettingMaxLifetimeDays}
+
 // parseSettings reads the body of a request to change settings. Whether they
 // may have these values isn't looked at here, except where the value is one
 // that would mean "not set".
 func parseSettings(body []byte) (s store.Settings, wrong *fieldError) {
-	fields, wrong := strictObject(body, registry.SettingEnabled, registry.SettingGenerate, registry.SettingUsers, registry.SettingMaxLifetimeDays)
+	fields, wrong := strictObject(body, settingNames...)
 	if wrong != nil {
 		return store.Settings{}, wrong
+	}
+	if len(fields) > 0 && !slices.ContainsFunc(settingNames, func(name string) bool { return fields[name] != nil }) {
+		// In an emergency a slip would look like success.
+		return store.Settings{}, &fieldError{"", "names none of the settings: " + strings.Join(settingNames, ", ")}
 	}
 	if value, found := fields[registry.SettingEnabled]; found {
 		enabled := string(value) == "true"

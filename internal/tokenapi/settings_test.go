@@ -22,7 +22,7 @@ func TestParseSettings(t *testing.T) {
 		`{"users": ["bob", "carol", "b\u006f"]}`: {Users: []string{"bob", "carol", "bo"}},
 		`{"maxLifetimeDays": -1}`:                {MaxLifetimeDays: -1},
 		`{"maxLifetimeDays": 40000}`:             {MaxLifetimeDays: 40000},
-		`{"fixed": ["generate"], "newer": {}}`:   {},
+		`{"enabled": true, "fixed": ["generate"], "newer": {}}`: {Enabled: new(true)},
 	} {
 		got, wrong := parseSettings([]byte(body))
 		if wrong != nil {
@@ -37,7 +37,7 @@ func TestParseSettings(t *testing.T) {
 
 func TestParseWrongSettings(t *testing.T) {
 	for body, field := range map[string]string{
-		``: "", `null`: "", `[]`: "", `{"enabled": true`: "", `{"enabled": true} {}`: "", `{"x": 1, "x": 2}`: "",
+		``: "", `null`: "", `[]`: "", `{"enabled": true`: "", `{"enabled": true} {}`: "", `{"x": 1, "x": 2}`: "", `{"enable": false}`: "", `{"fixed": []}`: "",
 		`{"enabled": 1}`: "enabled", `{"enabled": "true"}`: "enabled", `{"enabled": null}`: "enabled", `{"Enabled": true}`: "enabled",
 		`{"enabled": true, "enabled": true}`: "enabled",
 		`{"generate": null}`:                 "generate", `{"generate": ""}`: "generate", `{"generate": ["admins"]}`: "generate", `{"generate": true}`: "generate",

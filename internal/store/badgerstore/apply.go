@@ -66,11 +66,16 @@ func create(txn *badger.Txn, m store.Create, revision uint64) ([]write, error) {
 	if r.Parent == uuid.Nil {
 		return writes, nil
 	}
-	parent, err := recordByID(txn, r.Parent)
-	if errors.Is(err, store.ErrNotFound) || err == nil && parent.Revision != m.ParentRevision {
-		return nil, store.ErrConflict
+	return append(writes, write{childKey(r.Parent, r.ID), nothing}), tokenIs(txn, r.Parent, m.ParentRevision)
+}
+
+// tokenIs returns store.ErrConflict if a token isn't at that revision.
+func tokenIs(txn *badger.Txn, id uuid.UUID, revision uint64) error {
+	r, err := recordByID(txn, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && r.Revision != revision {
+		return store.ErrConflict
 	}
-	return append(writes, write{childKey(r.Parent, r.ID), nothing}), err
+	return err
 }
 
 func revoke(txn *badger.Txn, m store.Revoke, revision uint64) ([]write, error) {

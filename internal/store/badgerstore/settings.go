@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
@@ -50,6 +51,11 @@ func (s *Store) showSettings(accepted []*commit) {
 func configure(txn *badger.Txn, m store.Configure, revision uint64) ([]write, error) {
 	if err := settingsAre(txn, m.Project, m.Revision); err != nil {
 		return nil, err
+	}
+	if m.Token != uuid.Nil {
+		if err := tokenIs(txn, m.Token, m.TokenRevision); err != nil {
+			return nil, err
+		}
 	}
 	value := m.Settings.Append(binary.BigEndian.AppendUint64(nil, revision))
 	return []write{{policyKey(m.Project), value}}, nil

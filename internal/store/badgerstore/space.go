@@ -35,13 +35,22 @@ const (
 	roomForCreates
 )
 
+// smallSettings is about as much as a revocation writes, in bytes.
+const smallSettings = 1 << 10
+
 // roomFor says how much room a mutation asks for.
 func roomFor(m store.Mutation) room {
-	switch m.(type) {
+	switch m := m.(type) {
 	case store.Create:
 		return roomForCreates
-	case store.Revoke, store.Configure:
+	case store.Revoke:
 		return roomForRevocations
+	case store.Configure:
+		// Switching off goes on, but long lists of users don't use up what
+		// deleting needs.
+		if len(m.Settings.Append(nil)) <= smallSettings {
+			return roomForRevocations
+		}
 	}
 	return roomForOthers
 }

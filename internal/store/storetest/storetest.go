@@ -46,6 +46,7 @@ func Run(t *testing.T, open Open) {
 		{"a token with many successors is purged, however often it takes", purgeManySuccessors},
 		{"settings are kept by project", configure},
 		{"settings that changed meanwhile are a conflict", configureConflict},
+		{"settings can't be changed by a token that has been revoked", configureByToken},
 		{"a token can't be created under settings that changed meanwhile", createUnderOldSettings},
 		{"revisions grow by one", revisions},
 		{"a cancelled context commits nothing later", cancelled},
@@ -516,6 +517,16 @@ func configureConflict(_ *testing.T, f *fixture) {
 	for _, revision := range []uint64{0, at - 1, at + 1} {
 		f.wantError(store.Configure{Project: "p", Settings: on, Revision: revision}, store.ErrConflict)
 	}
+	f.wantSettings("p", off, at)
+}
+
+func configureByToken(_ *testing.T, f *fixture) {
+	token := f.create(NewRecord("p", "alice", 1))
+	on, off := store.Settings{Enabled: new(true)}, store.Settings{Enabled: new(false)}
+	at := f.commit(store.Configure{Project: "p", Settings: off, Token: token.ID, TokenRevision: token.Revision})
+	revoked := f.commit(store.Revoke{ID: token.ID, Revision: token.Revision, At: Epoch})
+	f.wantError(store.Configure{Project: "p", Settings: on, Revision: at, Token: token.ID, TokenRevision: token.Revision}, store.ErrConflict)
+	f.wantError(store.Configure{Project: "p", Settings: on, Revision: at, Token: NewRecord("p", "bob", 1).ID, TokenRevision: revoked}, store.ErrConflict)
 	f.wantSettings("p", off, at)
 }
 
