@@ -206,7 +206,7 @@ func TestChangesByTokensThatEndedMeanwhile(t *testing.T) {
 	}{
 		"nothing":      {func(*fixture, *Project, made) {}, nil},
 		"deleted":      {func(f *fixture, p *Project, m made) { f.delete(p, user("alice"), m.ID, false) }, ErrInvalidToken},
-		"expired":      {func(f *fixture, _ *Project, m made) { f.clock.advance(time.Minute) }, ErrInvalidToken},
+		"expired":      {func(f *fixture, _ *Project, _ made) { f.clock.advance(time.Minute) }, ErrInvalidToken},
 		"switched off": {func(f *fixture, p *Project, _ made) { f.configure(p, store.Settings{Enabled: new(false)}) }, ErrOff},
 	} {
 		f, p := newFixture(t), openProject("p")
