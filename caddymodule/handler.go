@@ -147,6 +147,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	inFront := h.establishedInFront(repl)
 	pageCookies := page.TakeCookies(r.Header)
 	h.rules.Scrub(r)
+	if tokenapi.DropReferer(r.Header) {
+		// The access log has a copy of the header.
+		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
+		h.logger.Warn("kept a request out of the access log: its Referer holds a token", zap.String("project", h.Project), zap.String("method", r.Method))
+	}
 	h.forgetUser(repl)
 	if tokenapi.HoldsToken(r.URL) {
 		// The access log would hold the URL; refuse logs that there was one.
@@ -318,6 +323,9 @@ func (h *Handler) identified(r *http.Request, c registry.Caller) {
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	p := tokenapi.ProblemOf(reason)
 	h.logRefusal(r, p.Status, reason)
+	if h.refuseOnPage(w, r, reason) {
+		return
+	}
 	challenge := h.challenge
 	place, _ := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
 	challenge.Elsewhere = place != tokenapi.Ours

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/base64"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -35,6 +36,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth credent
 		Registry: tokens, Project: &h.project, Memory: h.app.pages.Load(),
 		Path: h.Page, API: h.API, TakesPassword: h.takesBasic(),
 		Check:      h.checkPassword,
+		Knows:      h.mayKnow,
 		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
 		Identified: h.identified,
 		Connection: connectionOf(r), Cookies: cookies, Origin: h.originOf(r),
@@ -48,6 +50,35 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth credent
 		return refused{err}
 	}
 	return nil
+}
+
+// refuseOnPage answers people, who use browsers, in HTML where they nearly found
+// the page.
+func (h *Handler) refuseOnPage(w http.ResponseWriter, r *http.Request, reason error) bool {
+	if !errors.Is(reason, tokenapi.ErrNoRoute) && !errors.Is(reason, tokenapi.ErrTokenInURL) {
+		return false
+	}
+	if place, _ := h.locatePage(r); place == tokenapi.Elsewhere || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		return false
+	}
+	p := page.Page{Project: &h.project, Path: h.Page, Connection: connectionOf(r)}
+	p.Refuse(w, r, reason)
+	return true
+}
+
+// mayKnow tells whether a sign-in that takes passwords may know a user: after a
+// reload, one that is gone from the file isn't known any more.
+func (h *Handler) mayKnow(user string) bool {
+	for _, s := range h.signIns {
+		b, ok := s.(BasicTaker)
+		if !ok || !b.TakesBasic() {
+			continue
+		}
+		if known, fixed := s.(fixedUsers); !fixed || known.hasUser(user) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkPassword asks the sign-ins about a user name and password that the
@@ -66,26 +97,43 @@ func (h *Handler) checkPassword(r *http.Request, user, password string) (registr
 	return caller, err
 }
 
-// connectionOf says how the browser reached the page. What stands in front is
+// connectionOf says how the browser reached whatever is in front. That is
 // believed where Caddy trusts it (trusted_proxies).
 func connectionOf(r *http.Request) page.Connection {
-	if r.TLS != nil {
-		return page.Encrypted
-	}
-	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
-		lines := r.Header.Values("X-Forwarded-Proto")
-		if len(lines) > 0 && strings.EqualFold(lines[len(lines)-1], "https") {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	protocols := r.Header["X-Forwarded-Proto"]
+	switch {
+	case trusted && len(protocols) > 0:
+		if strings.EqualFold(protocols[len(protocols)-1], "https") {
 			return page.Encrypted
 		}
-	}
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	if isLoopback(strings.Trim(strings.ToLower(host), "[]")) {
+		return page.Open
+	case r.TLS != nil:
+		return page.Encrypted
+	case isLocal(r):
 		return page.Local
 	}
 	return page.Open
+}
+
+// isLocal tells whether r comes from a browser on this machine, and through
+// nothing that says that it is in between.
+func isLocal(r *http.Request) bool {
+	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "Via"} {
+		if r.Header[name] != nil {
+			return false
+		}
+	}
+	from, _, err := net.SplitHostPort(r.RemoteAddr)
+	return err == nil && isLoopback(from) && isLoopback(hostName(r.Host))
+}
+
+// hostName is the host without port and brackets.
+func hostName(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.Trim(strings.ToLower(host), "[]")
 }
 
 // What can be shown to be pasted into a shell.

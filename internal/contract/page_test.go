@@ -466,7 +466,7 @@ func TestPageOff(t *testing.T) {
 	g := start(t, site("allow_generate everyone"))
 	alice, bob := signedIn(t, g, "alice"), signedIn(t, g, "bob")
 	value := bob.generate(t, "30", "")
-	got := alice.post(t, "/settings", url.Values{"generate": {"everyone"}, "limit": {"days"}, "days": {"100"}})
+	got := alice.post(t, "/settings", url.Values{"all": {"1"}, "generate": {"everyone"}, "limit": {"days"}, "days": {"100"}})
 	wantStatus(t, got, http.StatusSeeOther)
 	wantRefused(t, g.do(t, ask{auth: bearer(value)}), http.StatusForbidden, "AccessControlException")
 	for _, below := range []string{"", "/generate", "/settings"} {
@@ -477,7 +477,7 @@ func TestPageOff(t *testing.T) {
 		}
 	}
 	carol := signedIn(t, g, "carol")
-	wantSays(t, carol.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusOK, "API access is off")
+	wantSays(t, carol.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusForbidden, "API access is off")
 	wantStatus(t, alice.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusSeeOther)
 	wantProxied(t, g.do(t, ask{auth: bearer(value)}), "bob")
 	wantSays(t, bob.get(t, "/generate"), http.StatusOK, "100 days")
@@ -547,4 +547,102 @@ http://:{$PORT} {
 	}
 	wantForm(t, nobody.get(t, ""))
 	wantForm(t, g.do(t, ask{target: pagePath, lines: []string{"Cookie: " + session + "=ended"}}))
+}
+
+// Who looks for a token by its value gets an answer for people, and the value
+// goes no further: neither by the address nor by what the browser asks next.
+func TestPageATokenInTheFilter(t *testing.T) {
+	t.Parallel()
+	g := start(t, strings.Replace(site("allow_generate everyone\nwithout_token pass"), "bind 127.0.0.1", "bind 127.0.0.1\nlog", 1))
+	p := signedIn(t, g, "bob")
+	value := p.generate(t, "30", "")
+	got := g.do(t, p.ask(http.MethodGet, "?q="+value, nil, "Accept: text/html,*/*"))
+	wantSays(t, got, http.StatusBadRequest, "That was a token", "data-forget")
+	if policy := got.header.Get("Referrer-Policy"); policy != "no-referrer" && policy != "same-origin" {
+		t.Errorf("Referrer-Policy %q", policy)
+	}
+	program := g.do(t, p.ask(http.MethodGet, "?q="+value, nil))
+	wantRefused(t, program, http.StatusBadRequest, "InvalidRequest")
+	elsewhere := g.do(t, ask{target: "/v3/x?t=" + value})
+	for _, got := range []answered{program, elsewhere} {
+		if policy := got.header.Get("Referrer-Policy"); policy != "no-referrer" {
+			t.Errorf("Referrer-Policy %q", policy)
+		}
+	}
+	for _, referer := range []string{"http://x/access-tokens?q=" + value, "http://x/" + strings.ReplaceAll(value, "_", "%5F")} {
+		got := g.do(t, ask{target: "/favicon.ico", lines: []string{"Referer: " + referer}})
+		wantStatus(t, got, http.StatusOK)
+		if lines := got.received.lines("Referer"); len(lines) > 0 {
+			t.Errorf("the API behind was told %q", lines)
+		}
+	}
+	got = g.do(t, ask{target: "/favicon.ico", lines: []string{"Referer: http://x/access-tokens?q=cat_"}})
+	if lines := got.received.lines("Referer"); len(lines) != 1 {
+		t.Errorf("a Referer without a token has become %q", lines)
+	}
+}
+
+// People who nearly find the page are told so; programs get what they get
+// everywhere.
+func TestPageNearMisses(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("without_token pass"))
+	for _, path := range []string{"/access-tokens/", "/Access-Tokens", "/access-tokens;x", "/access-tokens//", "/access%2Dtokens/generate", "/x/../access-tokens"} {
+		got := g.do(t, ask{target: path, lines: []string{"Accept: text/html"}})
+		wantSays(t, got, http.StatusNotFound, "This page doesn’t exist")
+		if got.reached > 0 || got.header.Get("Content-Security-Policy") == "" {
+			t.Errorf("%s: %s", path, got)
+		}
+		wantRefused(t, g.do(t, ask{target: path}), http.StatusNotFound, "RouteNotFoundException")
+	}
+	got := g.do(t, ask{target: "/access-tokens/", lines: []string{"Accept: text/html"}})
+	if !strings.Contains(got.body, `href="../access-tokens"`) {
+		t.Errorf("no way back: %s", got)
+	}
+}
+
+// A user who is gone from the Caddyfile is gone from the page.
+func TestPageSessionOfARemovedUser(t *testing.T) {
+	t.Parallel()
+	whole := site("allow_generate everyone")
+	g := start(t, whole)
+	alice, bob := signedIn(t, g, "alice"), signedIn(t, g, "bob")
+	if complaint := g.reload(t, strings.Replace(whole, "bob {$BOB_HASH}", "", 1)); complaint != "" {
+		t.Fatal(complaint)
+	}
+	wantForm(t, bob.get(t, ""))
+	wantSays(t, alice.get(t, ""), http.StatusOK, "Sign out")
+	if complaint := g.reload(t, whole); complaint != "" {
+		t.Fatal(complaint)
+	}
+	wantForm(t, bob.get(t, ""))
+}
+
+// A form that is sent twice leads to the token that it has made.
+func TestPageAFormSentTwice(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("allow_generate everyone"))
+	p := signedIn(t, g, "bob")
+	form := p.form(t, "30", "")
+	wantStatus(t, p.post(t, "/generate", form), http.StatusOK)
+	listed := g.list(t, as("bob"), "")
+	wantSays(t, p.post(t, "/generate", form), http.StatusConflict, "makes one token only", "../access-tokens/delete?id="+listed.ids()[0])
+	if again := g.list(t, as("bob"), ""); len(again.Data) != 1 {
+		t.Errorf("there are %d tokens", len(again.Data))
+	}
+}
+
+// After deleting, administrators are back in the list that they came from.
+func TestPageBackToAUsersList(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("allow_generate everyone"))
+	alice := signedIn(t, g, "alice")
+	for from, want := range map[string]string{"": "*", "bob": "bob", "carol": "*", "&x=y": "*"} {
+		id := g.create(t, as("bob"), 3600, "").info.TokenID
+		wantStatus(t, alice.get(t, "/delete?id="+id+"&from="+url.QueryEscape(from)), http.StatusOK)
+		got := alice.post(t, "/delete", url.Values{"id": {id}, "from": {from}})
+		if location := got.header.Get("Location"); location != "../access-tokens?deleted="+id[:8]+"&user="+url.QueryEscape(want) {
+			t.Errorf("from %q to %q", from, location)
+		}
+	}
 }

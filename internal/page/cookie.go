@@ -62,10 +62,17 @@ func mentionsOwn(line string) bool {
 	return strings.Contains(strings.ToLower(line), plainPrefix)
 }
 
+// isOwn tells whether a pair is one of the page's, or holds one behind a comma,
+// by which something in between may have joined two lines.
 func isOwn(pair string) bool {
-	name, _, _ := strings.Cut(pair, "=")
-	name = strings.ToLower(strings.Trim(name, " \t\""))
-	return strings.HasPrefix(strings.TrimPrefix(name, "__host-"), plainPrefix)
+	for part := range strings.SplitSeq(pair, ",") {
+		name, _, _ := strings.Cut(part, "=")
+		name = strings.ToLower(strings.Trim(name, " \t\""))
+		if strings.HasPrefix(strings.TrimPrefix(name, "__host-"), plainPrefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // value returns the value of the only cookie of that name. Two of a name are

@@ -3,6 +3,7 @@ package page
 import (
 	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/google/uuid"
 
@@ -12,8 +13,10 @@ import (
 // deleteForm is the document that asks whether a token is to go.
 type deleteForm struct {
 	row
-	// Others: the token isn't the caller's.
+	// Others: the token isn't the caller's. From is the query of the list to
+	// go back to then.
 	Others bool
+	From   string
 }
 
 func (v *visit) deleteForm() error {
@@ -22,7 +25,7 @@ func (v *visit) deleteForm() error {
 		return err
 	}
 	v.render(http.StatusOK, "delete", document{Title: "Delete Token", Section: "tokens",
-		Body: deleteForm{rowOf(&t, v.Registry.Now()), t.User.ID != v.caller.User.ID}})
+		Body: deleteForm{rowOf(&t, v.Registry.Now()), t.User.ID != v.caller.User.ID, v.r.URL.Query().Get("from")}})
 	return nil
 }
 
@@ -39,7 +42,11 @@ func (v *visit) delete() error {
 	}
 	below := "?deleted=" + shortID(t.ID)
 	if t.User.ID != v.caller.User.ID {
-		below += "&user=*"
+		user := registry.Everyone
+		if v.r.PostForm.Get("from") == t.User.ID {
+			user = t.User.ID
+		}
+		below += "&user=" + url.QueryEscape(user)
 	}
 	return v.redirect(below)
 }

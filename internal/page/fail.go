@@ -18,13 +18,19 @@ type problem struct {
 }
 
 // message is the document that shows a problem.
-type message struct{ Details string }
+type message struct {
+	Details string
+	// Forget: the address is to leave the browser's history.
+	Forget bool
+}
 
 func (p *problem) Error() string { return p.title }
 
 var (
 	errNoPage = &problem{http.StatusNotFound, "This page doesn’t exist",
 		"Check the address, or go to your access tokens."}
+	errTokenInURL = &problem{http.StatusBadRequest, "That was a token",
+		"A token in an address ends up in histories and logs: delete that token, and generate another. To find a token, look for its description or its ID."}
 	errCrossOrigin = &problem{http.StatusForbidden, "This came from another site",
 		"Other sites can’t change anything here. Go to your access tokens and do it there."}
 	errTooEarly = &problem{http.StatusTooEarly, "Try again",
@@ -44,7 +50,7 @@ func (v *visit) fail(err error) error {
 	if p.status == http.StatusTooManyRequests || p.status == http.StatusServiceUnavailable {
 		v.retryAfter(err)
 	}
-	v.render(p.status, "message", document{Title: p.title, Body: message{p.details}})
+	v.render(p.status, "message", document{Title: p.title, Body: message{Details: p.details}})
 	if p.status >= http.StatusInternalServerError {
 		return answered{err}
 	}
@@ -69,6 +75,12 @@ func (v *visit) problemOf(err error) *problem {
 	}
 	if limited, ok := errors.AsType[*signinlimit.LimitedError](err); ok {
 		return &problem{http.StatusTooManyRequests, "Too many sign-ins have failed", limitedSentence(limited)}
+	}
+	switch {
+	case errors.Is(err, tokenapi.ErrNoRoute):
+		return errNoPage
+	case errors.Is(err, tokenapi.ErrTokenInURL):
+		return errTokenInURL
 	}
 	p := tokenapi.ProblemOf(err)
 	if p.Status == http.StatusServiceUnavailable {

@@ -53,6 +53,19 @@ func TestChoicesAreAccepted(t *testing.T) {
 	}
 }
 
+// A form's nonce has one spelling.
+func TestNonces(t *testing.T) {
+	const nonce = "AAECAwQFBgcICQoLDA0ODw"
+	for text, want := range map[string]bool{
+		nonce: true, "": false, nonce + "\n": false, "\n" + nonce: false, nonce[:21] + "x": false, nonce + "==": false,
+		nonce[:20]: false, nonce + "AAAA": false, strings.Repeat("A", 1<<10): false,
+	} {
+		if got := isNonce(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 func FuzzForm(f *testing.F) {
 	for _, text := range []string{"", "a=b", "a=b&a=c", "a=%ff", "a;b=c", "%zz", "lifetime=other&days=12&description=%E2%82%AC", "enabled=on&generate=users&users=bob%0D%0Aalice&limit=days&days=9"} {
 		f.Add(text)
@@ -102,6 +115,8 @@ func TestTakeCookies(t *testing.T) {
 		{[]string{"access-tokens-p=x"}, nil, []string{"access-tokens-p=x"}},
 		{[]string{"a=1; __Host-access-tokens-p=x; b=2", "c=3"}, []string{"a=1; b=2", "c=3"}, []string{"__Host-access-tokens-p=x"}},
 		{[]string{"a=access-tokens-p; b"}, []string{"a=access-tokens-p; b"}, nil},
+		{[]string{"a=1, access-tokens-p=x; b=1,2"}, []string{"b=1,2"}, []string{"a=1, access-tokens-p=x"}},
+		{[]string{"a=1,__Host-access-tokens-p=x"}, nil, []string{"a=1,__Host-access-tokens-p=x"}},
 		{[]string{"__host-ACCESS-tokens-p=x;a=1"}, []string{"a=1"}, []string{"__host-ACCESS-tokens-p=x"}},
 	} {
 		header := http.Header{"Cookie": test.lines}
@@ -117,7 +132,7 @@ func TestTakeCookies(t *testing.T) {
 
 // Nothing of the page's cookies stays, and nothing of others' goes.
 func FuzzTakeCookies(f *testing.F) {
-	for _, line := range []string{"access-tokens-p=x", "a=1; __Host-access-tokens-p=x;;b", `"access-tokens-"=1`, "a=1;\taccess-tokens-", "x"} {
+	for _, line := range []string{"access-tokens-p=x", "a=1; __Host-access-tokens-p=x;;b", `"access-tokens-"=1`, "a=1;\taccess-tokens-", "a=1, access-tokens-p=x", "x"} {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {

@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
@@ -84,7 +86,7 @@ func (v *visit) mayNotGenerate() (done bool, err error) {
 
 func (v *visit) renderGenerate(status int, form generateForm) error {
 	if form.Nonce == "" {
-		var random [16]byte
+		var random [nonceBytes]byte
 		if _, err := io.ReadFull(v.Memory.random, random[:]); err != nil {
 			return fmt.Errorf("%w: reading random bytes: %w", store.ErrUnavailable, err)
 		}
@@ -149,12 +151,22 @@ func parseLifetime(p registry.Policy, lifetime, days string) (seconds int64, wro
 	return int64(n) * int64(day/time.Second), "", ""
 }
 
+// nonceBytes is how many random bytes tell one form from another.
+const nonceBytes = 16
+
 // madeToken is the document that shows a new token's value, this once.
 type madeToken struct {
 	row
 	Value string
 	// Command is a line for a shell that uses the token.
 	Command string
+}
+
+// alreadyMade is the document for a form that is sent again.
+type alreadyMade struct {
+	ID uuid.UUID
+	// Known: ID is the token that the form has made.
+	Known bool
 }
 
 func (v *visit) generate() error {
@@ -179,8 +191,8 @@ func (v *visit) generate() error {
 		return v.renderGenerate(http.StatusBadRequest, form)
 	}
 	user := sessionUser{v.Project.Name, v.caller.User.ID}
-	if !v.Memory.forms.use(user, form.Nonce) {
-		v.render(http.StatusConflict, "already", document{Title: "This token has been made already", Section: "tokens"})
+	if first, made := v.Memory.forms.use(user, form.Nonce); !first {
+		v.render(http.StatusConflict, "already", document{Title: "This token has been made already", Section: "tokens", Body: alreadyMade{made, made != uuid.Nil}})
 		return nil
 	}
 	value, made, err := v.Registry.Issue(v.r.Context(), v.Project, v.caller, registry.Wish{LifetimeSeconds: seconds, Description: form.Description.Value})
@@ -188,6 +200,7 @@ func (v *visit) generate() error {
 		v.Memory.forms.release(user, form.Nonce)
 		return v.generateFailed(form, err)
 	}
+	v.Memory.forms.made(user, form.Nonce, made.ID)
 	v.render(http.StatusOK, "made", document{Title: "Your new token", Section: "tokens", Body: madeToken{
 		row: rowOf(&made, v.Registry.Now()), Value: value.Reveal(),
 		Command: fmt.Sprintf(`curl -H "Authorization: Bearer %s" "%s%s"`, value.Reveal(), v.Origin, v.API),
@@ -220,6 +233,6 @@ func (v *visit) generateFailed(form generateForm, err error) error {
 
 // isNonce tells whether a form carries what renderGenerate put there.
 func isNonce(s string) bool {
-	bytes, err := base64.RawURLEncoding.DecodeString(s)
-	return err == nil && len(bytes) == 16
+	_, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(s) == base64.RawURLEncoding.EncodedLen(nonceBytes)
 }

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,8 +12,8 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
 
-// maxOthers is how many of others' tokens an administrator sees, the newest.
-const maxOthers = 10_000
+// maxTokens is how many tokens are shown, the newest.
+const maxTokens = 10_000
 
 // tokenList is the document that shows tokens.
 type tokenList struct {
@@ -29,8 +30,8 @@ type tokenList struct {
 	Everyone bool
 	// Clear is the query without the filter.
 	Clear string
-	// Capped: there are more tokens than maxOthers.
-	Capped      bool
+	// Hidden is how many older tokens there are.
+	Hidden      int
 	CanGenerate bool
 	// Why says why the caller may not generate.
 	Why    string
@@ -64,14 +65,13 @@ func (v *visit) list() error {
 		}
 		return v.Project.MayAdministrate(v.caller)
 	}
-	tokens, capped, err := v.tokens(wanted.User)
+	tokens, count, err := v.tokens(wanted.User)
 	if err != nil {
 		return err
 	}
 	list := v.listOf(wanted, tokens)
-	list.Capped = capped
-	title := "Access Tokens"
-	v.render(http.StatusOK, "list", document{Title: title, Section: "tokens", Body: list})
+	list.Hidden = max(0, count-maxTokens)
+	v.render(http.StatusOK, "list", document{Title: "Access Tokens", Section: "tokens", Body: list})
 	return nil
 }
 
@@ -157,22 +157,28 @@ func rowOf(t *registry.Token, now time.Time) row {
 	return r
 }
 
-// tokens returns the caller's own tokens, or a user's or everyone's; of those
-// not more than maxOthers, the newest.
-func (v *visit) tokens(user string) (tokens []registry.Token, capped bool, err error) {
-	if user == "" {
-		tokens, _, err = v.Registry.List(v.Project, v.caller, registry.Listing{})
-		return tokens, false, err
+// tokens returns the caller's own tokens, or a user's or everyone's, but not
+// more than maxTokens, the newest; and how many there are.
+func (v *visit) tokens(user string) (tokens []registry.Token, count int, err error) {
+	ctx := v.r.Context()
+	select {
+	case v.Memory.listing <- struct{}{}:
+		defer func() { <-v.Memory.listing }()
+	case <-ctx.Done():
+		return nil, 0, context.Cause(ctx)
 	}
-	_, count, err := v.Registry.List(v.Project, v.caller, registry.Listing{User: user, Limit: 1, Count: true})
+	_, count, err = v.Registry.List(v.Project, v.caller, registry.Listing{User: user, Limit: 1, Count: true})
 	if err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
 	seen := make(map[uuid.UUID]bool)
-	for offset := max(0, count-maxOthers); offset < count; offset += registry.MaxPage {
+	for offset := max(0, count-maxTokens); offset < count; offset += registry.MaxPage {
+		if ctx.Err() != nil {
+			return nil, 0, context.Cause(ctx)
+		}
 		some, _, err := v.Registry.List(v.Project, v.caller, registry.Listing{User: user, Offset: offset, Limit: registry.MaxPage})
 		if err != nil {
-			return nil, false, err
+			return nil, 0, err
 		}
 		for _, t := range some {
 			if !seen[t.ID] { // a deletion meanwhile moves the others
@@ -181,7 +187,7 @@ func (v *visit) tokens(user string) (tokens []registry.Token, capped bool, err e
 			}
 		}
 	}
-	return tokens, count > maxOthers, nil
+	return tokens, count, nil
 }
 
 // Range says in words which tokens are shown.
@@ -191,9 +197,9 @@ func (l tokenList) Range() string {
 		return "No tokens"
 	case l.Matching <= perPage:
 		if l.Filter != "" {
-			return fmt.Sprintf("%d of %s", l.Matching, plural(l.Total, "token"))
+			return number(l.Matching) + " of " + plural(l.Total, "token")
 		}
 		return plural(l.Matching, "token")
 	}
-	return fmt.Sprintf("%d–%d of %s", l.First, l.Last, plural(l.Matching, "token"))
+	return fmt.Sprintf("%s–%s of %s", number(l.First), number(l.Last), plural(l.Matching, "token"))
 }

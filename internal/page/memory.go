@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
@@ -14,12 +15,18 @@ type Memory struct {
 	Sessions *Sessions
 	forms    *forms
 	random   io.Reader
+	// listing bounds how many lists are put together at a time: a long one
+	// takes memory.
+	listing chan struct{}
 }
 
 // NewMemory returns an empty Memory.
 func NewMemory(now func() time.Time, random io.Reader) *Memory {
-	return &Memory{Sessions: NewSessions(now, random), forms: newForms(), random: random}
+	return &Memory{Sessions: NewSessions(now, random), forms: newForms(), random: random, listing: make(chan struct{}, maxListing)}
 }
+
+// maxListing is how many lists are put together at a time.
+const maxListing = 4
 
 // How many users' forms are remembered, and how many of one user.
 const (
@@ -27,35 +34,45 @@ const (
 	maxFormsOfUser = 100
 )
 
-// forms remembers which forms have been sent, so that none makes a second
-// token when a browser sends it again.
+// forms remembers which forms have been sent, and the token that each has made,
+// so that none makes a second one when a browser sends it again.
 type forms struct {
 	mu    sync.Mutex
-	users *simplelru.LRU[sessionUser, *simplelru.LRU[string, struct{}]]
+	users *simplelru.LRU[sessionUser, *simplelru.LRU[string, uuid.UUID]]
 }
 
 func newForms() *forms {
-	users, err := simplelru.NewLRU[sessionUser, *simplelru.LRU[string, struct{}]](maxFormUsers, nil)
+	users, err := simplelru.NewLRU[sessionUser, *simplelru.LRU[string, uuid.UUID]](maxFormUsers, nil)
 	if err != nil {
 		panic(err) // the size is positive
 	}
 	return &forms{users: users}
 }
 
-// use reports whether a user sends this form for the first time.
-func (f *forms) use(user sessionUser, nonce string) bool {
+// use reports whether a user sends this form for the first time, or else what
+// it has made, uuid.Nil if that isn't known yet.
+func (f *forms) use(user sessionUser, nonce string) (first bool, made uuid.UUID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	own, known := f.users.Get(user)
 	if !known {
-		own, _ = simplelru.NewLRU[string, struct{}](maxFormsOfUser, nil)
+		own, _ = simplelru.NewLRU[string, uuid.UUID](maxFormsOfUser, nil)
 		f.users.Add(user, own)
 	}
-	if own.Contains(nonce) {
-		return false
+	if made, used := own.Peek(nonce); used {
+		return false, made
 	}
-	own.Add(nonce, struct{}{})
-	return true
+	own.Add(nonce, uuid.Nil)
+	return true, uuid.Nil
+}
+
+// made notes what a form has made.
+func (f *forms) made(user sessionUser, nonce string, token uuid.UUID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if own, known := f.users.Peek(user); known && own.Contains(nonce) {
+		own.Add(nonce, token)
+	}
 }
 
 // release makes a form usable again that has made nothing.

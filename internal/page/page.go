@@ -8,6 +8,7 @@ package page
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
@@ -43,6 +44,8 @@ type Page struct {
 	// with tokenapi.ErrNotSignedIn, or any other error if it can't be told.
 	Check func(r *http.Request, user, password string) (registry.Caller, error)
 	Known func(*http.Request) (registry.Caller, error)
+	// Knows tells whether a user who once entered a password may still be one.
+	Knows func(user string) bool
 	// Identified is told who the caller is before the request is carried out.
 	Identified func(*http.Request, registry.Caller)
 
@@ -115,6 +118,18 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Au
 	return nil
 }
 
+// Refuse answers people whose request is for none of the page's paths, but
+// nearly so, or holds a token in its URL. Of p it needs Project, Path and
+// Connection.
+func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
+	// However the path is written, the browser takes its slashes for levels.
+	below := strings.Repeat("/", max(0, strings.Count(r.URL.EscapedPath(), "/")-strings.Count(p.Path, "/")))
+	v := &visit{Page: p, w: w, r: r, root: p.root(below)}
+	p.protect(w.Header())
+	problem := v.problemOf(reason)
+	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, tokenapi.ErrTokenInURL)}})
+}
+
 func (p *Page) refuseToken(auth credentials.Authorization) error {
 	value, ok := token.Parse(auth.Token68)
 	if !ok {
@@ -177,6 +192,10 @@ func (v *visit) serve(rest string) error {
 func (v *visit) identify() error {
 	if secret, sent := v.Cookies.value(v.cookieName()); sent {
 		v.caller, v.lapsed, v.bySession = v.Memory.Sessions.find(v.Project.Name, secret)
+		if v.bySession && !v.Knows(v.caller.User.ID) {
+			v.Memory.Sessions.end(v.Project.Name, secret)
+			v.bySession, v.lapsed = false, false
+		}
 		v.signedIn, v.expired = v.bySession, !v.bySession
 	}
 	if !v.signedIn {

@@ -27,7 +27,7 @@ func parseDocuments() map[string]*template.Template {
 		"exact": func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
 		"day":   func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"short": shortID,
+		"short": shortID, "tokens": func(n int) string { return plural(n, "token") },
 	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html"))
 	names, err := fs.Glob(templateFiles, "templates/*.html")
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
@@ -136,18 +138,31 @@ func TestSessionWithoutRandomness(t *testing.T) {
 func TestFormsAreUsedOnce(t *testing.T) {
 	f := newForms()
 	alice, bob := sessionUser{"p", "alice"}, sessionUser{"p", "bob"}
-	if !f.use(alice, "x") || f.use(alice, "x") || !f.use(bob, "x") || !f.use(sessionUser{"q", "alice"}, "x") {
+	use := func(user sessionUser, nonce string) bool { first, _ := f.use(user, nonce); return first }
+	if !use(alice, "x") || use(alice, "x") || !use(bob, "x") || !use(sessionUser{"q", "alice"}, "x") {
 		t.Error("a form is its user's, and used once")
 	}
 	f.release(alice, "x")
-	if !f.use(alice, "x") {
+	if !use(alice, "x") {
 		t.Error("a form that made nothing can't be sent again")
+	}
+	made := uuid.New()
+	f.made(alice, "x", made)
+	f.made(alice, "never sent", made)
+	if first, what := f.use(alice, "x"); first || what != made {
+		t.Errorf("the form has made %v, want %v", what, made)
+	}
+	if first, what := f.use(bob, "x"); first || what != uuid.Nil {
+		t.Errorf("another user's has made %v", what)
+	}
+	if !use(alice, "never sent") {
+		t.Error("a form that wasn't sent is used")
 	}
 	for i := range 3 * maxFormsOfUser {
 		f.use(alice, strings.Repeat("y", i))
 	}
 	own, _ := f.users.Peek(alice)
-	if own.Len() != maxFormsOfUser || f.use(bob, "x") {
+	if own.Len() != maxFormsOfUser || use(bob, "x") {
 		t.Errorf("%d forms are remembered", own.Len())
 	}
 }

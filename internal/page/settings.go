@@ -74,6 +74,9 @@ func (v *visit) changeSettings() error {
 	if !v.isAdmin() {
 		return v.onlyAdmins()
 	}
+	if !v.r.PostForm.Has("switch") && !v.r.PostForm.Has("all") {
+		return errBadForm // an empty one would switch off
+	}
 	form := v.currentSettings()
 	change := form.read(v.r.PostForm)
 	if form.HasErrors() {
@@ -170,6 +173,10 @@ func (v *visit) off() error {
 	case v.lapsed:
 		return v.askAgain("settings")
 	}
-	v.render(http.StatusOK, "off", document{Title: "API access is off"})
+	status := http.StatusOK
+	if v.r.Method == http.MethodPost {
+		status = http.StatusForbidden
+	}
+	v.render(status, "off", document{Title: "API access is off"})
 	return nil
 }

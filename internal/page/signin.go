@@ -43,10 +43,11 @@ func (v *visit) askToSignIn(rest string) error {
 	return nil
 }
 
+const whyAgain = "Administrator rights last 15 minutes after signing in. Enter your password again to use them."
+
 // askAgain asks an administrator whose rights have lapsed for the password.
 func (v *visit) askAgain(next string) error {
-	form := signInForm{Next: next, Again: true, User: field{Value: v.caller.User.ID},
-		Why: "Administrator rights last 15 minutes after signing in. Enter your password again to use them."}
+	form := signInForm{Next: next, Again: true, User: field{Value: v.caller.User.ID}, Why: whyAgain}
 	status := http.StatusOK
 	if v.r.Method == http.MethodPost {
 		v.challenge()
@@ -72,7 +73,10 @@ func (v *visit) challenge() {
 // signIn takes user name and password.
 func (v *visit) signIn() error {
 	next := parseNext(v.r.PostForm.Get("next"))
-	form := signInForm{Next: next, User: field{Value: v.r.PostForm.Get("user")}}
+	form := signInForm{Next: next, User: field{Value: v.r.PostForm.Get("user")}, Again: v.r.PostForm.Has("again")}
+	if form.Again {
+		form.Why = whyAgain
+	}
 	user, password := form.User.Value, v.r.PostForm.Get("password")
 	form.User.Error, form.Password.Error = wrongUserName(user), wrongPassword(password)
 	switch {

@@ -244,4 +244,6 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 func noStore(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	// A browser would tell the URL, token included, with whatever it asks next.
+	h.Set("Referrer-Policy", "no-referrer")
 }

@@ -109,6 +109,7 @@ func TestWrite(t *testing.T) {
 		test.header.Set("Content-Length", fmt.Sprint(w.Body.Len()))
 		test.header.Set("Cache-Control", "no-store")
 		test.header.Set("X-Content-Type-Options", "nosniff")
+		test.header.Set("Referrer-Policy", "no-referrer")
 		if diff := cmp.Diff(test.header, w.Header()); diff != "" {
 			t.Errorf("%v: header (-want +got):\n%s", test.err, diff)
 		}

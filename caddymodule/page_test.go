@@ -1,0 +1,61 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
+)
+
+// A password is asked for only where nobody can read along.
+func TestConnectionOf(t *testing.T) {
+	const here, there = "127.0.0.1:5000", "192.0.2.1:5000"
+	header := func(lines ...string) http.Header {
+		h := make(http.Header)
+		for i := 0; i < len(lines); i += 2 {
+			h.Add(lines[i], lines[i+1])
+		}
+		return h
+	}
+	for name, test := range map[string]struct {
+		from, host string
+		tls        bool
+		trusted    bool
+		header     http.Header
+		want       page.Connection
+	}{
+		"TLS":                                     {there, "x.example", true, false, nil, page.Encrypted},
+		"TLS, whatever an untrusted client says":  {there, "x.example", true, false, header("X-Forwarded-Proto", "http"), page.Encrypted},
+		"no TLS":                                  {there, "x.example", false, false, nil, page.Open},
+		"no TLS, whatever is said":                {there, "x.example", false, false, header("X-Forwarded-Proto", "https"), page.Open},
+		"this machine":                            {here, "localhost:8080", false, false, nil, page.Local},
+		"this machine, by number":                 {"[::1]:5000", "[::1]:8080", false, false, nil, page.Local},
+		"this machine, by another name":           {here, "gw.lan", false, false, nil, page.Open},
+		"another machine that says localhost":     {there, "localhost", false, false, nil, page.Open},
+		"something in between on this machine":    {here, "127.0.0.1:8080", false, false, header("X-Forwarded-For", "192.0.2.1"), page.Open},
+		"something else in between":               {here, "127.0.0.1:8080", false, false, header("Via", "1.1 Caddy"), page.Open},
+		"a trusted proxy with TLS":                {there, "x.example", false, true, header("X-Forwarded-Proto", "https"), page.Encrypted},
+		"a trusted proxy without":                 {there, "x.example", false, true, header("X-Forwarded-Proto", "http"), page.Open},
+		"a trusted proxy without, reached by TLS": {there, "x.example", true, true, header("X-Forwarded-Proto", "http"), page.Open},
+		"a trusted proxy after one without":       {there, "x.example", false, true, header("X-Forwarded-Proto", "http", "X-Forwarded-Proto", "https"), page.Encrypted},
+		"a list":                                  {there, "x.example", false, true, header("X-Forwarded-Proto", "https, http"), page.Open},
+		"a trusted proxy that says nothing":       {there, "x.example", false, true, nil, page.Open},
+		"the same, reached by TLS":                {there, "x.example", true, true, nil, page.Encrypted},
+		"a trusted proxy on this machine":         {here, "localhost", false, true, header("X-Forwarded-Proto", "http"), page.Open},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr, r.Host, r.Header, r.TLS = test.from, test.host, test.header, nil
+		if test.tls {
+			r.TLS = new(tls.ConnectionState)
+		}
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: test.trusted}))
+		if got := connectionOf(r); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
