@@ -97,6 +97,85 @@ func TestBrowserTokensLife(t *testing.T) {
 	v.wants(t, "Sign in")
 }
 
+// What is asked of administrators 15 minutes after signing in, and what is said
+// of a wrong answer.
+func TestBrowserPasswordAgain(t *testing.T) {
+	t.Parallel()
+	v := browse(t, start(t, site("")))
+	v.open(t, "")
+	eval[bool](t, v, `(() => {
+		const again = Object.assign(document.createElement("input"), { type: "hidden", name: "again", value: "1" });
+		document.querySelector("main form").append(again);
+		return true;
+	})()`)
+	v.fill(t, "#user", "alice")
+	v.fill(t, "#password", secret("not her password either"))
+	v.follow(t, "main form button")
+	v.wants(t, "Enter your password again", "Administrator rights last 15 minutes", "User name or password is wrong.")
+	v.look(t, "password-again")
+	v.fill(t, "#password", passwords["alice"])
+	v.follow(t, "main form button")
+	v.wants(t, "You have no access tokens")
+}
+
+// A form that is sent again shows what it has made.
+func TestBrowserFormSentTwice(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("allow_generate everyone"))
+	v, elsewhere := browse(t, g), signedIn(t, g, "bob")
+	v.open(t, "")
+	v.signIn(t, "bob")
+	v.open(t, "/generate")
+	form := elsewhere.form(t, "30", "once")
+	form.Set("nonce", eval[string](t, v, `document.querySelector("input[name=nonce]").value`))
+	wantStatus(t, elsewhere.post(t, "/generate", form), http.StatusOK)
+	v.follow(t, "form button.primary")
+	v.wants(t, "This token has been made already", "Delete Token…")
+	v.look(t, "already-made")
+	v.follow(t, "main a[href*=delete]")
+	v.wants(t, "Delete Token", "once")
+}
+
+// Who looks for a token by its value is told what to do instead. The value goes
+// nowhere: with script not even to the server, and without, no further than
+// there. The search for secrets finds out what the browser asks for next.
+func TestBrowserTokenInTheFilter(t *testing.T) {
+	t.Parallel()
+	g := start(t, strings.Replace(site("allow_generate everyone\nwithout_token pass"), "bind 127.0.0.1", "bind 127.0.0.1\nlog", 1))
+	value := g.create(t, as("bob"), 3600, "").value
+	v := browse(t, g)
+	v.open(t, "")
+	v.signIn(t, "bob")
+	v.fill(t, "#q", value)
+	v.click(t, "form.filter button")
+	v.wants(t, "That was a token.")
+	v.look(t, "token-in-filter")
+	if href := eval[string](t, v, `location.href`); href != v.url("") {
+		t.Error("the filter was sent")
+	}
+	v.open(t, "?q="+value)
+	v.wants(t, "That was a token", "delete that token")
+	v.look(t, "token-in-address")
+	if href := eval[string](t, v, `location.href`); href != v.url("") {
+		t.Error("the address holds the value")
+	}
+	for n := range g.api.count() {
+		if strings.Contains(g.api.request(n).raw, value) {
+			t.Error("the API behind was told the value")
+		}
+	}
+}
+
+func TestBrowserNearMiss(t *testing.T) {
+	t.Parallel()
+	v := browse(t, start(t, site("")))
+	v.open(t, "/")
+	v.wants(t, "This page doesn’t exist")
+	v.look(t, "not-found")
+	v.follow(t, "main a.button")
+	v.wants(t, "Sign in")
+}
+
 // hidesSecret wants a token's value nowhere in the document.
 func (v *visitor) hidesSecret(t testing.TB, value string) {
 	t.Helper()
@@ -224,7 +303,9 @@ func TestBrowserAdministrator(t *testing.T) {
 	v.follow(t, "td.c-menu a.danger")
 	v.wants(t, "User", "bob")
 	v.follow(t, "button.destructive")
-	v.wants(t, "is deleted", "Dashboard refresh", "3 tokens")
+	v.wants(t, "is deleted", "bob has no access token")
+	v.follow(t, ".tabs a:nth-child(2)")
+	v.wants(t, "Dashboard refresh", "3 tokens")
 
 	v.open(t, "/settings")
 	v.click(t, "[name=enabled]")

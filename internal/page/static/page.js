@@ -53,18 +53,41 @@
 		button.addEventListener("click", () => copy(button));
 	}
 
-	// Menus close when something else is clicked, and with Escape.
+	// Menus close when something else is clicked, when Tab leads out of them, and
+	// with Escape.
 	const menus = document.querySelectorAll("details.menu");
-	document.addEventListener("click", (event) => {
-		for (const menu of menus) if (menu.open && !menu.contains(event.target)) menu.open = false;
-	});
+	const closeAround = (element) => {
+		for (const menu of menus) if (menu.open && !menu.contains(element)) menu.open = false;
+	};
+	document.addEventListener("click", (event) => closeAround(event.target));
 	document.addEventListener("keydown", (event) => {
+		if (event.key === "Tab") setTimeout(() => closeAround(document.activeElement)); // once the focus has moved
 		if (event.key !== "Escape") return;
 		for (const menu of menus) {
 			if (!menu.open) continue;
 			menu.open = false;
 			menu.querySelector("summary").focus();
 		}
+	});
+
+	// A token that is filtered by would stand in the address, and so in histories
+	// and logs.
+	const filter = document.querySelector("form.filter");
+	filter?.addEventListener("submit", (event) => {
+		const field = filter.elements.q;
+		if (!/[a-z0-9]{2,12}_[0-9A-Za-z]{49}/.test(field.value)) return;
+		event.preventDefault();
+		field.value = "";
+		field.focus();
+		let notice = document.getElementById("was-token");
+		if (!notice) {
+			notice = document.createElement("p");
+			notice.id = "was-token";
+			notice.className = "notice bad";
+			notice.textContent = "That was a token. Search for its description or token ID instead; delete the token if others could have seen it.";
+			filter.after(notice);
+		}
+		say(notice.textContent);
 	});
 
 	// A form that does something does it once.
@@ -107,13 +130,18 @@
 	// A new token's value is here this once: not in the history, nor when the
 	// browser shows the page again.
 	const made = document.querySelector("[data-made]");
-	if (made) {
-		const list = document.querySelector("a.brand").href;
+	const list = document.querySelector("a.brand").href;
+	// Links are relative to the address, which becomes the list's.
+	const forgetAddress = () => {
 		for (const link of document.querySelectorAll("a[href]:not([href^='#']), form[action]")) {
 			if (link.href) link.href = link.href;
 			else link.action = link.action;
 		}
 		history.replaceState(null, "", list);
+	};
+	if (document.querySelector("[data-forget]")) forgetAddress();
+	if (made) {
+		forgetAddress();
 		const value = document.getElementById("value");
 		value.addEventListener("focus", () => value.select());
 		addEventListener("pagehide", () => {
