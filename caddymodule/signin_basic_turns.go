@@ -5,34 +5,32 @@ import (
 	"errors"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
 
 // comparisons are those of passwords with hashes, of all sites. Each takes a
-// core for up to a second: a core is left to requests with tokens, where there
-// is more than one.
-var comparisons = newTurns(max(1, runtime.GOMAXPROCS(0)-1), 10*time.Second)
+// core for up to a second.
+var comparisons = newTurns(runtime.GOMAXPROCS(0), time.Minute)
 
-// turns lets one piece of work of each client compete for a slot at a time, so
-// that nobody waits behind all that another client has sent.
+// turns lets as much work be done at a time as there are slots. Where there is
+// more, clients take turns, so that nobody waits behind all that another
+// client has sent.
 type turns struct {
-	slots chan struct{}
 	// patience is how long somebody waits at most.
 	patience time.Duration
 
-	mu      sync.Mutex
-	clients map[netip.Addr]*waiter
+	mu   sync.Mutex
+	free int
+	// waiting are the clients with work that waits, the next one first, and
+	// what each has sent, in order.
+	waiting []netip.Addr
+	queues  map[netip.Addr][]chan struct{}
 }
 
 func newTurns(slots int, patience time.Duration) *turns {
-	return &turns{slots: make(chan struct{}, slots), patience: patience, clients: make(map[netip.Addr]*waiter)}
-}
-
-// waiter is a client that has work waiting or under way.
-type waiter struct {
-	turn chan struct{}
-	work int
+	return &turns{free: slots, patience: patience, queues: make(map[netip.Addr][]chan struct{})}
 }
 
 // errTurnedAway: nothing was compared.
@@ -40,38 +38,71 @@ var errTurnedAway = errors.New("too many passwords are being compared")
 
 // do works for a client when it is its turn. It fails with errTurnedAway if
 // that takes too long, or if ctx ends before.
-func (t *turns) do(ctx context.Context, address netip.Addr, work func() (bool, error)) (bool, error) {
+func (t *turns) do(ctx context.Context, client netip.Addr, work func() (bool, error)) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.patience)
 	defer cancel()
-	own := t.enter(address)
-	defer t.leave(address, own)
-	for _, turn := range []chan struct{}{own.turn, t.slots} {
-		select {
-		case turn <- struct{}{}:
-			defer func() { <-turn }()
-		case <-ctx.Done():
+	turn := t.enter(client)
+	select {
+	case <-turn:
+	case <-ctx.Done():
+		if t.giveUp(client, turn) {
 			return false, errTurnedAway
 		}
 	}
+	defer t.next()
 	return work()
 }
 
-func (t *turns) enter(address netip.Addr) *waiter {
+// enter returns what is closed when it is the client's turn.
+func (t *turns) enter(client netip.Addr) chan struct{} {
+	turn := make(chan struct{})
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := t.clients[address]
-	if c == nil {
-		c = &waiter{turn: make(chan struct{}, 1)}
-		t.clients[address] = c
+	if t.free > 0 {
+		t.free--
+		close(turn)
+		return turn
 	}
-	c.work++
-	return c
+	if len(t.queues[client]) == 0 {
+		t.waiting = append(t.waiting, client)
+	}
+	t.queues[client] = append(t.queues[client], turn)
+	return turn
 }
 
-func (t *turns) leave(address netip.Addr, c *waiter) {
+// giveUp leaves the queue, unless the turn has come meanwhile.
+func (t *turns) giveUp(client netip.Addr, turn chan struct{}) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if c.work--; c.work == 0 {
-		delete(t.clients, address)
+	queue := t.queues[client]
+	at := slices.Index(queue, turn)
+	if at < 0 {
+		return false
 	}
+	t.setQueue(client, slices.Delete(queue, at, at+1))
+	return true
+}
+
+// next gives a slot that has become free to the client whose turn it is.
+func (t *turns) next() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.waiting) == 0 {
+		t.free++
+		return
+	}
+	client := t.waiting[0]
+	queue := t.queues[client]
+	close(queue[0])
+	t.waiting = append(t.waiting[1:], client) // behind the others
+	t.setQueue(client, queue[1:])
+}
+
+func (t *turns) setQueue(client netip.Addr, queue []chan struct{}) {
+	if len(queue) > 0 {
+		t.queues[client] = queue
+		return
+	}
+	delete(t.queues, client)
+	t.waiting = slices.DeleteFunc(t.waiting, func(other netip.Addr) bool { return other == client })
 }

@@ -11,12 +11,12 @@ import (
 )
 
 var (
-	mallory = netip.MustParseAddr("192.0.2.1")
-	victim  = netip.MustParseAddr("192.0.2.2")
+	mallory  = netip.MustParseAddr("192.0.2.1")
+	victim   = netip.MustParseAddr("192.0.2.2")
+	somebody = netip.MustParseAddr("192.0.2.3")
 )
 
-// Of one client's work there is one piece under way at a time, of all clients'
-// as many as there are slots.
+// One client alone may have all slots. Where others wait, they take turns.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurns(2, time.Hour)
@@ -28,39 +28,34 @@ func TestTurns(t *testing.T) {
 			return true, nil
 		}
 		start := time.Now()
-		done := make(chan time.Duration)
-		for range 10 {
-			go func() { _, _ = turns.do(t.Context(), mallory, work); done <- time.Since(start) }()
+		took := func(client netip.Addr, pieces int) chan time.Duration {
+			done := make(chan time.Duration, pieces)
+			for range pieces {
+				go func() { _, _ = turns.do(t.Context(), client, work); done <- time.Since(start) }()
+				synctest.Wait()
+			}
+			return done
+		}
+		many := took(mallory, 20)
+		one := took(victim, 1)
+		others := took(somebody, 2)
+		// Two of mallory's are under way, then one of each.
+		if got := <-one; got > 2*time.Second {
+			t.Errorf("one piece behind another client's twenty took %v", got)
+		}
+		if first, second := <-others, <-others; first > 3*time.Second || second > 4*time.Second {
+			t.Errorf("two pieces beside them took %v and %v", first, second)
+		}
+		for range 20 {
+			<-many
 		}
 		synctest.Wait()
-		if got := underWay.Load(); got != 1 {
-			t.Errorf("%d pieces of one client's work under way", got)
+		// 23 seconds of work in two slots.
+		if got := time.Since(start); got != 12*time.Second || most.Load() != 2 {
+			t.Errorf("all of it took %v, and at most %d were under way", got, most.Load())
 		}
-		ok, err := turns.do(t.Context(), victim, work)
-		if took := time.Since(start); !ok || err != nil || took != time.Second {
-			t.Errorf("%v, %v after %v behind another client's ten", ok, err, took)
-		}
-		for range 10 {
-			<-done
-		}
-		if took := time.Since(start); took != 10*time.Second || most.Load() != 2 {
-			t.Errorf("all ten took %v, and at most %d were under way", took, most.Load())
-		}
-		for i := range byte(5) {
-			go func() {
-				_, _ = turns.do(t.Context(), netip.AddrFrom4([4]byte{192, 0, 2, i}), work)
-				done <- 0
-			}()
-		}
-		synctest.Wait()
-		if got := underWay.Load(); got != 2 {
-			t.Errorf("%d pieces of work under way in two slots", got)
-		}
-		for range 5 {
-			<-done
-		}
-		if len(turns.clients) != 0 {
-			t.Errorf("%d clients are remembered", len(turns.clients))
+		if turns.free != 2 || len(turns.queues) != 0 || len(turns.waiting) != 0 {
+			t.Errorf("afterwards %d slots are free, and %v wait", turns.free, turns.waiting)
 		}
 	})
 }
@@ -91,8 +86,8 @@ func TestTurnedAway(t *testing.T) {
 		if ok, err := turns.do(t.Context(), victim, func() (bool, error) { return true, nil }); !ok || err != nil {
 			t.Errorf("afterwards: %v, %v", ok, err)
 		}
-		if len(turns.clients) != 0 {
-			t.Errorf("%d clients are remembered", len(turns.clients))
+		if turns.free != 1 || len(turns.queues) != 0 || len(turns.waiting) != 0 {
+			t.Errorf("afterwards %d slots are free, and %v wait", turns.free, turns.waiting)
 		}
 	})
 }

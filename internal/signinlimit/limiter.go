@@ -27,7 +27,7 @@ const (
 	addressFactor = 10
 	userFactor    = 10
 	// patience is how long an attempt waits for others at most.
-	patience = 5 * time.Second
+	patience = 30 * time.Second
 	// slowdown is how long each attempt for a user takes longer who has too
 	// many failures from everywhere.
 	slowdown = time.Second
