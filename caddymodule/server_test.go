@@ -36,7 +36,13 @@ type server struct {
 // until the test ends.
 func serve(t *testing.T, sites string) *server {
 	t.Helper()
-	s := &server{dir: t.TempDir()}
+	return serveWith(t, "", sites)
+}
+
+// serveWith runs Caddy with further global options.
+func serveWith(t *testing.T, globals, sites string) *server {
+	t.Helper()
+	s := &server{dir: t.TempDir(), globals: globals}
 	s.log = filepath.Join(s.dir, "default.log")
 	var err error
 	for range 5 {

@@ -28,14 +28,7 @@ http://:PORT {
 
 func serveLimited(t *testing.T, signIns string) *server {
 	t.Helper()
-	s := serve(t, `http://:PORT {
-	bind 127.0.0.1
-}`)
-	s.globals = "servers {\ntrusted_proxies static 127.0.0.1/32\n}"
-	if err := s.load(t, strings.Replace(limitedSite, "SIGN_INS", signIns, 1)); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return serveWith(t, "servers {\ntrusted_proxies static 127.0.0.1/32\n}", strings.Replace(limitedSite, "SIGN_INS", signIns, 1))
 }
 
 func basicFrom(address, user string) http.Header {
@@ -167,10 +160,9 @@ func TestRefusedSessionsCountByAddress(t *testing.T) {
 		t.Errorf("without credentials: %s", got)
 	}
 
-	s.globals = ""
-	if err := s.load(t, strings.Replace(limitedSite, "SIGN_INS", "sign_in upstream "+api.URL, 1)); err != nil {
-		t.Fatal(err)
-	}
+	// At another port: connections to this one may still lead to what was
+	// configured before.
+	s = serve(t, strings.Replace(limitedSite, "SIGN_INS", "sign_in upstream "+api.URL, 1))
 	for i, want := range []string{"401", "401", "429"} {
 		if got := s.attempts(t, 1, basicFrom(fmt.Sprintf("192.0.2.%d", i), "alice")); got != want {
 			t.Errorf("an address made up by the client, attempt %d: %s, want %s", i+1, got, want)
