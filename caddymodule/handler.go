@@ -162,7 +162,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	// would choose path and host at the API behind. And a target with user name
 	// and password (RFC 9110 section 4.2.4) would stand in the access log.
 	if r.URL.Opaque != "" || r.URL.User != nil {
-		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, r.URL.User != nil)
+		if r.URL.User != nil {
+			caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
+		}
 		return refused{tokenapi.ErrTarget}
 	}
 	auth, err := credentials.Parse(r.Header)
@@ -220,9 +222,11 @@ func (h *Handler) needsNoToken(r *http.Request, auth credentials.Authorization) 
 // behind may take /health/..;/admin for /admin.
 func (h *Handler) isPublic(r *http.Request) (bool, error) {
 	if plain, same := tokenapi.Plain(r.URL.Path); !same {
-		read := r.Clone(r.Context())
-		read.URL.Path, read.URL.RawPath = plain, ""
-		if matches, err := h.public.AnyMatchWithError(read); err != nil || !matches {
+		asSent := *r.URL
+		r.URL.Path, r.URL.RawPath = plain, ""
+		matches, err := h.public.AnyMatchWithError(r)
+		*r.URL = asSent
+		if err != nil || !matches {
 			return false, wrapPublic(err)
 		}
 	}
@@ -341,8 +345,8 @@ func (h *Handler) logRefusal(r *http.Request, status int, reason error) {
 		level, message = zapcore.WarnLevel, "refused a request with a token in its URL, and kept it out of the access log"
 	case errors.Is(reason, tokenapi.ErrMetTwice):
 		level, message = zapcore.ErrorLevel, "a request met access_tokens twice: keep one access_tokens for each request, for example one in each `handle` instead of another one around them"
-	case status >= http.StatusInternalServerError:
-		level = zapcore.ErrorLevel
+	case status >= http.StatusInternalServerError && r.Context().Err() == nil:
+		level = zapcore.ErrorLevel // and not that a client has gone
 	}
 	if c := h.logger.Check(level, message); c != nil {
 		client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)

@@ -146,13 +146,7 @@ func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFron
 	counts := false
 	defer func() { attempt.End(counts) }() // however a guest module ends
 	caller, failed, err := h.askSignIns(r, inFront)
-	switch {
-	case errors.Is(err, tokenapi.ErrNotSignedIn):
-		counts = failed || auth.Scheme != credentials.None
-	case err != nil && !errors.Is(err, errTurnedAway):
-		// Who goes away before a slow "no" was told that it was no quick "yes".
-		counts = r.Context().Err() != nil
-	}
+	counts = failed || errors.Is(err, tokenapi.ErrNotSignedIn) && auth.Scheme != credentials.None
 	return caller, err
 }
 
@@ -197,7 +191,8 @@ func basicUser(auth credentials.Authorization) string {
 }
 
 // askSignIns asks one sign-in after the other. failed tells that one of them
-// has looked at credentials and not accepted them.
+// has looked at credentials and not accepted them, or may have: whoever goes
+// away before a slow "no" was told that it was no quick "yes".
 func (h *Handler) askSignIns(r *http.Request, inFront established) (caller registry.Caller, failed bool, err error) {
 	no := tokenapi.ErrNotSignedIn
 	for i, s := range h.signIns {
@@ -212,13 +207,24 @@ func (h *Handler) askSignIns(r *http.Request, inFront established) (caller regis
 			takeTime(r, h.signIns[i+1:])
 			return registry.Caller{}, true, saidBy(s, tokenapi.ErrNotSignedIn, err)
 		case err != nil:
-			return registry.Caller{}, false, saidBy(s, errCantTell, err)
+			failed = failed || isGuest(s) && r.Context().Err() != nil
+			return registry.Caller{}, failed, saidBy(s, errCantTell, err)
 		case !h.accepts(s, user):
 			return registry.Caller{}, false, tokenapi.ErrNotSignedIn
 		}
 		return registry.SignedIn(user.stored(), user.Admin), false, nil
 	}
 	return registry.Caller{}, failed, no
+}
+
+// isGuest tells whether a sign-in is none of this module's own, which look at
+// credentials to the end, or not at all, whether the client waits or not.
+func isGuest(s SignIn) bool {
+	switch s.(type) {
+	case *BasicSignIn, *UpstreamSignIn, *PlaceholderSignIn:
+		return false
+	}
+	return true
 }
 
 // errCantTell is a reason to refuse with 503.

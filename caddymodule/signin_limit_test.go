@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -198,6 +200,78 @@ func TestGuestsCredentialsElsewhereAreLimited(t *testing.T) {
 	}
 	if got := s.attempts(t, 3, http.Header{"X-Forwarded-For": {"192.0.2.1"}}); got != "401 401 401" {
 		t.Errorf("without credentials: %s", got)
+	}
+}
+
+// giveUp sends a sign-in whose client goes away once it is asked about.
+func (s *server) giveUp(t testing.TB, header http.Header, asked <-chan struct{}) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	request := s.request(t, http.MethodGet, managementPath, "", header).WithContext(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if answer, err := client.Do(request); err == nil {
+			answer.Body.Close()
+		}
+	}()
+	<-asked
+	cancel()
+	<-ended
+}
+
+// Of a guest, who goes away before the answer may have learned it.
+func TestGuestsGuessesWithoutWaitingCount(t *testing.T) {
+	s := serveLimited(t, "sign_in guest first")
+	asked := make(chan struct{})
+	answer(t, "first", func(r *http.Request) (User, error) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+		return User{}, r.Context().Err()
+	})
+	header := basicFrom("192.0.2.1", "alice")
+	for range 2 {
+		s.giveUp(t, header, asked)
+	}
+	header.Set("X-Other", "guess") // which waits until those have ended
+	if got := s.attempts(t, 1, header); got != "429" {
+		t.Errorf("a third: %s", got)
+	}
+}
+
+// The API's trouble is nobody's failure, whether the client waits for it or not.
+func TestGivingUpOnAnAPIInTroubleDoesntCount(t *testing.T) {
+	asked := make(chan struct{})
+	var over atomic.Bool
+	api := startAPI(t, httptest.NewServer, func(w http.ResponseWriter, _ *http.Request) {
+		if !over.Load() {
+			asked <- struct{}{}
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		_, _ = io.WriteString(w, `{"id": "alice"}`)
+	})
+	s := serveLimited(t, "sign_in upstream "+api.URL)
+	header := basicFrom("192.0.2.1", "alice")
+	for range 5 {
+		s.giveUp(t, header, asked)
+	}
+	over.Store(true)
+	if got := s.attempts(t, 1, header); got != "200" {
+		t.Errorf("when it is over: %s", got)
+	}
+}
+
+// A refused session counts, whatever becomes of the password beside it.
+func TestARefusedSessionBesideABusyGuestCounts(t *testing.T) {
+	api := whoAmI(t, http.StatusUnauthorized, "")
+	s := serveLimited(t, "sign_in upstream "+api.URL+" {\nbasic off\ncookies sid\n}\nsign_in guest first")
+	answer(t, "first", says(User{}, errors.New("busy")))
+	header := basicFrom("192.0.2.1", "alice")
+	header.Set("Cookie", "sid=guess")
+	if got := s.attempts(t, 4, header); got != "503 503 429 429" {
+		t.Errorf("%s", got)
 	}
 }
 

@@ -301,7 +301,7 @@ func (u *UpstreamSignIn) whyNot(ctx context.Context, err error) error {
 	case errors.As(err, &certificate):
 		why = certificate.Error()
 	case strings.Contains(err.Error(), "server response headers exceeded"):
-		why = fmt.Sprintf("its answer's header is longer than %d bytes", maxAnswerHeader)
+		why = "its answer's header is too long"
 	}
 	return errors.New("the who-am-I route can't be asked: " + why)
 }

@@ -430,6 +430,14 @@ func TestWhatIsPublicHoweverItIsRead(t *testing.T) {
 			t.Errorf("%s: %s", target, got)
 		}
 	}
+	// However a matcher gets at the path.
+	read := start(t, withTold(passSite("{$PORT}", "@open expression `{path}.startsWith(\"/open/\")`", "public @open")))
+	wantNobody(t, read.do(t, ask{target: "/open/a/../b"}), nil, nil)
+	for _, target := range []string{"/open/..;/admin", "/open/%2e%2e/admin", "/open/..%2fadmin"} {
+		if got := read.do(t, ask{target: target}); got.status != http.StatusUnauthorized || got.reached > 0 {
+			t.Errorf("%s: %s", target, got)
+		}
+	}
 	// What doesn't depend on the path is public at any.
 	origin := []string{"Origin: https://page.example", "Access-Control-Request-Method: POST"}
 	wantNobody(t, g.do(t, ask{method: "OPTIONS", target: "/v3/..;/things", lines: origin}), nil, nil)

@@ -239,6 +239,8 @@ func TestATargetThatIsNoPathIsNeverForwarded(t *testing.T) {
 			wantRefused(t, g.do(t, ask{target: target, auth: auth}), http.StatusBadRequest, "InvalidRequest")
 		}
 	}
+	// Neither does the access log get what a browser says of where it was.
+	wantRefused(t, g.do(t, ask{target: "x:y", lines: []string{"Referer: http://h/?t=" + made.value}}), http.StatusBadRequest, "InvalidRequest")
 	wantProxied(t, g.do(t, ask{target: "http://h/v4/people/current", auth: bearer(made.value)}), "alice")
 }
 

@@ -112,7 +112,9 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Au
 	}
 	v := &visit{Page: p, w: w, r: r, root: p.root(rest)}
 	p.protect(w.Header())
-	if err := v.serve(rest); err != nil {
+	if err := v.serve(rest); IsAnswered(err) {
+		return err
+	} else if err != nil {
 		return v.fail(err)
 	}
 	return nil
@@ -123,8 +125,8 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Au
 // Connection.
 func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	// However the path is written, the browser takes its slashes for levels.
-	below := strings.Repeat("/", max(0, strings.Count(r.URL.EscapedPath(), "/")-strings.Count(p.Path, "/")))
-	v := &visit{Page: p, w: w, r: r, root: p.root(below)}
+	up := strings.Repeat("../", max(0, strings.Count(r.URL.EscapedPath(), "/")-1))
+	v := &visit{Page: p, w: w, r: r, root: up + strings.TrimPrefix(p.Path, "/")}
 	p.protect(w.Header())
 	problem := v.problemOf(reason)
 	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, tokenapi.ErrTokenInURL)}})

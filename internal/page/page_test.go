@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
@@ -25,6 +28,7 @@ import (
 type desk struct {
 	*clock
 	page   Page
+	store  *badgerstore.Store
 	cookie string
 	gone   map[string]bool // users whom the sign-ins know no more
 }
@@ -35,13 +39,13 @@ func newDesk(t *testing.T) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{clock: newClock(), gone: make(map[string]bool)}
+	d := &desk{clock: newClock(), store: opened, gone: make(map[string]bool)}
 	tokens := registry.New(registry.Config{
 		Store: opened, Key: opened.Key(), Now: d.Now, Random: rand.Reader,
 		Retain: registry.Retain{Expired: day, Deleted: day}, Logger: zap.NewNop(),
 	})
 	t.Cleanup(func() {
-		if err := errors.Join(tokens.Close(), opened.Close()); err != nil {
+		if err := errors.Join(tokens.Close(), opened.Close()); err != nil && !errors.Is(err, store.ErrUnavailable) {
 			t.Error(err)
 		}
 	})
@@ -303,5 +307,82 @@ func TestEmptySettingsForm(t *testing.T) {
 	wantSays(t, d.post(t, "/settings", url.Values{}), http.StatusBadRequest, "The form can’t be read")
 	if !d.page.Registry.Policy(d.page.Project).Enabled {
 		t.Error("API access is off")
+	}
+}
+
+// A form that was loaded before an emergency doesn't end it.
+func TestSettingsFormSetsWhatWasChanged(t *testing.T) {
+	d := newDesk(t)
+	d.post(t, "/sign-in", url.Values{"user": {"alice"}, "password": {"open"}})
+	loaded := url.Values{"all": {"1"}, "was-enabled": {"true"}, "was-generate": {"admins"}, "was-users": {""}, "was-limit": {"365"},
+		"enabled": {"on"}, "generate": {"users"}, "users": {"bob\r\ncarol"}, "limit": {"days"}, "days": {"365"}}
+	change := func(s store.Settings) {
+		t.Helper()
+		if _, err := d.page.Registry.Configure(t.Context(), d.page.Project, registry.SignedIn(store.User{ID: "root"}, true), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(store.Settings{Enabled: new(false), MaxLifetimeDays: 7})
+	wantSays(t, d.post(t, "/settings", loaded), http.StatusSeeOther)
+	got := d.page.Registry.Policy(d.page.Project)
+	if got.Enabled || got.MaxLifetimeDays != 7 || got.Generate != "users" || strings.Join(got.Users, " ") != "bob carol" {
+		t.Errorf("%+v", got)
+	}
+	change(store.Settings{Enabled: new(true)})
+	form := d.get(t, "/settings").Body.String()
+	for _, field := range []string{`name="was-enabled" value="true"`, `name="was-generate" value="users"`, "name=\"was-users\" value=\"bob\ncarol\"", `name="was-limit" value="7"`} {
+		if !strings.Contains(form, field) {
+			t.Errorf("no %s in %s", field, form)
+		}
+	}
+	// What is sent back as it was changes nothing.
+	before := d.page.Registry.Policy(d.page.Project)
+	wantSays(t, d.post(t, "/settings", url.Values{"all": {"1"}, "was-enabled": {"true"}, "was-generate": {"users"}, "was-users": {"bob\r\ncarol"}, "was-limit": {"7"},
+		"enabled": {"on"}, "generate": {"users"}, "users": {"bob\r\ncarol"}, "limit": {"days"}, "days": {"7"}}), http.StatusSeeOther)
+	if after := d.page.Registry.Policy(d.page.Project); !cmp.Equal(before, after, cmp.AllowUnexported(registry.Policy{}), cmpopts.IgnoreFields(registry.Policy{}, "project")) {
+		t.Errorf("%+v has become %+v", before, after)
+	}
+}
+
+// What can't be saved is said once, and beside what holds.
+func TestSettingsThatCantBeSaved(t *testing.T) {
+	d := newDesk(t)
+	d.post(t, "/sign-in", url.Values{"user": {"alice"}, "password": {"open"}})
+	if err := d.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := d.post(t, "/settings", url.Values{"all": {"1"}, "generate": {"admins"}, "limit": {"days"}, "days": {"365"}})
+	wantSays(t, got, http.StatusServiceUnavailable, "couldn’t be saved", "Save Settings")
+	if body := got.Body.String(); strings.Contains(body, "API access is off") || strings.Count(body, "<!DOCTYPE") != 1 {
+		t.Errorf("%s", body)
+	}
+}
+
+// A browser that gives up on a form doesn't make it usable again: the token may
+// be made all the same.
+func TestAFormWhoseBrowserHasGone(t *testing.T) {
+	d := newDesk(t)
+	d.page.Project.Fixed = store.Settings{Generate: "everyone"}
+	d.post(t, "/sign-in", url.Values{"user": {"bob"}, "password": {"open"}})
+	form := url.Values{"nonce": {"AAECAwQFBgcICQoLDA0ODw"}, "lifetime": {"30"}, "days": {""}, "description": {""}}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequest(http.MethodPost, "/access-tokens/generate", strings.NewReader(form.Encode())).WithContext(ctx)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if _, err := d.ask(t, r); err != nil {
+		t.Error(err)
+	}
+	wantSays(t, d.post(t, "/generate", form), http.StatusConflict, "makes one token only")
+}
+
+// Wherever a near miss leads, its links lead to the page.
+func TestLinksOfNearMisses(t *testing.T) {
+	p := Page{Project: &registry.Project{Name: "p"}, Path: "/tools/tokens", Connection: Encrypted}
+	for target, want := range map[string]string{
+		"/tools/tokens/": "../../tools/tokens", "/Tools/tokens": "../tools/tokens", "/tools%2Ftokens": "tools/tokens", "/x/..;/tools/tokens": "../../../tools/tokens",
+	} {
+		w := httptest.NewRecorder()
+		p.Refuse(w, httptest.NewRequest(http.MethodGet, target, nil), tokenapi.ErrNoRoute)
+		wantSays(t, w, http.StatusNotFound, `href="`+want+`"`, `href="`+want+`/page.css"`)
 	}
 }

@@ -15,6 +15,11 @@ import (
 
 // settingsForm is the document that shows administrators the settings.
 type settingsForm struct {
+	// Off: API access is off now, whatever has been entered.
+	Off bool
+	// Was is what the form showed at first: what is left as it was isn't set,
+	// so that a form from before an emergency doesn't end it.
+	Was            loaded
 	Enabled        bool
 	Generate       string
 	Users, MaxDays field
@@ -25,6 +30,9 @@ type settingsForm struct {
 	GenerateError  string
 	LongestLimit   int
 }
+
+// loaded is what a form was loaded with, as text.
+type loaded struct{ Enabled, Generate, Users, Limit string }
 
 // IsFixed tells whether the configuration file says what a setting is.
 func (f settingsForm) IsFixed(name string) bool { return slices.Contains(f.Fixed, name) }
@@ -50,7 +58,7 @@ func (v *visit) settingsForm() error {
 // currentSettings is the form as it stands when nothing has been entered.
 func (v *visit) currentSettings() settingsForm {
 	form := settingsForm{
-		Enabled: v.policy.Enabled, Generate: v.policy.Generate,
+		Off: !v.policy.Enabled, Enabled: v.policy.Enabled, Generate: v.policy.Generate,
 		Users:     field{Value: strings.Join(v.policy.Users, "\n")},
 		Unlimited: v.policy.MaxLifetimeDays == registry.Unlimited,
 		Fixed:     v.Project.FixedSettings(),
@@ -58,8 +66,17 @@ func (v *visit) currentSettings() settingsForm {
 	if !form.Unlimited {
 		form.MaxDays.Value = strconv.Itoa(v.policy.MaxLifetimeDays)
 	}
+	form.Was = loaded{strconv.FormatBool(form.Enabled), form.Generate, form.Users.Value, strconv.Itoa(v.policy.MaxLifetimeDays)}
 	return form
 }
+
+// loadedWith returns what a form was loaded with, which it carries along.
+func loadedWith(entered url.Values) loaded {
+	return loaded{entered.Get("was-enabled"), entered.Get("was-generate"), lines(entered.Get("was-users")), entered.Get("was-limit")}
+}
+
+// lines undoes what a browser does to the ends of lines.
+func lines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
 func (v *visit) renderSettings(status int, form settingsForm) {
 	form.LongestLimit = registry.MaxLifetimeDays
@@ -78,6 +95,9 @@ func (v *visit) changeSettings() error {
 		return errBadForm // an empty one would switch off
 	}
 	form := v.currentSettings()
+	if v.r.PostForm.Has("all") {
+		form.Was = loadedWith(v.r.PostForm)
+	}
 	change := form.read(v.r.PostForm)
 	if form.HasErrors() {
 		v.renderSettings(http.StatusBadRequest, form)
@@ -110,6 +130,9 @@ func (f *settingsForm) read(entered url.Values) (change store.Settings) {
 	if entered.Has("switch") {
 		return change // the switch alone
 	}
+	if strconv.FormatBool(f.Enabled) == f.Was.Enabled {
+		change.Enabled = nil
+	}
 	if !f.IsFixed(registry.SettingGenerate) {
 		f.readGenerate(entered, &change)
 	}
@@ -138,19 +161,29 @@ func (f *settingsForm) readGenerate(entered url.Values, change *store.Settings) 
 	if f.Generate == registry.GenerateUsers && len(change.Users) == 0 {
 		f.Users.Error = "Enter at least one user id, or choose another answer."
 	}
+	if f.Generate == f.Was.Generate {
+		change.Generate = ""
+	}
+	if lines(f.Users.Value) == f.Was.Users {
+		change.Users = nil
+	}
 }
 
 func (f *settingsForm) readMaxLifetime(entered url.Values, change *store.Settings) {
 	f.MaxDays.Value = strings.TrimSpace(entered.Get("days"))
 	if f.Unlimited = entered.Get("limit") == "unlimited"; f.Unlimited {
-		change.MaxLifetimeDays = registry.Unlimited
+		if f.Was.Limit != strconv.Itoa(registry.Unlimited) {
+			change.MaxLifetimeDays = registry.Unlimited
+		}
 		return
 	}
 	days, err := strconv.ParseUint(f.MaxDays.Value, 10, 31)
 	if err != nil || days < 1 || days > registry.MaxLifetimeDays {
 		f.MaxDays.Error = fmt.Sprintf("Enter a whole number of days from 1 to %d.", registry.MaxLifetimeDays)
 	}
-	change.MaxLifetimeDays = int(days)
+	if f.Was.Limit != strconv.FormatUint(days, 10) {
+		change.MaxLifetimeDays = int(days)
+	}
 }
 
 // onlyAdmins answers those who don't administrate the project.

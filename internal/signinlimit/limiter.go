@@ -31,6 +31,9 @@ const (
 	// slowdown is how long each attempt for a user takes longer who has too
 	// many failures from everywhere.
 	slowdown = time.Second
+	// maxSame is how many attempts with the same credentials are under way at
+	// a time: they tell no more than one, but each costs something.
+	maxSame = 64
 	// maxEntries is how many addresses, users and pairs of them are known.
 	maxEntries = 1 << 16
 )
@@ -139,7 +142,7 @@ func (l *Limiter) look(buckets []*bucket, guess uint64) (busy *bucket, retryAfte
 			seconds := math.Ceil((1 - left) / float64(b.limit.Limit()))
 			retryAfter = max(retryAfter, time.Duration(seconds)*time.Second)
 		}
-		if b.underWay[guess] == 0 && float64(len(b.underWay)) > left-1 {
+		if same := b.underWay[guess]; same >= maxSame || same == 0 && float64(len(b.underWay)) > left-1 {
 			busy = b
 		}
 	}

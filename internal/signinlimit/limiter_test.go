@@ -432,15 +432,23 @@ func TestRefusedAddressMakesNothingForgotten(t *testing.T) {
 func TestTheSameCredentialsDontWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(3, time.Hour)
-		begun := time.Now()
+		start := time.Now()
 		var attempts []*Attempt
-		for range 64 {
+		for range maxSame {
 			attempt, err := l.Begin(t.Context(), here, "alice", "her password")
 			if err != nil {
 				t.Fatal(err)
 			}
 			attempts = append(attempts, attempt)
 		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("one guess, many times, took %v", took)
+		}
+		// There is a bound, which is waited for.
+		if _, err := l.Begin(t.Context(), here, "alice", "her password"); !errors.Is(err, ErrBusy) {
+			t.Errorf("one more: %v", err)
+		}
+		begun := time.Now()
 		for _, guess := range []string{"one", "another"} {
 			attempt, err := l.Begin(t.Context(), here, "alice", guess)
 			if err != nil {
@@ -449,7 +457,7 @@ func TestTheSameCredentialsDontWait(t *testing.T) {
 			attempts = append(attempts, attempt)
 		}
 		if took := time.Since(begun); took != 0 {
-			t.Errorf("three guesses took %v", took)
+			t.Errorf("two more guesses took %v", took)
 		}
 		// A fourth could be the fourth failure.
 		if _, err := l.Begin(t.Context(), here, "alice", "a fourth"); !errors.Is(err, ErrBusy) || time.Since(begun) != patience {
