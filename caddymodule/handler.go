@@ -25,8 +25,8 @@ import (
 func init() { caddy.RegisterModule(new(Handler)) }
 
 // Handler takes API access tokens. It serves the routes and the page where they
-// are made and deleted, and hands on requests with a valid token as their user's, in
-// headers that no client can send itself. All others it refuses.
+// are made and deleted, and hands on requests with a valid token as their
+// user's, in headers that no client can send itself. All others it refuses.
 //
 // It sets the placeholders {http.auth.user.id}, {http.auth.user.email},
 // {http.auth.user.name}, {http.auth.user.token_id} and

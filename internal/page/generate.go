@@ -19,9 +19,6 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// maxDescription is how many code points a description can have.
-const maxDescription = 1024
-
 // The values of the form's lifetime that aren't a number of days.
 const (
 	otherDays = "other"
@@ -182,8 +179,8 @@ func (v *visit) generate() error {
 	}
 	seconds, wrongLifetime, wrongDays := parseLifetime(v.policy, form.Lifetime.Value, form.Days.Value)
 	form.Lifetime.Error, form.Days.Error = wrongLifetime, wrongDays
-	if n := utf8.RuneCountInString(form.Description.Value); n > maxDescription {
-		form.Description.Error = fmt.Sprintf("Enter at most %d characters; these are %d.", maxDescription, n)
+	if n := utf8.RuneCountInString(form.Description.Value); n > registry.MaxDescription {
+		form.Description.Error = fmt.Sprintf("Enter at most %d characters; these are %d.", registry.MaxDescription, n)
 	}
 	if !isNonce(form.Nonce) {
 		return errBadForm

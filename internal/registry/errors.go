@@ -30,19 +30,11 @@ var (
 type Refusal struct {
 	Reason  error
 	Details string
-	// Field is the field that is wrong, "" if it isn't one; Details names it.
-	Field string
 }
 
 func (r *Refusal) Error() string { return r.Reason.Error() + ": " + r.Details }
 func (r *Refusal) Unwrap() error { return r.Reason }
 
 func refuse(reason error, details string, args ...any) error {
-	return &Refusal{Reason: reason, Details: fmt.Sprintf(details, args...)}
-}
-
-// refuseField refuses a field's value. problem continues a sentence that begins
-// with the field's name.
-func refuseField(field, problem string, args ...any) error {
-	return &Refusal{ErrInvalid, field + " " + fmt.Sprintf(problem, args...), field}
+	return &Refusal{reason, fmt.Sprintf(details, args...)}
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
+// MaxDescription is how long a description can be, in code points.
+const MaxDescription = 1024
+
 // Wish is what a caller wants a new token to be.
 type Wish struct {
 	// LifetimeSeconds, or store.Never.
@@ -34,7 +37,7 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 	}
 	// What people paste by mistake would be kept, for others to read.
 	if token.Contains(w.Description) {
-		return token.Value{}, Token{}, &Refusal{ErrTokenInText, "description must not hold a token value. If others could have seen that token, delete it.", "description"}
+		return token.Value{}, Token{}, &Refusal{ErrTokenInText, "description must not hold a token value. If others could have seen that token, delete it."}
 	}
 	value, err := token.Make(p.Prefix, r.Random)
 	if err != nil {

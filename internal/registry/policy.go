@@ -156,7 +156,7 @@ func (p *Policy) checkLifetime(seconds int64) error {
 	if seconds >= 1 && seconds <= p.longest() || seconds == store.Never && p.MaxLifetimeDays == Unlimited {
 		return nil
 	}
-	return refuseField("lifetimeSeconds", "must be %s.", p.AllowedLifetimes())
+	return refuse(ErrInvalid, "lifetimeSeconds must be %s.", p.AllowedLifetimes())
 }
 
 // AllowedLifetimes says in words how long new tokens may live.

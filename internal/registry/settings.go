@@ -146,20 +146,20 @@ func (p *Project) checkNotFixed(change store.Settings) error {
 // CheckSettings returns nil if s may be set, or an error that is ErrInvalid.
 func CheckSettings(s store.Settings) error {
 	if s.Generate != "" && !slices.Contains([]string{GenerateAdmins, GenerateEveryone, GenerateUsers}, s.Generate) {
-		return refuseField(SettingGenerate, `must be "admins", "everyone" or "users".`)
+		return refuse(ErrInvalid, `%s must be "admins", "everyone" or "users".`, SettingGenerate)
 	}
 	seen := make(map[string]bool, len(s.Users))
 	for i, id := range s.Users {
 		if err := CheckUserID(id); err != nil {
-			return refuseField(SettingUsers, "must be a list of user ids, and number %d is none: %v.", i+1, err)
+			return refuse(ErrInvalid, "%s must be a list of user ids, and number %d is none: %v.", SettingUsers, i+1, err)
 		}
 		if seen[id] {
-			return refuseField(SettingUsers, "must name nobody twice: number %d has been there before.", i+1)
+			return refuse(ErrInvalid, "%s must name nobody twice: number %d has been there before.", SettingUsers, i+1)
 		}
 		seen[id] = true
 	}
 	if days := s.MaxLifetimeDays; days != 0 && days != Unlimited && (days < 1 || days > MaxLifetimeDays) {
-		return refuseField(SettingMaxLifetimeDays, "must be a whole number of days from 1 to %d, or -1 for unlimited.", MaxLifetimeDays)
+		return refuse(ErrInvalid, "%s must be a whole number of days from 1 to %d, or -1 for unlimited.", SettingMaxLifetimeDays, MaxLifetimeDays)
 	}
 	return nil
 }

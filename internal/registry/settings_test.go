@@ -68,8 +68,8 @@ func TestSettingsThatCantBeSet(t *testing.T) {
 			_, err := f.Configure(context.Background(), p, user("alice"), change)
 			wantRefusal(t, field, err, ErrInvalid)
 			var refusal *Refusal
-			if errors.As(err, &refusal) && (refusal.Field != field || !strings.HasPrefix(refusal.Details, field+" ")) {
-				t.Errorf("%+v: %q is wrong, want %q: %s", change, refusal.Field, field, refusal.Details)
+			if errors.As(err, &refusal) && !strings.HasPrefix(refusal.Details, field+" ") {
+				t.Errorf("%+v: %s doesn't say that %s is wrong", change, refusal.Details, field)
 			}
 		}
 	}

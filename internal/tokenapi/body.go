@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
 
 // The fields of a request to create a token.
@@ -19,12 +21,8 @@ const (
 	description     = "description"
 )
 
-const (
-	// maxDescription is in code points.
-	maxDescription = 1024
-	// maxDepth is how deep a body may nest objects and arrays, itself included.
-	maxDepth = 100
-)
+// maxDepth is how deep a body may nest objects and arrays, itself included.
+const maxDepth = 100
 
 // createRequest is the body that asks for a token.
 type createRequest struct {
@@ -69,8 +67,8 @@ func parseCreate(body []byte) (createRequest, *fieldError) {
 		return createRequest{}, &fieldError{lifetimeSeconds, lifetimeWanted}
 	}
 	if text, found := fields[description]; found {
-		if request.Description, ok = parseString(text); !ok || utf8.RuneCountInString(request.Description) > maxDescription {
-			return createRequest{}, &fieldError{description, fmt.Sprintf("must be a string of at most %d code points", maxDescription)}
+		if request.Description, ok = parseString(text); !ok || utf8.RuneCountInString(request.Description) > registry.MaxDescription {
+			return createRequest{}, &fieldError{description, fmt.Sprintf("must be a string of at most %d code points", registry.MaxDescription)}
 		}
 	}
 	return request, nil

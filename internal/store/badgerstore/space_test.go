@@ -114,6 +114,27 @@ func TestRoomByFreeSpace(t *testing.T) {
 	}
 }
 
+// Switching off goes on with deleting, while long lists of users don't use up
+// what that needs.
+func TestRoomForSettings(t *testing.T) {
+	long := store.Settings{Users: []string{strings.Repeat("x", smallSettings)}}
+	for _, c := range []struct {
+		m    store.Mutation
+		want room
+	}{
+		{store.Configure{Settings: store.Settings{Enabled: new(false)}}, roomForRevocations},
+		{store.Configure{Settings: long}, roomForOthers},
+		{store.Revoke{}, roomForRevocations},
+		{store.Create{}, roomForCreates},
+		{store.Touch{}, roomForOthers},
+		{store.Purge{}, roomForOthers},
+	} {
+		if got := roomFor(c.m); got != c.want {
+			t.Errorf("%+v asks for room %d, want %d", c.m, got, c.want)
+		}
+	}
+}
+
 // makeSparse makes a file of that size that takes no room.
 func makeSparse(t *testing.T, file string, size int64) {
 	t.Helper()
