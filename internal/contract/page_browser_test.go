@@ -359,10 +359,12 @@ func TestBrowserKeyboard(t *testing.T) {
 	g := start(t, site("allow_generate everyone"))
 	v := browse(t, g)
 	v.open(t, "")
+	v.until(t, `document.activeElement.id === "user"`) // autofocus comes with the first frame
 	v.press(t, "bob"+kb.Tab+passwords["bob"])
 	v.leave(t, chromedp.KeyEvent(kb.Enter))
 	v.tabTo(t, "a.primary")
 	v.leave(t, chromedp.KeyEvent(kb.Enter))
+	v.until(t, `document.activeElement.id === "description"`)
 	v.press(t, "typed")
 	v.tabTo(t, "button.primary")
 	v.leave(t, chromedp.KeyEvent(kb.Enter))
