@@ -12,8 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
@@ -37,7 +36,7 @@ type Handler struct {
 	app      *App
 	logger   *zap.Logger
 	project  registry.Project
-	rules    *identity.Rules
+	rules    *incoming.Rules
 	identity []identityHeader
 	claims   []string
 	signIns  []SignIn
@@ -147,13 +146,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	inFront := h.establishedInFront(repl)
 	pageCookies := page.TakeCookies(r.Header)
 	h.rules.Scrub(r)
-	if tokenapi.DropReferer(r.Header) {
+	if incoming.DropReferer(r.Header) {
 		// The access log has a copy of the header.
 		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
 		h.logger.Warn("kept a request out of the access log: its Referer holds a token", zap.String("project", h.Project), zap.String("method", r.Method))
 	}
 	h.forgetUser(repl)
-	if tokenapi.HoldsToken(r.URL) {
+	if incoming.HoldsToken(r.URL) {
 		// The access log would hold the URL; refuse logs that there was one.
 		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
 		return refused{tokenapi.ErrTokenInURL}
@@ -167,21 +166,21 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		}
 		return refused{tokenapi.ErrTarget}
 	}
-	auth, err := credentials.Parse(r.Header)
+	auth, err := incoming.ParseAuthorization(r.Header)
 	if err != nil {
 		return refused{err}
 	}
-	place, rest := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
+	place, rest := incoming.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
 	switch place {
-	case tokenapi.NearMiss:
+	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
-	case tokenapi.Ours:
+	case incoming.Ours:
 		return h.manage(w, r, auth, rest, inFront)
 	}
 	switch place, rest := h.locatePage(r); place {
-	case tokenapi.NearMiss:
+	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
-	case tokenapi.Ours:
+	case incoming.Ours:
 		return h.servePage(w, r, auth, rest, inFront, pageCookies)
 	}
 	if err := h.handOn(r, repl, auth, inFront); err != nil {
@@ -192,7 +191,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 
 // handOn prepares r for the next handler, with the token's user or without a
 // token, or returns why it can't go on.
-func (h *Handler) handOn(r *http.Request, repl *caddy.Replacer, auth credentials.Authorization, inFront established) error {
+func (h *Handler) handOn(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, inFront established) error {
 	withoutToken, err := h.needsNoToken(r, auth)
 	switch {
 	case err != nil:
@@ -204,13 +203,13 @@ func (h *Handler) handOn(r *http.Request, repl *caddy.Replacer, auth credentials
 }
 
 // needsNoToken tells whether r passes without one of our tokens.
-func (h *Handler) needsNoToken(r *http.Request, auth credentials.Authorization) (bool, error) {
+func (h *Handler) needsNoToken(r *http.Request, auth incoming.Authorization) (bool, error) {
 	switch {
-	case auth.Scheme == credentials.Bearer && h.app.isOurs(auth.Token68):
+	case auth.Scheme == incoming.Bearer && h.app.isOurs(auth.Token68):
 		return false, nil
-	case auth.Scheme == credentials.Bearer && h.ForeignToken == config.Pass:
+	case auth.Scheme == incoming.Bearer && h.ForeignToken == config.Pass:
 		return true, nil
-	case auth.Scheme != credentials.Bearer && h.WithoutToken == config.Pass:
+	case auth.Scheme != incoming.Bearer && h.WithoutToken == config.Pass:
 		return true, nil
 	case len(h.public) == 0:
 		return false, nil
@@ -221,7 +220,7 @@ func (h *Handler) needsNoToken(r *http.Request, auth credentials.Authorization) 
 // isPublic tells whether r needs no token however its path is read: a server
 // behind may take /health/..;/admin for /admin.
 func (h *Handler) isPublic(r *http.Request) (bool, error) {
-	if plain, same := tokenapi.Plain(r.URL.Path); !same {
+	if plain, same := incoming.Plain(r.URL.Path); !same {
 		asSent := *r.URL
 		r.URL.Path, r.URL.RawPath = plain, ""
 		matches, err := h.public.AnyMatchWithError(r)
@@ -244,8 +243,8 @@ func wrapPublic(err error) error {
 // handOnWithoutToken leaves r's credentials alone. It is nobody's, unless a
 // handler in front has established a user; beside a bearer token such a user
 // is none.
-func (h *Handler) handOnWithoutToken(r *http.Request, repl *caddy.Replacer, auth credentials.Authorization, inFront established) error {
-	if auth.Scheme == credentials.Bearer {
+func (h *Handler) handOnWithoutToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, inFront established) error {
+	if auth.Scheme == incoming.Bearer {
 		return nil
 	}
 	user, known := h.firstOf(inFront)
@@ -257,7 +256,7 @@ func (h *Handler) handOnWithoutToken(r *http.Request, repl *caddy.Replacer, auth
 }
 
 // handOnWithToken makes r its token's user's.
-func (h *Handler) handOnWithToken(r *http.Request, repl *caddy.Replacer, auth credentials.Authorization) error {
+func (h *Handler) handOnWithToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization) error {
 	record, err := h.authenticate(r, auth)
 	if err != nil {
 		return err
@@ -283,8 +282,8 @@ func (h *Handler) registry(r *http.Request) (*registry.Registry, error) {
 	return nil, store.ErrUnavailable
 }
 
-func (h *Handler) authenticate(r *http.Request, auth credentials.Authorization) (store.Record, error) {
-	if auth.Scheme != credentials.Bearer {
+func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (store.Record, error) {
+	if auth.Scheme != incoming.Bearer {
 		return store.Record{}, tokenapi.ErrNotSignedIn
 	}
 	value, ok := token.Parse(auth.Token68)
@@ -298,7 +297,7 @@ func (h *Handler) authenticate(r *http.Request, auth credentials.Authorization) 
 	return tokens.Authenticate(&h.project, value)
 }
 
-func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string, inFront established) error {
+func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, inFront established) error {
 	tokens, err := h.registry(r)
 	if err != nil {
 		return refused{err}
@@ -331,8 +330,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
 		return
 	}
 	challenge := h.challenge
-	place, _ := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
-	challenge.Elsewhere = place != tokenapi.Ours
+	place, _ := incoming.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
+	challenge.Elsewhere = place != incoming.Ours
 	p.Write(w, r, challenge)
 }
 

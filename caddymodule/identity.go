@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
@@ -41,7 +41,7 @@ func (h *Handler) provisionIdentity() (err error) {
 	for name := range config.DefaultIdentity {
 		protected = append(protected, name)
 	}
-	h.rules, err = identity.New(protected, h.Strip, h.KeepCookies)
+	h.rules, err = incoming.NewRules(protected, h.Strip, h.KeepCookies)
 	return err
 }
 
@@ -76,7 +76,7 @@ func (h *Handler) setIdentity(r *http.Request, repl *caddy.Replacer, u *store.Us
 			// White space beside an empty placeholder is the template's own.
 			value = strings.Trim(repl.ReplaceAll(header.template, ""), " \t")
 		}
-		if err := identity.Set(r.Header, header.name, value); err != nil {
+		if err := incoming.Set(r.Header, header.name, value); err != nil {
 			return fmt.Errorf("%w: identity: %w", store.ErrUnavailable, err)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
@@ -45,8 +45,8 @@ func (m *Matcher) Provision(ctx caddy.Context) error {
 
 // MatchWithError implements caddyhttp.RequestMatcherWithError.
 func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
-	auth, err := credentials.Parse(r.Header)
-	if err != nil || auth.Scheme != credentials.Bearer {
+	auth, err := incoming.ParseAuthorization(r.Header)
+	if err != nil || auth.Scheme != incoming.Bearer {
 		return false, nil //nolint:nilerr // what is malformed is no token; the handler says so
 	}
 	app, err := m.ctx.AppIfConfigured(appName)

@@ -12,22 +12,22 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
 // locatePage says where r stands relative to the page, if there is one.
-func (h *Handler) locatePage(r *http.Request) (tokenapi.Place, string) {
+func (h *Handler) locatePage(r *http.Request) (incoming.Place, string) {
 	if h.Page == config.Off {
-		return tokenapi.Elsewhere, ""
+		return incoming.Elsewhere, ""
 	}
-	return tokenapi.Locate(h.Page, r.URL.Path, r.URL.EscapedPath())
+	return incoming.Locate(h.Page, r.URL.Path, r.URL.EscapedPath())
 }
 
 // servePage answers r, which is for one of the page's paths.
-func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string, inFront established, cookies page.Cookies) error {
+func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, inFront established, cookies page.Cookies) error {
 	tokens, err := h.registry(r)
 	if err != nil {
 		return refused{err}
@@ -58,7 +58,7 @@ func (h *Handler) refuseOnPage(w http.ResponseWriter, r *http.Request, reason er
 	if !errors.Is(reason, tokenapi.ErrNoRoute) && !errors.Is(reason, tokenapi.ErrTokenInURL) {
 		return false
 	}
-	if place, _ := h.locatePage(r); place == tokenapi.Elsewhere || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+	if place, _ := h.locatePage(r); place == incoming.Elsewhere || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return false
 	}
 	p := page.Page{Project: &h.project, Path: h.Page, Connection: connectionOf(r)}
@@ -90,7 +90,7 @@ func (h *Handler) checkPassword(r *http.Request, user, password string) (registr
 	asking.Method, asking.Body, asking.ContentLength = http.MethodGet, http.NoBody, 0
 	asking.Form, asking.PostForm, asking.Trailer = nil, nil, nil
 	asking.Header = http.Header{"Authorization": {"Basic " + token68}}
-	caller, err := h.signIn(asking, credentials.Authorization{Scheme: credentials.Basic, Token68: token68}, nil)
+	caller, err := h.signIn(asking, incoming.Authorization{Scheme: incoming.Basic, Token68: token68}, nil)
 	if status := tokenapi.ProblemOf(err).Status; err != nil && status < http.StatusInternalServerError {
 		h.logRefusal(r, status, err) // of others Serve tells
 	}

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
@@ -134,7 +134,7 @@ func (h *Handler) firstOf(e established) (user store.User, known bool) {
 
 // signIn asks the site's sign-ins who sent r. Attempts that fail are counted;
 // those that go beyond the limit are refused before a sign-in is asked.
-func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFront established) (registry.Caller, error) {
+func (h *Handler) signIn(r *http.Request, auth incoming.Authorization, inFront established) (registry.Caller, error) {
 	if !h.hasCredentials(r, auth) {
 		caller, _, err := h.askSignIns(r, inFront)
 		return caller, err
@@ -146,7 +146,7 @@ func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFron
 	counts := false
 	defer func() { attempt.End(counts) }() // however a guest module ends
 	caller, failed, err := h.askSignIns(r, inFront)
-	counts = failed || errors.Is(err, tokenapi.ErrNotSignedIn) && auth.Scheme != credentials.None
+	counts = failed || errors.Is(err, tokenapi.ErrNotSignedIn) && auth.Scheme != incoming.NoScheme
 	return caller, err
 }
 
@@ -158,8 +158,8 @@ func allOf(r *http.Request) string {
 	return b.String()
 }
 
-func (h *Handler) hasCredentials(r *http.Request, auth credentials.Authorization) bool {
-	if auth.Scheme != credentials.None {
+func (h *Handler) hasCredentials(r *http.Request, auth incoming.Authorization) bool {
+	if auth.Scheme != incoming.NoScheme {
 		return true
 	}
 	for _, s := range h.signIns {
@@ -182,11 +182,11 @@ func clientAddress(r *http.Request) netip.Addr {
 }
 
 // basicUser is the user that Basic credentials name, "" if they name none.
-func basicUser(auth credentials.Authorization) string {
-	if auth.Scheme != credentials.Basic {
+func basicUser(auth incoming.Authorization) string {
+	if auth.Scheme != incoming.Basic {
 		return ""
 	}
-	user, _, _ := credentials.DecodeBasic(auth.Token68)
+	user, _, _ := incoming.DecodeBasic(auth.Token68)
 	return user
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 )
@@ -132,11 +132,11 @@ func checkBasicUser(id string) error {
 
 // SignIn implements the interface of that name.
 func (b *BasicSignIn) SignIn(r *http.Request) (User, error) {
-	auth, err := credentials.Parse(r.Header)
-	if err != nil || auth.Scheme != credentials.Basic {
+	auth, err := incoming.ParseAuthorization(r.Header)
+	if err != nil || auth.Scheme != incoming.Basic {
 		return User{}, ErrNotMine
 	}
-	id, password, ok := credentials.DecodeBasic(auth.Token68)
+	id, password, ok := incoming.DecodeBasic(auth.Token68)
 	if !ok {
 		return User{}, ErrNotMine
 	}

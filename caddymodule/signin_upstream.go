@@ -18,8 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/whoami"
 )
 
@@ -67,7 +66,7 @@ type UpstreamSignIn struct {
 
 	url     *url.URL
 	api     http.RoundTripper
-	session *identity.Rules // which cookies are the session's
+	session *incoming.Rules // which cookies are the session's
 }
 
 // maxAnswerHeader bounds the header of the route's answer, in bytes.
@@ -119,7 +118,7 @@ func (u *UpstreamSignIn) provision(ctx caddy.Context) error {
 	if err := u.check(); err != nil {
 		return err
 	}
-	if u.session, err = identity.New(nil, nil, u.Cookies); err != nil {
+	if u.session, err = incoming.NewRules(nil, nil, u.Cookies); err != nil {
 		return err
 	}
 	transport, err := u.transport(ctx)
@@ -241,11 +240,11 @@ func (u *UpstreamSignIn) SignIn(r *http.Request) (User, error) {
 
 // credentials returns the header to ask with, nil if r has no credentials.
 func (u *UpstreamSignIn) credentials(r *http.Request) (header http.Header, byBasic bool) {
-	auth, err := credentials.Parse(r.Header)
-	if err == nil && auth.Scheme == credentials.Basic && u.TakesBasic() {
+	auth, err := incoming.ParseAuthorization(r.Header)
+	if err == nil && auth.Scheme == incoming.Basic && u.TakesBasic() {
 		// What the limit can't read a user from isn't sent: a laxer reader
 		// behind could find one in it, whose failures nobody would count.
-		if _, _, ok := credentials.DecodeBasic(auth.Token68); !ok {
+		if _, _, ok := incoming.DecodeBasic(auth.Token68); !ok {
 			return nil, false
 		}
 		return http.Header{"Authorization": {"Basic " + auth.Token68}}, true

@@ -13,10 +13,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
 // Site configures the handler "access_tokens" of one site.
@@ -215,9 +214,9 @@ func (s Site) checkPage() error {
 	if err := CheckPage(s.Page); err != nil || s.Page == Off {
 		return err
 	}
-	inAPI, _ := tokenapi.Locate(s.API, s.Page, s.Page)
-	ofAPI, _ := tokenapi.Locate(s.Page, s.API, s.API)
-	if inAPI != tokenapi.Elsewhere || ofAPI != tokenapi.Elsewhere {
+	inAPI, _ := incoming.Locate(s.API, s.Page, s.Page)
+	ofAPI, _ := incoming.Locate(s.Page, s.API, s.API)
+	if inAPI != incoming.Elsewhere || ofAPI != incoming.Elsewhere {
 		return fmt.Errorf("page: %q and api %q overlap; choose two paths of which neither is below the other, upper and lower case aside, or write `page off`", s.Page, s.API)
 	}
 	return nil
@@ -286,10 +285,10 @@ func CheckMaxLifetimeDays(days int) error {
 func CheckIdentity(headers map[string]string) error {
 	spellings := make(map[string]string)
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		if err := identity.ValidHeaderName(name); err != nil {
+		if err := incoming.ValidHeaderName(name); err != nil {
 			return fmt.Errorf("identity: %w", err)
 		}
-		folded := identity.Fold(name)
+		folded := incoming.Fold(name)
 		if other, taken := spellings[folded]; taken {
 			return fmt.Errorf("identity: %s and %s are one header to many servers; name it once", other, name)
 		}
@@ -300,7 +299,7 @@ func CheckIdentity(headers map[string]string) error {
 
 // CheckStrip says what is wrong with a header to strip.
 func CheckStrip(pattern string) error {
-	if _, err := identity.New(nil, []string{pattern}, nil); err != nil {
+	if _, err := incoming.NewRules(nil, []string{pattern}, nil); err != nil {
 		return fmt.Errorf("strip: %w", err)
 	}
 	return nil
@@ -308,7 +307,7 @@ func CheckStrip(pattern string) error {
 
 // CheckCookie says what is wrong with a cookie's name.
 func CheckCookie(option, name string) error {
-	if _, err := identity.New(nil, nil, []string{name}); err != nil {
+	if _, err := incoming.NewRules(nil, nil, []string{name}); err != nil {
 		return fmt.Errorf("%s: %w", option, err)
 	}
 	return nil
@@ -316,7 +315,7 @@ func CheckCookie(option, name string) error {
 
 // CheckAPI says what is wrong with the path of the management routes.
 func CheckAPI(path string) error {
-	if err := tokenapi.ValidBase(path); err != nil {
+	if err := incoming.ValidBase(path); err != nil {
 		return fmt.Errorf("api: %q %w", path, err)
 	}
 	return nil
@@ -327,7 +326,7 @@ func CheckPage(path string) error {
 	if path == Off {
 		return nil
 	}
-	if err := tokenapi.ValidBase(path); err != nil {
+	if err := incoming.ValidBase(path); err != nil {
 		return fmt.Errorf("page: %q is not off, and as a path %w", path, err)
 	}
 	return nil

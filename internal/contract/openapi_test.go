@@ -22,7 +22,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
@@ -500,7 +500,7 @@ func exceptionNames(response *openapi3.Response) []any {
 func early() error {
 	r := httptest.NewRequest(http.MethodGet, api, nil)
 	r.TLS = new(tls.ConnectionState)
-	return new(tokenapi.API).Serve(httptest.NewRecorder(), r, credentials.Authorization{}, "")
+	return new(tokenapi.API).Serve(httptest.NewRecorder(), r, incoming.Authorization{}, "")
 }
 
 // answerTo is how the module answers a request that fails for that reason.

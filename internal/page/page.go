@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
@@ -106,8 +106,8 @@ var errToken = &tokenapi.Problem{Status: http.StatusForbidden, Name: "AccessCont
 // Serve answers a request for one of the page's paths, of which rest is what
 // follows Path. An error is what to answer instead; nothing has been written
 // then.
-func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string) error {
-	if auth.Scheme == credentials.Bearer {
+func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string) error {
+	if auth.Scheme == incoming.Bearer {
 		return p.refuseToken(auth)
 	}
 	v := &visit{Page: p, w: w, r: r, root: p.root(rest)}
@@ -132,7 +132,7 @@ func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, tokenapi.ErrTokenInURL)}})
 }
 
-func (p *Page) refuseToken(auth credentials.Authorization) error {
+func (p *Page) refuseToken(auth incoming.Authorization) error {
 	value, ok := token.Parse(auth.Token68)
 	if !ok {
 		return registry.ErrInvalidToken

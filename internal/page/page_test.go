@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/zap"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
@@ -76,7 +76,7 @@ func (d *desk) ask(t *testing.T, r *http.Request) (*httptest.ResponseRecorder, e
 		p.Cookies = Cookies{d.cookie}
 	}
 	w := httptest.NewRecorder()
-	err := p.Serve(w, r, credentials.Authorization{}, strings.TrimPrefix(r.URL.Path, p.Path))
+	err := p.Serve(w, r, incoming.Authorization{}, strings.TrimPrefix(r.URL.Path, p.Path))
 	for _, c := range w.Result().Cookies() {
 		if d.cookie = c.Name + "=" + c.Value; c.MaxAge < 0 {
 			d.cookie = ""

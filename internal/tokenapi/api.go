@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
@@ -72,7 +72,7 @@ var crossOrigin = http.NewCrossOriginProtection()
 
 // Serve answers a request for one of our paths, of which rest is what follows
 // the base. An error is what to answer instead; nothing has been written then.
-func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string) error {
+func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string) error {
 	if r.TLS != nil && !r.TLS.HandshakeComplete {
 		return errTooEarly
 	}
@@ -130,8 +130,8 @@ func (a *API) options(w http.ResponseWriter, to *route) error {
 	return nil
 }
 
-func (a *API) authenticate(r *http.Request, auth credentials.Authorization, to *route) (registry.Caller, error) {
-	if auth.Scheme == credentials.Bearer {
+func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *route) (registry.Caller, error) {
+	if auth.Scheme == incoming.Bearer {
 		value, ok := token.Parse(auth.Token68)
 		if !ok {
 			return registry.Caller{}, registry.ErrInvalidToken

@@ -21,7 +21,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
@@ -87,10 +87,10 @@ func signIn(r *http.Request) (registry.Caller, error) {
 
 // ServeHTTP does with a request what its handler does.
 func (d *desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	auth, err := credentials.Parse(r.Header)
+	auth, err := incoming.ParseAuthorization(r.Header)
 	if err == nil {
 		err = ErrNoRoute
-		if place, rest := Locate(base, r.URL.Path, r.URL.EscapedPath()); place == Ours {
+		if place, rest := incoming.Locate(base, r.URL.Path, r.URL.EscapedPath()); place == incoming.Ours {
 			err = d.Serve(w, r, auth, rest)
 		}
 	}

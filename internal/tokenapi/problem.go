@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -74,11 +74,11 @@ func ProblemOf(err error) *Problem {
 
 func problemByReason(err error) *Problem {
 	switch {
-	case errors.Is(err, credentials.ErrMalformed):
+	case errors.Is(err, incoming.ErrMalformed):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The Authorization header is malformed",
 			Details: "Send `Authorization: Bearer <token>`, or Basic and the credentials in base64: the scheme, one space, the rest, and nothing else."}
-	case errors.Is(err, credentials.ErrRepeated):
+	case errors.Is(err, incoming.ErrRepeated):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "There is more than one Authorization header",
 			Details: "Send exactly one Authorization header."}

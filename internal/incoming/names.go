@@ -1,4 +1,4 @@
-package identity
+package incoming
 
 import (
 	"fmt"
@@ -45,7 +45,7 @@ func ValidHeaderName(name string) error {
 	return nil
 }
 
-// validPattern checks what [New] takes as strip, and returns what stands before
+// validPattern checks what [NewRules] takes as strip, and returns what stands before
 // the '*' of a pattern that has one.
 func validPattern(pattern string) (prefix string, isPrefix bool, err error) {
 	if !strings.Contains(pattern, "*") {
@@ -72,12 +72,16 @@ func invalidHeader(entry string) error {
 
 func isToken(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		if !isAlphanumeric(c) && strings.IndexByte(tokenMarks, c) < 0 {
+		if !isTokenChar(s[i]) {
 			return false
 		}
 	}
 	return s != ""
+}
+
+// isTokenChar reports whether c may stand in a token (RFC 9110 section 5.6.2).
+func isTokenChar(c byte) bool {
+	return isAlphanumeric(c) || strings.IndexByte(tokenMarks, c) >= 0
 }
 
 func isAlphanumeric(c byte) bool {

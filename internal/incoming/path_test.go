@@ -1,4 +1,4 @@
-package tokenapi
+package incoming
 
 import (
 	"errors"

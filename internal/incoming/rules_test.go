@@ -1,4 +1,4 @@
-package identity
+package incoming
 
 import (
 	"net/http"
@@ -15,7 +15,7 @@ var (
 
 func newRules(t testing.TB, keepCookies ...string) *Rules {
 	t.Helper()
-	rules, err := New(testProtected, testStrip, keepCookies)
+	rules, err := NewRules(testProtected, testStrip, keepCookies)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,9 +86,9 @@ func TestNewRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			rules, err := New(test.protected, test.strip, test.keeps)
+			rules, err := NewRules(test.protected, test.strip, test.keeps)
 			if err == nil || rules != nil {
-				t.Fatalf("New() = %v, %v, want an error alone", rules, err)
+				t.Fatalf("NewRules() = %v, %v, want an error alone", rules, err)
 			}
 			for _, part := range test.want {
 				if !strings.Contains(err.Error(), part) {
@@ -102,10 +102,10 @@ func TestNewRefuses(t *testing.T) {
 func TestNewAccepts(t *testing.T) {
 	protected := []string{"Remote-User", "remote_user", "X.User", "A!#$%&'+-.^_`|~9"}
 	strip := []string{"Remote-User", "X-Trifacta-*", "X*", "Auth-*", "Cookie2", "Content-Lengths", "Hosts*", "Teapot*"}
-	if _, err := New(protected, strip, []string{"locale", "__Host-a", "*"}); err != nil {
+	if _, err := NewRules(protected, strip, []string{"locale", "__Host-a", "*"}); err != nil {
 		t.Error(err)
 	}
-	if _, err := New(nil, nil, nil); err != nil {
+	if _, err := NewRules(nil, nil, nil); err != nil {
 		t.Errorf("without any rule: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package identity
+package incoming
 
 import (
 	"io"

@@ -1,4 +1,4 @@
-package credentials
+package incoming
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ type parsed struct {
 }
 
 func parse(h http.Header) parsed {
-	a, err := Parse(h)
+	a, err := ParseAuthorization(h)
 	result := parsed{Scheme: a.Scheme.String(), Token68: a.Token68}
 	if err != nil {
 		result.Error = err.Error()
@@ -153,18 +153,18 @@ func TestParseDoesNotAllocate(t *testing.T) {
 		header := http.Header{
 			"Accept": {"*/*"}, "Authorization": {value}, "Content-Type": {"application/json"}, "X-Same-Length": {"a"},
 		}
-		if n := testing.AllocsPerRun(100, func() { _, _ = Parse(header) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { _, _ = ParseAuthorization(header) }); n != 0 {
 			t.Errorf("%q: %v allocations, want none", value, n)
 		}
 	}
 	raw := http.Header{"authorization": {"Bearer x"}, "AUTHORIZATION": {"Bearer y"}}
-	if n := testing.AllocsPerRun(100, func() { _, _ = Parse(raw) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = ParseAuthorization(raw) }); n != 0 {
 		t.Errorf("raw names: %v allocations, want none", n)
 	}
 }
 
 func TestAuthorizationHidesItsSecret(t *testing.T) {
-	a, err := Parse(http.Header{"Authorization": {"Bearer topsecret"}})
+	a, err := ParseAuthorization(http.Header{"Authorization": {"Bearer topsecret"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func oracle(value string) (Authorization, error) {
 	if oracleClaimed.MatchString(value) {
 		return Authorization{}, ErrMalformed
 	}
-	return Authorization{Scheme: Other}, nil
+	return Authorization{Scheme: OtherScheme}, nil
 }
 
 func FuzzParse(f *testing.F) {
@@ -218,14 +218,14 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		want, wantErr := oracle(value)
 		for _, name := range []string{"Authorization", "authorization", "aUTHORIZATION"} {
-			got, err := Parse(http.Header{name: {value}})
+			got, err := ParseAuthorization(http.Header{name: {value}})
 			if got != want || !errors.Is(err, wantErr) {
 				t.Fatalf("%s: %q: got scheme %v, token68 %q, error %v; want %v, %q, %v",
 					name, value, got.Scheme, got.Token68, err, want.Scheme, want.Token68, wantErr)
 			}
 		}
 		for _, second := range []string{"", value, "Bearer x"} {
-			if _, err := Parse(http.Header{"Authorization": {value, second}}); !errors.Is(err, ErrRepeated) {
+			if _, err := ParseAuthorization(http.Header{"Authorization": {value, second}}); !errors.Is(err, ErrRepeated) {
 				t.Fatalf("%q and %q: got error %v, want %v", value, second, err, ErrRepeated)
 			}
 		}

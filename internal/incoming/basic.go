@@ -1,4 +1,4 @@
-package credentials
+package incoming
 
 import (
 	"encoding/base64"

@@ -1,12 +1,4 @@
-// Package credentials reads what a client sends to say who it is: the
-// Authorization header (RFC 9110, section 11.6.2) and the user name and
-// password in it (RFC 7617).
-//
-// It decides only what the header says, not whether it is true, and it is
-// strict where a difference of opinion with the API behind would be dangerous:
-// a value that we take for nobody's and the API takes for a bearer token would
-// pass unchecked.
-package credentials
+package incoming
 
 import (
 	"errors"
@@ -27,26 +19,26 @@ var ErrMalformed = errors.New("send Authorization as the scheme, one space, and 
 type Scheme int
 
 const (
-	// None means that there is no Authorization line.
-	None Scheme = iota
+	// NoScheme means that there is no Authorization line.
+	NoScheme Scheme = iota
 	// Bearer is the scheme of RFC 6750.
 	Bearer
 	// Basic is the scheme of RFC 7617.
 	Basic
-	// Other is every other scheme, and a value without a scheme.
-	Other
+	// OtherScheme is every other scheme, and a value without a scheme.
+	OtherScheme
 )
 
 // String returns the scheme's registered name where it has one.
 func (s Scheme) String() string {
 	switch s {
-	case None:
+	case NoScheme:
 		return "none"
 	case Bearer:
 		return "Bearer"
 	case Basic:
 		return "Basic"
-	case Other:
+	case OtherScheme:
 		return "other"
 	}
 	return fmt.Sprintf("Scheme(%d)", int(s))
@@ -57,7 +49,7 @@ func (s Scheme) String() string {
 type Authorization struct {
 	Scheme Scheme
 	// Token68 holds the credentials of Bearer and Basic as they were sent; it
-	// is empty for None and Other.
+	// is empty for NoScheme and OtherScheme.
 	Token68 string `json:"-"`
 }
 
@@ -78,11 +70,11 @@ func (a Authorization) Format(f fmt.State, _ rune) {
 // under these two names is [ErrMalformed]. So is either name behind characters
 // that can't begin a scheme, such as " Bearer x", which HTTP/2 delivers with its
 // space, or ",Bearer x" and "\xa0Bearer x": lax readers skip them. Any other
-// value is [Other], the empty one included.
+// value is [OtherScheme], the empty one included.
 //
 // Lines count as Authorization in whatever case the map holds their name; with
 // more than one, the error is [ErrRepeated].
-func Parse(h http.Header) (Authorization, error) {
+func ParseAuthorization(h http.Header) (Authorization, error) {
 	var value string
 	count := 0
 	for name, lines := range h {
@@ -108,16 +100,16 @@ func isAuthorization(name string) bool {
 
 func parseValue(value string) (Authorization, error) {
 	start := 0
-	for start < len(value) && !isTchar(value[start]) {
+	for start < len(value) && !isTokenChar(value[start]) {
 		start++
 	}
 	end := start
-	for end < len(value) && isTchar(value[end]) {
+	for end < len(value) && isTokenChar(value[end]) {
 		end++
 	}
 	scheme := schemeOf(value[start:end])
-	if scheme == Other {
-		return Authorization{Scheme: Other}, nil
+	if scheme == OtherScheme {
+		return Authorization{Scheme: OtherScheme}, nil
 	}
 	if start > 0 {
 		return Authorization{}, ErrMalformed
@@ -138,7 +130,7 @@ func schemeOf(name string) Scheme {
 	case strings.EqualFold(name, "Basic"):
 		return Basic
 	}
-	return Other
+	return OtherScheme
 }
 
 // isToken68 reports whether s is a token68 (RFC 9110, section 11.2).
@@ -153,13 +145,4 @@ func isToken68(s string) bool {
 		}
 	}
 	return true
-}
-
-// isTchar reports whether c may stand in a token (RFC 9110, section 5.6.2).
-func isTchar(c byte) bool {
-	return isAlphanumeric(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
-}
-
-func isAlphanumeric(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }

@@ -1,19 +1,4 @@
-// Package identity decides which headers of a client's request reach the API
-// behind, and sets those that the API trusts.
-//
-// The API takes its user from a header such as Remote-User. That is safe only
-// if no client can send such a header itself, in whatever case, and with '_' or
-// '.' for '-'. A request therefore goes through three steps:
-//
-//   - [Rules.Scrub], on every request, before anything is decided: protected
-//     headers go from the headers, the trailers and from what Connection names.
-//   - [Rules.DropCredentials], once a token was accepted: the token and the
-//     cookies beside it have done their work.
-//   - [Set], for each header that says who the user is.
-//
-// All three change the request's header map in place, because error routes and
-// the access log look at the same map later.
-package identity
+package incoming
 
 import (
 	"fmt"
@@ -30,13 +15,13 @@ type Rules struct {
 	cookies  []string
 }
 
-// New compiles rules.
+// NewRules compiles rules.
 //
 // protected are header names, see [ValidHeaderName]. strip are header names or
 // prefixes of them followed by one '*', as in "X-Trifacta-*". keepCookies are
 // names of cookies, compared byte for byte. An entry that can't be used is an
 // error that names it and says what is allowed.
-func New(protected, strip, keepCookies []string) (*Rules, error) {
+func NewRules(protected, strip, keepCookies []string) (*Rules, error) {
 	rules := &Rules{}
 	for _, name := range protected {
 		if err := ValidHeaderName(name); err != nil {
