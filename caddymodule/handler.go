@@ -170,7 +170,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return refused{err}
 	}
-	place, rest := incoming.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
+	path := incoming.PathOf(r.URL)
+	place, rest := path.Locate(h.API)
 	switch place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
@@ -220,16 +221,8 @@ func (h *Handler) needsNoToken(r *http.Request, auth incoming.Authorization) (bo
 // isPublic tells whether r needs no token however its path is read: a server
 // behind may take /health/..;/admin for /admin.
 func (h *Handler) isPublic(r *http.Request) (bool, error) {
-	if plain, same := incoming.Plain(r.URL.Path); !same {
-		asSent := *r.URL
-		r.URL.Path, r.URL.RawPath = plain, ""
-		matches, err := h.public.AnyMatchWithError(r)
-		*r.URL = asSent
-		if err != nil || !matches {
-			return false, wrapPublic(err)
-		}
-	}
-	matches, err := h.public.AnyMatchWithError(r)
+	path := incoming.PathOf(r.URL)
+	matches, err := path.Everywhere(r, h.public.AnyMatchWithError)
 	return matches && err == nil, wrapPublic(err)
 }
 
@@ -330,7 +323,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
 		return
 	}
 	challenge := h.challenge
-	place, _ := incoming.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
+	path := incoming.PathOf(r.URL)
+	place, _ := path.Locate(h.API)
 	challenge.Elsewhere = place != incoming.Ours
 	p.Write(w, r, challenge)
 }

@@ -23,7 +23,8 @@ func (h *Handler) locatePage(r *http.Request) (incoming.Place, string) {
 	if h.Page == config.Off {
 		return incoming.Elsewhere, ""
 	}
-	return incoming.Locate(h.Page, r.URL.Path, r.URL.EscapedPath())
+	path := incoming.PathOf(r.URL)
+	return path.Locate(h.Page)
 }
 
 // servePage answers r, which is for one of the page's paths.

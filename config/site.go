@@ -214,9 +214,7 @@ func (s Site) checkPage() error {
 	if err := CheckPage(s.Page); err != nil || s.Page == Off {
 		return err
 	}
-	inAPI, _ := incoming.Locate(s.API, s.Page, s.Page)
-	ofAPI, _ := incoming.Locate(s.Page, s.API, s.API)
-	if inAPI != incoming.Elsewhere || ofAPI != incoming.Elsewhere {
+	if incoming.Within(s.API, s.Page) || incoming.Within(s.Page, s.API) {
 		return fmt.Errorf("page: %q and api %q overlap; choose two paths of which neither is below the other, upper and lower case aside, or write `page off`", s.Page, s.API)
 	}
 	return nil

@@ -3,6 +3,10 @@ package incoming
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	pathpkg "path"
 	"slices"
 	"strings"
 	"unicode"
@@ -61,58 +65,256 @@ func isReserved(r rune) bool {
 	return ('a' > r || r > 'z') && ('A' > r || r > 'Z') && ('0' > r || r > '9') && !strings.ContainsRune("-._~", r)
 }
 
-// Locate says where a request's path stands relative to base, which [ValidBase]
-// has approved. path is the URL's Path, decoded once; escaped its EscapedPath.
-// For Ours, rest is what follows base: empty, or a slash and more.
+// Path is a request's path in all the ways in which servers read one.
 //
-// A path is ours if its normal form equals base or lies below it, letter case
-// aside. The normal form is the path percent-decoded until nothing is left to
-// decode, every backslash a slash, every segment without what follows its first
-// semicolon, and empty, "." and ".." segments resolved. path and escaped have
-// the same normal form, as decoding has only one end, whatever its order. All
-// but the exact spelling is a NearMiss.
-func Locate(base, path, escaped string) (place Place, rest string) {
-	if isPlain(path) {
-		if !isWithin(base, path) {
+// Servers differ: some decode once, some until nothing is left to decode; some
+// take a backslash for a slash, drop what follows a semicolon, resolve dot
+// segments before or after they merge slashes, take what follows // for a host,
+// end a path at a decoded ?, # or NUL, hand on what follows a script's name, or
+// have no letter case. Whatever comes of any of these steps, in any order, is a
+// reading of the path.
+type Path struct {
+	// path is decoded once, escaped as the request is sent on.
+	path, escaped string
+	// plain: path has no other reading, letter case aside.
+	plain bool
+	// others are the readings of a path that isn't plain; all of them, unless
+	// there were too many.
+	others []string
+	all    bool
+}
+
+// How much is read into a path that isn't plain. One that goes beyond is as if
+// any path were one of its readings.
+const (
+	maxReadings     = 256
+	maxReadingBytes = 1 << 20
+)
+
+// PathOf returns the path of a request's URL.
+func PathOf(u *url.URL) Path {
+	p := Path{path: u.Path, escaped: u.EscapedPath()}
+	if p.plain = isPlain(p.path); !p.plain {
+		p.read()
+	}
+	return p
+}
+
+// Locate says where the path stands relative to base, which [ValidBase] has
+// approved. For Ours, rest is what follows base: empty, or a slash and more.
+//
+// A path is ours if one of its readings equals base or lies below it, letter
+// case aside. All but the exact spelling is a NearMiss.
+func (p *Path) Locate(base string) (place Place, rest string) {
+	if p.plain {
+		if !Within(base, p.path) {
 			return Elsewhere, ""
 		}
-		if path != escaped || !strings.HasPrefix(path, base) || strings.HasSuffix(path, "/") {
+		if p.path != p.escaped || !strings.HasPrefix(p.path, base) || strings.HasSuffix(p.path, "/") {
 			return NearMiss, ""
 		}
-		return Ours, path[len(base):]
+		return Ours, p.path[len(base):]
 	}
-	var space [512]byte
-	if !isWithin(base, normalize(space[:0], path)) {
-		return Elsewhere, ""
+	if !p.all || slices.ContainsFunc(p.others, func(reading string) bool { return Within(base, foldToASCII(reading)) }) {
+		return NearMiss, ""
 	}
-	return NearMiss, ""
+	return Elsewhere, ""
 }
 
-// Plain returns the path that a lax server may read in path, which is decoded
-// once: its normal form, as [Locate] has it. same tells that there is no other
-// way to read it.
-func Plain(path string) (plain string, same bool) {
-	if isPlain(path) {
-		return path, true
+// Everywhere tells whether match accepts r, whose path p is, however that is
+// read. It changes r.URL for as long as match runs.
+func (p *Path) Everywhere(r *http.Request, match func(*http.Request) (bool, error)) (bool, error) {
+	if matches, err := match(r); !matches || err != nil {
+		return false, err
 	}
-	plain = string(normalize(nil, path))
-	if plain == "" {
-		plain = "/"
+	if p.plain {
+		return p.lowered(r, p.path, match)
 	}
-	return plain, plain == path || plain+"/" == path
+	if !p.all {
+		return false, nil
+	}
+	for _, reading := range p.others {
+		if matches, err := matchPath(r, reading, match); !matches || err != nil {
+			return false, err
+		}
+		if matches, err := p.lowered(r, reading, match); !matches || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
-// isPlain reports whether path is its own normal form, save for letter case and
-// one slash at its end.
+// lowered is match of a reading by a server that has no letter case.
+func (p *Path) lowered(r *http.Request, reading string, match func(*http.Request) (bool, error)) (bool, error) {
+	lower := strings.ToLower(reading)
+	if lower == reading {
+		return true, nil
+	}
+	return matchPath(r, lower, match)
+}
+
+func matchPath(r *http.Request, path string, match func(*http.Request) (bool, error)) (bool, error) {
+	asSent := *r.URL
+	defer func() { *r.URL = asSent }()
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	r.URL.Path, r.URL.RawPath = path, ""
+	return match(r)
+}
+
+// read finds the readings of a path that isn't plain.
+//
+// One that still has the escapes that were sent is a step to others, such as
+// those of servers that resolve dot segments before they decode, but is none
+// itself: whoever doesn't decode a name has none that would be called so.
+func (p *Path) read() {
+	type reading struct {
+		path string
+		raw  bool
+	}
+	escapes := p.path != p.escaped
+	found := map[reading]bool{}
+	var queue []reading
+	bytes := 0
+	add := func(r reading) {
+		r.raw = r.raw && strings.Contains(r.path, "%")
+		if !found[r] {
+			found[r] = true
+			queue = append(queue, r)
+			bytes += len(r.path)
+		}
+	}
+	add(reading{p.path, false})
+	add(reading{p.escaped, escapes})
+	for len(queue) > 0 {
+		if len(found) > maxReadings || bytes > maxReadingBytes {
+			return
+		}
+		next := queue[0]
+		queue = queue[1:]
+		if strings.Contains(next.path, "%") {
+			add(reading{decodeOnce(next.path), false})
+			add(reading{string(decodeStable(nil, next.path)), false})
+		}
+		for other := range rewrites(next.path) {
+			add(reading{other, next.raw})
+		}
+	}
+	p.all = true
+	for r := range found {
+		if !r.raw {
+			p.others = append(p.others, r.path)
+		}
+	}
+}
+
+// rewrites are what comes of a path by each single step that servers take,
+// decoding aside, as far as it makes a difference.
+func rewrites(path string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, step := range steps {
+			if other := step(path); other != path && !yield(other) {
+				return
+			}
+		}
+		// A script is handed what follows its name: /index.php/v4 is /v4 to it.
+		for i := 0; i+len(scriptEnd) <= len(path); i++ {
+			if path[i] == '.' && strings.EqualFold(path[i:i+len(scriptEnd)], scriptEnd) && !yield(path[i+len(scriptEnd)-1:]) {
+				return
+			}
+		}
+	}
+}
+
+const scriptEnd = ".php/"
+
+var steps = []func(string) string{
+	func(path string) string { return strings.ReplaceAll(path, `\`, "/") },
+	withoutParameters,
+	resolveMerged,
+	resolveDots,
+	withoutAuthority,
+	func(path string) string { return endAt(path, '?') },
+	func(path string) string { return endAt(path, '#') },
+	func(path string) string { return endAt(path, 0) },
+}
+
+func endAt(path string, c byte) string {
+	if at := strings.IndexByte(path, c); at >= 0 {
+		return path[:at]
+	}
+	return path
+}
+
+// withoutAuthority drops the host that a path begins with to those who take it
+// for a reference to a URL (RFC 3986 section 4.2), however many slashes lead
+// to it (WHATWG URL, "special authority ignore slashes state").
+func withoutAuthority(path string) string {
+	if !strings.HasPrefix(path, "//") {
+		return path
+	}
+	host := strings.TrimLeft(path, "/")
+	if at := strings.IndexByte(host, '/'); at >= 0 {
+		return host[at:]
+	}
+	return "/"
+}
+
+// withoutParameters drops what follows a semicolon in each segment (RFC 3986
+// section 3.3).
+func withoutParameters(path string) string {
+	if !strings.Contains(path, ";") {
+		return path
+	}
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		segments[i], _, _ = strings.Cut(segment, ";")
+	}
+	return strings.Join(segments, "/")
+}
+
+// resolveMerged merges slashes first, and then resolves dot segments.
+func resolveMerged(path string) string {
+	resolved := pathpkg.Clean("/" + path)
+	if strings.HasSuffix(path, "/") && resolved != "/" {
+		resolved += "/"
+	}
+	return resolved
+}
+
+// resolveDots resolves dot segments as RFC 3986 section 5.2.4 does, to which an
+// empty segment is one like others.
+func resolveDots(path string) string {
+	if !strings.Contains(path, "/.") {
+		return path
+	}
+	var kept []string
+	for segment := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		switch segment {
+		case ".":
+		case "..":
+			kept = kept[:max(0, len(kept)-1)]
+		default:
+			kept = append(kept, segment)
+		}
+	}
+	return "/" + strings.Join(kept, "/")
+}
+
+// isPlain reports whether path can be read in no other way, save for letter case
+// and one slash at its end.
 func isPlain(path string) bool {
 	if !strings.HasPrefix(path, "/") {
 		return false
 	}
 	for i := range len(path) {
 		switch c := path[i]; {
-		case c == '%', c == '\\', c == ';', c >= utf8.RuneSelf:
+		case c == '%', c == '\\', c == ';', c == '?', c == '#', c == 0, c >= utf8.RuneSelf:
 			return false
 		case c == '/' && i+1 < len(path) && beginsWithDroppedSegment(path[i+1:]):
+			return false
+		case c == '.' && i+len(scriptEnd) <= len(path) && strings.EqualFold(path[i:i+len(scriptEnd)], scriptEnd):
 			return false
 		}
 	}
@@ -128,9 +330,9 @@ func beginsWithDroppedSegment(s string) bool {
 	return s == "" || s[0] == '/'
 }
 
-// isWithin reports whether path equals base or continues it with a slash, in
+// Within reports whether path equals base or continues it with a slash, in
 // whatever ASCII letter case.
-func isWithin[T string | []byte](base string, path T) bool {
+func Within(base, path string) bool {
 	if len(path) < len(base) {
 		return false
 	}
@@ -149,14 +351,21 @@ func asciiLower(c byte) byte {
 	return c
 }
 
-// normalize appends path's normal form to buf, which is empty, and returns it.
-// The root's normal form is empty. Time and space are linear in path's length.
-func normalize(buf []byte, path string) []byte {
-	buf = slices.Grow(buf, 1+len(path))
-	buf = append(buf, '/')
-	buf = decodeStable(buf, path)
-	buf = foldToASCII(buf)
-	return clean(buf)
+// decodeOnce decodes each escape. A percent sign without two hexadecimal digits
+// stays.
+func decodeOnce(path string) string {
+	buf := make([]byte, 0, len(path))
+	for i := 0; i < len(path); i++ {
+		if path[i] == '%' && i+2 < len(path) {
+			if high, low := hexValue(path[i+1]), hexValue(path[i+2]); high >= 0 && low >= 0 {
+				buf = append(buf, byte(high<<4|low))
+				i += 2
+				continue
+			}
+		}
+		buf = append(buf, path[i])
+	}
+	return string(buf)
 }
 
 // decodeStable appends path to buf, percent-decoded until nothing is left to
@@ -190,59 +399,18 @@ func hexValue(c byte) int {
 	return -1
 }
 
-// foldToASCII replaces, in place, every letter that is another one's upper or
-// lower case with the ASCII letter they lead to, such as U+212A KELVIN SIGN with
-// k and U+017F LONG S with s. Other characters outside ASCII stay: no base path
-// holds them.
-func foldToASCII(p []byte) []byte {
-	folded := p[:0]
-	for i := 0; i < len(p); {
-		r, size := utf8.DecodeRune(p[i:])
-		if lower := unicode.ToLower(unicode.ToUpper(r)); r >= utf8.RuneSelf && lower < utf8.RuneSelf {
-			folded = append(folded, byte(lower))
-		} else {
-			folded = append(folded, p[i:i+size]...)
+// foldToASCII replaces every letter that is another one's upper or lower case
+// with the ASCII letter they lead to, such as U+212A KELVIN SIGN with k and
+// U+017F LONG S with s. Other characters outside ASCII stay: no base path holds
+// them.
+func foldToASCII(path string) string {
+	return strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf {
+			return r
 		}
-		i += size
-	}
-	return folded
-}
-
-// clean resolves, in place, the segments of p, which begins with a slash: a
-// backslash separates them too, what follows a semicolon is dropped, and empty,
-// "." and ".." ones are resolved as by path.Clean.
-func clean(p []byte) []byte {
-	cleaned := p[:0]
-	for start := 1; start <= len(p); {
-		end := start
-		for end < len(p) && p[end] != '/' && p[end] != '\\' {
-			end++
+		if lower := unicode.ToLower(unicode.ToUpper(r)); lower < utf8.RuneSelf {
+			return lower
 		}
-		segment := p[start:end]
-		start = end + 1
-
-		for i, c := range segment {
-			if c == ';' {
-				segment = segment[:i]
-				break
-			}
-		}
-		switch string(segment) {
-		case "", ".":
-		case "..":
-			cleaned = withoutLast(cleaned)
-		default:
-			cleaned = append(append(cleaned, '/'), segment...)
-		}
-	}
-	return cleaned
-}
-
-func withoutLast(cleaned []byte) []byte {
-	for i := len(cleaned) - 1; i >= 0; i-- {
-		if cleaned[i] == '/' {
-			return cleaned[:i]
-		}
-	}
-	return cleaned
+		return r
+	}, path)
 }

@@ -3,6 +3,7 @@ package incoming
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	pathpkg "path"
 	"regexp"
@@ -22,7 +23,9 @@ type location struct {
 }
 
 func locate(base, path, escaped string) location {
-	place, rest := Locate(base, path, escaped)
+	u := url.URL{Path: path, RawPath: escaped}
+	read := PathOf(&u)
+	place, rest := read.Locate(base)
 	return location{place.String(), rest}
 }
 
@@ -110,9 +113,37 @@ func TestLocate(t *testing.T) {
 		"/v4/apiAccessTokens/%25":                   near,
 		"/v4/apiAccessTokens/%25zz":                 near,
 		"/v4/apiAccessTokens/%00":                   near,
-		"/v4/apiAccessTokens/x%2f..%2f..%2fpeople/": elsewhere,
+		"/v4/apiAccessTokens/x%2f..%2f..%2fpeople/": near,
+
+		"//h/v4/apiAccessTokens":              near,
+		"///h/v4/apiAccessTokens/x":           near,
+		"/%2Fh/v4/apiAccessTokens":            near,
+		"/\\h/v4/apiAccessTokens":             near,
+		"//u:p@h:1/v4/apiAccessTokens":        near,
+		"//h%2Fv4/apiAccessTokens":            near,
+		"//h;x/v4/apiAccessTokens":            near,
+		"/index.php/v4/apiAccessTokens":       near,
+		"/a/INDEX.PHP/v4/apiAccessTokens":     near,
+		"/index.php%2fv4/apiAccessTokens":     near,
+		"/index.php;x/v4/apiAccessTokens":     near,
+		"/index.php//v4/apiAccessTokens":      near,
+		"/index.php/a.php/v4/apiAccessTokens": near,
+		"/index.php/../v4/apiAccessTokens":    near,
+		"/v4/apiAccessTokens#x":               near,
+		"/v4/apiAccessTokens%00/x":            near,
+		"/v4/apiAccessTokens%2500":            near,
+		"/v4/x//../apiAccessTokens":           near,
+		"/v4//x/../../apiAccessTokens":        near,
+		"/v4/q/x%2Fy/../../apiAccessTokens":   near,
+		"/v4/q/x%5Cy/../../apiAccessTokens":   near,
+		"/q/x%3By/..;/../v4/apiAccessTokens":  near,
 
 		"/":                                  elsewhere,
+		"//v4":                               elsewhere,
+		"//apiAccessTokens/v4":               elsewhere,
+		"/index.phpx/v4/apiAccessTokens":     elsewhere,
+		"/indexphp/v4/apiAccessTokens":       elsewhere,
+		"/x%3F/v4/apiAccessTokens":           elsewhere,
 		"*":                                  elsewhere,
 		"/*":                                 elsewhere,
 		"/v4":                                elsewhere,
@@ -120,18 +151,18 @@ func TestLocate(t *testing.T) {
 		"/v4/people/current":                 elsewhere,
 		"/v4/apiAccessToken":                 elsewhere,
 		"/v4/apiAccessTokensX":               elsewhere,
-		"/v4/apiAccessTokens%00":             elsewhere,
+		"/v4/apiAccessTokens%00":             near,
 		"/v4/apiAccessTokens%20":             elsewhere,
 		"/v4/apiAccessTokens.":               elsewhere,
 		"/v4/apiAccessTokens.json":           elsewhere,
 		"/v4/apiAccessTokens:x":              elsewhere,
-		"/v4/apiAccessTokens%3Fx":            elsewhere,
-		"/v4/apiAccessTokens%23x":            elsewhere,
-		"/v4/apiAccessTokens%2f..":           elsewhere,
-		"/v4/apiAccessTokens/..":             elsewhere,
-		"/v4/apiAccessTokens/../people":      elsewhere,
-		"/v4/apiAccessTokens/..%2fpeople":    elsewhere,
-		"/v4/apiAccessTokens/..;/people":     elsewhere,
+		"/v4/apiAccessTokens%3Fx":            near,
+		"/v4/apiAccessTokens%23x":            near,
+		"/v4/apiAccessTokens%2f..":           near,
+		"/v4/apiAccessTokens/..":             near,
+		"/v4/apiAccessTokens/../people":      near,
+		"/v4/apiAccessTokens/..%2fpeople":    near,
+		"/v4/apiAccessTokens/..;/people":     near,
 		"/x/v4/apiAccessTokens":              elsewhere,
 		"/v4/x/apiAccessTokens":              elsewhere,
 		"/v4/x;/apiAccessTokens":             elsewhere,
@@ -217,15 +248,14 @@ func TestValidBase(t *testing.T) {
 
 func TestLocateDoesNotAllocate(t *testing.T) {
 	for _, target := range []string{
-		"/v4/people/current", "/", "/v4/apiAccessTokens", "/v4/apiAccessTokens/3f1c", "/V4/apiaccesstokens", "/v4/a%20b",
-		"/v4/x/..%252fapiAccessTokens;a", "/\u00e4/" + strings.Repeat("\u00f6", 200), "/" + strings.Repeat("a/.b/", 1000),
+		"/v4/people/current", "/", "/v4/apiAccessTokens", "/v4/apiAccessTokens/3f1c", "/V4/apiaccesstokens",
+		"/" + strings.Repeat("a/.b/", 1000),
 	} {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
 			t.Fatal(err)
 		}
-		path, escaped := u.Path, u.EscapedPath()
-		if n := testing.AllocsPerRun(100, func() { Locate(testBase, path, escaped) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { path := PathOf(u); path.Locate(testBase) }); n != 0 {
 			t.Errorf("%q: %v allocations, want none", target, n)
 		}
 	}
@@ -235,7 +265,8 @@ func TestLocateDoesNotAllocate(t *testing.T) {
 func TestOrdinaryPathsAreNotNormalized(t *testing.T) {
 	for path, want := range map[string]bool{
 		"/": true, "/v4/people/current": true, "/v4/apiAccessTokens": true, "/v4/": true, "/a b/c:d@e+f,g=h&i'(j)*!$~": true,
-		"/.well-known/x": true, "/a/...": true, "/a/..b/.c/d.": true, "/a\x00": true,
+		"/.well-known/x": true, "/a/...": true, "/a/..b/.c/d.": true, "/a.php": true, "/a.phpx/b": true,
+		"/a\x00": false, "/a?b": false, "/a#b": false, "/a.php/b": false, "/a.PHP/": false,
 		"": false, "a": false, "*": false, "//": false, "/a//b": false, "/a//": false, "/.": false, "/..": false, "/./": false, "/a/./b": false,
 		"/a/../b": false, "/a/..": false, "/a%": false, "/a\\b": false, "/a;b": false, "/\u00e4": false, "/\x80": false,
 	} {
@@ -267,9 +298,9 @@ func TestEveryLetterCaseFolds(t *testing.T) {
 	}
 }
 
-// TestLocateTakesLinearTime has paths that take as many passes to decode as
+// TestReadingTakesBoundedTime has paths that take as many passes to decode as
 // they have escapes: pass by pass, many minutes.
-func TestLocateTakesLinearTime(t *testing.T) {
+func TestReadingTakesBoundedTime(t *testing.T) {
 	const size = 2 << 20
 	const limit = 20 * time.Second
 	for name, path := range map[string]string{
@@ -282,6 +313,8 @@ func TestLocateTakesLinearTime(t *testing.T) {
 		"slashes":               strings.Repeat("/", size) + testBase,
 		"semicolons":            testBase + strings.Repeat(";", size),
 		"a long segment":        "/" + strings.Repeat("a", size) + "/.." + testBase,
+		"scripts":               strings.Repeat("/a.php", size/6) + testBase,
+		"many readings":         strings.Repeat("/a.php/;%2541//../", size/18) + testBase,
 	} {
 		start := time.Now()
 		got := locate(testBase, path, path)
@@ -294,39 +327,67 @@ func TestLocateTakesLinearTime(t *testing.T) {
 	}
 }
 
-var oracleEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
-
-// oracleNormal decodes pass by pass.
-func oracleNormal(path string) string {
-	for before := ""; before != path; {
-		before = path
-		path = oracleEscape.ReplaceAllStringFunc(path, func(escape string) string {
+// servers are what servers do to a path before they look it up, apart from the
+// code under test.
+var servers = map[byte]func(string) string{
+	'd': func(path string) string {
+		return escape.ReplaceAllStringFunc(path, func(escape string) string {
 			decoded, err := url.PathUnescape(escape)
 			if err != nil {
 				panic(err)
 			}
 			return decoded
 		})
-	}
-	segments := strings.Split(strings.ReplaceAll(path, `\`, "/"), "/")
-	for i, segment := range segments {
-		segments[i], _, _ = strings.Cut(segment, ";")
-	}
-	cleaned := pathpkg.Clean("/" + strings.Join(segments, "/"))
-	return strings.ToLower(strings.ToUpper(cleaned))
+	},
+	'b': func(path string) string { return strings.Join(strings.Split(path, "\\"), "/") },
+	'p': func(path string) string { return parameter.ReplaceAllString(path, "$1") },
+	'c': func(path string) string { return pathpkg.Clean("/" + path) },
+	// Dot segments one by one, as RFC 3986 section 5.2.4 writes it.
+	'r': func(path string) string {
+		done := ""
+		for rest := path; rest != ""; {
+			switch {
+			case strings.HasPrefix(rest, "/./"):
+				rest = rest[2:]
+			case rest == "/.":
+				rest = "/"
+			case strings.HasPrefix(rest, "/../") || rest == "/..":
+				rest = "/" + strings.TrimPrefix(rest[3:], "/")
+				done = done[:max(0, strings.LastIndexByte(done, '/'))]
+			default:
+				end := strings.IndexByte(rest[1:], '/') + 1
+				if end == 0 {
+					end = len(rest)
+				}
+				done, rest = done+rest[:end], rest[end:]
+			}
+		}
+		return done
+	},
+	'a': func(path string) string {
+		if m := authority.FindStringSubmatch(path); m != nil {
+			return "/" + m[1]
+		}
+		return path
+	},
+	'?': func(path string) string { before, _, _ := strings.Cut(path, "?"); return before },
+	'#': func(path string) string { before, _, _ := strings.Cut(path, "#"); return before },
+	'0': func(path string) string { before, _, _ := strings.Cut(path, "\x00"); return before },
+	's': func(path string) string {
+		if m := script.FindStringSubmatch(path); m != nil {
+			return m[1]
+		}
+		return path
+	},
+	'l': func(path string) string { return strings.ToLower(strings.ToUpper(path)) },
 }
 
-// oracleLocate looks at the escaped path alone.
-func oracleLocate(base, escaped string) location {
-	if normal := oracleNormal(escaped) + "/"; !strings.HasPrefix(normal, strings.ToLower(base)+"/") {
-		return location{Place: "Elsewhere"}
-	}
-	rest, found := strings.CutPrefix(escaped, base)
-	if !found || strings.ContainsAny(escaped, `%\;`) || pathpkg.Clean(escaped) != escaped || !strings.HasPrefix(rest+"/", "/") {
-		return location{Place: "NearMiss"}
-	}
-	return location{"Ours", rest}
-}
+var (
+	escape    = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+	parameter = regexp.MustCompile(`(?s)([^/]*?);[^/]*`)
+	authority = regexp.MustCompile(`(?s)^//+[^/]*/?(.*)$`)
+	script    = regexp.MustCompile(`(?is)^.*?\.php(/.*)$`)
+)
 
 // pieces are what fuzzed paths are made of, besides fuzzed text: random bytes
 // alone would hardly ever meet the base path.
@@ -344,50 +405,95 @@ func compose(recipe []byte) string {
 	return path.String()
 }
 
-func FuzzLocate(f *testing.F) {
-	for _, seed := range []string{
-		"", "*", "/", "/v4/people/current", "/v4/apiAccessTokens", "/v4/apiAccessTokens/x", "/v4/apiAccessTokens/", "/v4//apiAccessTokens",
-		"/v4/./apiAccessTokens", "/x/../v4/apiAccessTokens", "/v4/apiAccessTokens%2f..", "/v4/%2561piAccessTokens", "/v4/%25%36%31piAccessTokens",
-		"/v4;a=b/apiAccessTokens;c", "/v4\\apiAccessTokens", "/v4/apiAcce\u017fsTokens", "/v4/apiAccessTo%E2%84%AAens", "/v4/..;/v4/apiAccessTokens",
-		"/v4/apiAccessTokens%00", "/v4/apiAccessTokens/%zz", "v4/apiAccessTokens",
+// FuzzReadings lets servers of all kinds read a path, each a series of steps in
+// any order: what one of them finds is covered.
+func FuzzReadings(f *testing.F) {
+	for _, seed := range []struct{ path, server string }{
+		{"", ""}, {"*", "dbpc"}, {"/", "dl"}, {"/v4/people/current", "dddbpcl"}, {"/v4/apiAccessTokens", "c"}, {"/v4/apiAccessTokens/x", "d"},
+		{"/v4/apiAccessTokens/", "r"}, {"/v4//apiAccessTokens", "c"}, {"/x/../v4/apiAccessTokens", "r"}, {"/v4/%2561piAccessTokens", "dd"},
+		{"/v4;a=b/apiAccessTokens;c", "p"}, {"/v4\\apiAccessTokens", "b"}, {"/v4/apiAcce\u017fsTokens", "l"}, {"/v4/..;/v4/apiAccessTokens", "pc"},
+		{"/v4/apiAccessTokens%00", "d0"}, {"//h/v4/apiAccessTokens", "a"}, {"/%2f/h%2fv4/apiAccessTokens", "da"}, {"/a.php/v4/apiAccessTokens", "s"},
+		{"/v4/x//../apiAccessTokens", "rc"}, {"/v4/q/x%2Fy/../../apiAccessTokens", "cd"}, {"/v4/apiAccessTokens%3f", "d?"}, {"v4/apiAccessTokens", "c"},
+		{"/x/..%5c..;/v4/apiAccessTokens%23", "dbpr#"},
 	} {
-		f.Add(seed, []byte{})
+		f.Add(seed.path, seed.server, []byte{})
 	}
-	f.Add("", []byte{2, 3})
-	f.Add("/v4/", []byte{21, 22, 36, 37, 5, 15})
-	f.Fuzz(func(t *testing.T, text string, recipe []byte) {
-		if len(text)+len(recipe) > 1<<10 {
-			return // The oracle takes quadratic time.
+	f.Add("", "dbpcl", []byte{2, 3})
+	f.Fuzz(func(t *testing.T, text, server string, recipe []byte) {
+		if len(text)+len(recipe) > 1<<9 || len(server) > 12 {
+			return
 		}
 		text += compose(recipe)
 
-		check := func(path, escaped string) {
-			for _, base := range []string{testBase, "/v4", "/S"} {
-				if got, want := locate(base, path, escaped), oracleLocate(base, escaped); got != want {
-					t.Errorf("path %q, escaped %q, base %q: got %+v, want %+v", path, escaped, base, got, want)
+		check := func(u *url.URL) {
+			path := PathOf(u)
+			found := u.EscapedPath()
+			decodes := found == u.Path
+			for i := range len(server) {
+				if step := servers[server[i]]; step != nil {
+					decodes = decodes || server[i] == 'd'
+					found = step(found)
 				}
 			}
-			ofPath, ofEscaped := normalize(nil, path), normalize(nil, escaped)
-			if string(ofPath) != string(ofEscaped) {
-				t.Errorf("the normal form of path %q is %q, of escaped %q it is %q", path, ofPath, escaped, ofEscaped)
+			found = servers['l'](found)
+			for _, base := range []string{testBase, "/v4", "/S"} {
+				place, rest := path.Locate(base)
+				if strings.HasPrefix(found+"/", strings.ToLower(base)+"/") && place == Elsewhere {
+					t.Errorf("path %q, escaped %q: a server that does %q finds %q below %s, unseen", u.Path, u.EscapedPath(), server, found, base)
+				}
+				if place == Ours && base+rest != u.EscapedPath() {
+					t.Errorf("path %q, escaped %q is taken for the exact spelling of %q below %s", u.Path, u.EscapedPath(), rest, base)
+				}
 			}
-			if again := normalize(nil, string(ofPath)); string(again) != string(ofPath) {
-				t.Errorf("the normal form of %q is %q, and of that %q", path, ofPath, again)
+			if !decodes {
+				return
+			}
+			open := func(path string) bool { return strings.HasPrefix(strings.ToLower(path), "/v4/") }
+			everywhere, err := path.Everywhere(&http.Request{URL: u}, func(r *http.Request) (bool, error) { return open(r.URL.Path), nil })
+			if err != nil || everywhere && !open("/"+strings.TrimPrefix(found, "/")) && !open(found+"/") {
+				t.Errorf("path %q, escaped %q: a server that does %q finds %q, which isn't open everywhere (%v)", u.Path, u.EscapedPath(), server, found, err)
 			}
 		}
-		rewritten := url.URL{Path: text}
-		check(rewritten.Path, rewritten.EscapedPath())
+		check(&url.URL{Path: text})
 		if requested, err := url.ParseRequestURI(text); err == nil {
-			check(requested.Path, requested.EscapedPath())
+			check(requested)
 		}
 	})
+}
+
+func TestEverywhere(t *testing.T) {
+	open := func(r *http.Request) (bool, error) { return strings.HasPrefix(r.URL.Path, "/open/"), nil }
+	for target, want := range map[string]bool{
+		"/open/x": true, "/open/a%20b": true, "/open/caf%C3%A9": true, "/open/x/": true, "/open/%2541": true, "/open/a;b/c": true,
+		"/open/x%3Fy": true, "/open/a.php/open/b": true,
+		"/Open/x": false, "/admin": false, "//open/admin": false, "/open/..": false, "/open/../admin": false, "/open/..;/admin": false,
+		"/open/%2e%2e/admin": false, "/open/%252e%252e/admin": false, "/open/x\\..\\..\\admin": false, "/open/x.php/admin": false,
+		"/open%3F/x": false, "/open%00/x": false, "/%2Fopen/admin": false, "/open;/x": false, "/open/;/../admin": false,
+		"/open/x//../../admin": false,
+	} {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, before := &http.Request{URL: u}, *u
+		path := PathOf(u)
+		got, err := path.Everywhere(r, open)
+		if err != nil || got != want {
+			t.Errorf("%q: got %t, %v, want %t", target, got, err, want)
+		}
+		if *r.URL != before {
+			t.Errorf("%q has become %q", target, r.URL)
+		}
+	}
 }
 
 func BenchmarkLocate(b *testing.B) {
 	for _, path := range []string{"/v4/people/current", "/v4/apiAccessTokens/settings", "/v4/a b;c/../apiAccessTokens"} {
 		b.Run(fmt.Sprintf("%q", path), func(b *testing.B) {
+			u := &url.URL{Path: path}
 			for b.Loop() {
-				Locate(testBase, path, path)
+				read := PathOf(u)
+				read.Locate(testBase)
 			}
 		})
 	}

@@ -90,7 +90,8 @@ func (d *desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	auth, err := incoming.ParseAuthorization(r.Header)
 	if err == nil {
 		err = ErrNoRoute
-		if place, rest := incoming.Locate(base, r.URL.Path, r.URL.EscapedPath()); place == incoming.Ours {
+		path := incoming.PathOf(r.URL)
+		if place, rest := path.Locate(base); place == incoming.Ours {
 			err = d.Serve(w, r, auth, rest)
 		}
 	}
