@@ -11,9 +11,13 @@ import (
 // whatever schemes. Which one counts would depend on who reads them.
 var ErrRepeated = errors.New("send exactly one Authorization line")
 
-// ErrMalformed means that a Bearer or Basic Authorization isn't the scheme, one
-// space, and a token68.
-var ErrMalformed = errors.New("send Authorization as the scheme, one space, and the credentials, and nothing else")
+// ErrMalformed means that a Bearer or Basic Authorization isn't the scheme,
+// spaces, and a token68.
+var ErrMalformed = errors.New("send Authorization as the scheme, a space, and the credentials, and nothing else")
+
+// ErrMisplacedToken means that a token value stands in Authorization, but not as
+// a bearer token: under another scheme, or among Basic credentials.
+var ErrMisplacedToken = errors.New("send a token as a bearer token")
 
 // Scheme is an authentication scheme, as far as this module tells them apart.
 type Scheme int
@@ -66,7 +70,7 @@ func (a Authorization) Format(f fmt.State, _ rune) {
 // Parse reads the Authorization header of a request (RFC 9110, section 11.6.2).
 //
 // The scheme is the leading run of token characters, compared without regard to
-// ASCII case. Bearer and Basic must be exactly scheme, one SP, token68; all else
+// ASCII case. Bearer and Basic must be exactly scheme, 1*SP, token68; all else
 // under these two names is [ErrMalformed]. So is either name behind characters
 // that can't begin a scheme, such as " Bearer x", which HTTP/2 delivers with its
 // space, or ",Bearer x" and "\xa0Bearer x": lax readers skip them. Any other
@@ -108,14 +112,14 @@ func parseValue(value string) (Authorization, error) {
 		end++
 	}
 	scheme := schemeOf(value[start:end])
+	if scheme != Bearer && holdsToken(value) {
+		return Authorization{}, ErrMisplacedToken
+	}
 	if scheme == OtherScheme {
 		return Authorization{Scheme: OtherScheme}, nil
 	}
-	if start > 0 {
-		return Authorization{}, ErrMalformed
-	}
-	token68, found := strings.CutPrefix(value[end:], " ")
-	if !found || !isToken68(token68) {
+	token68 := strings.TrimLeft(value[end:], " ")
+	if start > 0 || len(token68) == len(value)-end || !isToken68(token68) {
 		return Authorization{}, ErrMalformed
 	}
 	return Authorization{Scheme: scheme, Token68: token68}, nil

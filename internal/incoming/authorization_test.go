@@ -47,7 +47,10 @@ func TestParseOneLine(t *testing.T) {
 		"Basic":                         malformed,
 		"Bearer ":                       malformed,
 		"Basic ":                        malformed,
-		"Bearer  x":                     malformed,
+		"Bearer  x":                     bearer("x"),
+		"Basic   YTpi":                  basic("YTpi"),
+		"Bearer  ":                      malformed,
+		"Bearer  x ":                    malformed,
 		"Bearer\tx":                     malformed,
 		"Bearer \tx":                    malformed,
 		"Bearer,x":                      malformed,
@@ -186,8 +189,8 @@ func TestAuthorizationHidesItsSecret(t *testing.T) {
 }
 
 var (
-	oracleBearer  = regexp.MustCompile(`\A[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9\-._~+/]+=*)\z`)
-	oracleBasic   = regexp.MustCompile(`\A[Bb][Aa][Ss][Ii][Cc] ([A-Za-z0-9\-._~+/]+=*)\z`)
+	oracleBearer  = regexp.MustCompile(`\A[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/]+=*)\z`)
+	oracleBasic   = regexp.MustCompile(`\A[Bb][Aa][Ss][Ii][Cc] +([A-Za-z0-9\-._~+/]+=*)\z`)
 	oracleClaimed = regexp.MustCompile("(?s)\\A[^!#$%&'*+\\-.^_`|~0-9A-Za-z]*" +
 		"([Bb][Ee][Aa][Rr][Ee][Rr]|[Bb][Aa][Ss][Ii][Cc])" +
 		"([^!#$%&'*+\\-.^_`|~0-9A-Za-z].*)?\\z")

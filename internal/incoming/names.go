@@ -88,10 +88,10 @@ func isAlphanumeric(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// Fold maps all spellings of a header name to one. Case never matters in HTTP.
-// Servers that hand headers on as variables (RFC 3875 section 4.1.18) turn '-'
-// into '_', and some turn '.' into it too, so that X_User and X.User become
-// X-User there.
+// Fold maps all spellings of a header name to one. Case never matters in HTTP,
+// and servers that hand headers on as variables (RFC 3875 section 4.1.18) turn
+// '-' into '_', and some of them every byte that is no letter or digit: X_User,
+// X.User and X~User are X-User there.
 func Fold(name string) string {
 	folded := []byte(name)
 	for i, c := range folded {
@@ -117,8 +117,8 @@ func foldByte(c byte) byte {
 	switch {
 	case 'A' <= c && c <= 'Z':
 		return c + ('a' - 'A')
-	case c == '_' || c == '.':
-		return '-'
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
 	}
-	return c
+	return '-'
 }

@@ -12,17 +12,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// spelledLike maps a name as the contract words it, apart from the code under test.
+// spelledLike maps a name as the contract words it, apart from the code under
+// test, byte by byte.
 func spelledLike(name string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			return r - 'A' + 'a'
-		}
-		if r == '_' || r == '.' {
-			return '-'
-		}
-		return r
-	}, name)
+	return strings.ToLower(noLetterOrDigit.ReplaceAllString(latin1(name), "-"))
+}
+
+var noLetterOrDigit = regexp.MustCompile(`[^0-9A-Za-z]`)
+
+// latin1 makes a character of each byte.
+func latin1(s string) string {
+	characters := make([]rune, len(s))
+	for i := range len(s) {
+		characters[i] = rune(s[i])
+	}
+	return string(characters)
 }
 
 func mayNotCome(name string) bool {

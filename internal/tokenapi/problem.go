@@ -77,11 +77,15 @@ func problemByReason(err error) *Problem {
 	case errors.Is(err, incoming.ErrMalformed):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The Authorization header is malformed",
-			Details: "Send `Authorization: Bearer <token>`, or Basic and the credentials in base64: the scheme, one space, the rest, and nothing else."}
+			Details: "Send `Authorization: Bearer <token>`, or Basic and the credentials in base64: the scheme, a space, the rest, and nothing else."}
 	case errors.Is(err, incoming.ErrRepeated):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "There is more than one Authorization header",
 			Details: "Send exactly one Authorization header."}
+	case errors.Is(err, incoming.ErrMisplacedToken):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "The Authorization header holds an access token in the wrong place",
+			Details: "Send tokens as `Authorization: Bearer <token>`, and neither under another scheme nor as user name or password."}
 	case errors.Is(err, ErrTokenInURL):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The URL holds an access token",
