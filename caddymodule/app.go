@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,16 +41,18 @@ type App struct {
 	key    *token.Key // nil: the store's own
 
 	mu sync.Mutex
-	// projects and prefixes are what the handlers of this configuration use.
-	projects map[string]registry.Project
+	// rules and prefixes are what the sites of this configuration say.
+	rules    map[string]registry.Rules
 	prefixes map[string]bool
 
-	// started is closed once registry is set, or is known never to be.
-	started  chan struct{}
-	settled  sync.Once // closes started
+	// ready is closed once registry is set, or is known never to be.
+	ready    chan struct{}
+	closing  sync.Once // of ready
 	registry atomic.Pointer[registry.Registry]
 	pages    atomic.Pointer[page.Memory] // set before registry
-	leased   bool
+	opened   *openStore
+	leased   bool // opened is to be given back
+	enforced atomic.Bool
 }
 
 // CaddyModule implements caddy.Module.
@@ -66,9 +69,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.App = a.Complete()
 	a.ctx = ctx
 	a.logger = ctx.Logger()
-	a.projects = make(map[string]registry.Project)
+	a.rules = make(map[string]registry.Rules)
 	a.prefixes = make(map[string]bool)
-	a.started = make(chan struct{})
+	a.ready = make(chan struct{})
 	if err := a.Validate(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
@@ -129,35 +132,43 @@ func canonical(dir string) (string, error) {
 	return filepath.Join(parent, filepath.Base(dir)), err
 }
 
-// addProject makes a site's project known. Sites that share a project have to
-// say the same about it.
-func (a *App) addProject(p registry.Project) error {
+// addSite makes known what a site says of its project. Sites that share a project
+// have to say the same about its policy.
+func (a *App) addSite(project, prefix string, rules registry.Rules) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.prefixes[p.Prefix] = true
-	p.Prefix = ""
-	if other, known := a.projects[p.Name]; known {
-		if options := policyDifferences(&p, &other); len(options) > 0 {
+	a.prefixes[prefix] = true
+	if other, known := a.rules[project]; known {
+		if options := policyDifferences(&rules, &other); len(options) > 0 {
 			return fmt.Errorf("two directives of this project differ in %s: write the same in both, or give each site its own project", strings.Join(options, " and "))
 		}
+		rules.SignIns = append(other.SignIns, rules.SignIns...)
 	}
-	a.projects[p.Name] = p
+	a.rules[project] = rules
 	return nil
 }
 
 // Start implements caddy.App. It opens the store, unless it shares it with the
 // configuration that this one replaces.
 func (a *App) Start() error {
-	defer a.settle()
+	defer a.announce()
 	a.warnOfCredentialsInLogs()
-	if a.leased {
-		return nil
+	if !a.leased {
+		if err := a.lease(a.open); err != nil {
+			return err
+		}
+		a.logger.Info("opened the token store", zap.String("dir", a.dir))
 	}
-	if err := a.lease(a.open); err != nil {
-		return err
-	}
-	a.logger.Info("opened the token store", zap.String("dir", a.dir))
+	a.enforce()
 	return nil
+}
+
+// enforce puts what this configuration says of projects in force, if that hasn't
+// been done. Its sites may be asked before it is started.
+func (a *App) enforce() {
+	if !a.enforced.Load() {
+		a.opened.enforce(a)
+	}
 }
 
 // lease shares the store if it is open in this process, and else opens it.
@@ -173,8 +184,8 @@ func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
 	if err != nil {
 		return err
 	}
-	a.leased = true
 	opened := value.(*openStore)
+	a.opened, a.leased = opened, true
 	if opened.settings != wanted {
 		return fmt.Errorf("hash_key or retain of the store in %s has changed: restart required", a.dir)
 	}
@@ -183,8 +194,8 @@ func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
 	return nil
 }
 
-// settle lets requests go on that wait for the store.
-func (a *App) settle() { a.settled.Do(func() { close(a.started) }) }
+// announce lets requests go on that wait for the store.
+func (a *App) announce() { a.closing.Do(func() { close(a.ready) }) }
 
 // warnOfCredentialsInLogs tells the owner if an access log would hold tokens.
 func (a *App) warnOfCredentialsInLogs() {
@@ -205,11 +216,12 @@ func (*App) Stop() error { return nil }
 // Cleanup implements caddy.CleanerUpper. It also runs after a Provision or a
 // Start that failed, and where another app's failed before Start was called.
 func (a *App) Cleanup() error {
-	a.settle()
+	a.announce()
 	if !a.leased {
 		return nil
 	}
 	a.leased = false
+	a.opened.leave(a)
 	_, err := stores.Delete(a.dir)
 	return err
 }
@@ -230,6 +242,38 @@ type openStore struct {
 	registry *registry.Registry
 	pages    *page.Memory
 	store    *badgerstore.Store
+
+	mu sync.Mutex
+	// enforced are the configurations that have been put in force and aren't
+	// cleaned up, the one whose rules hold last.
+	enforced []*App
+}
+
+// enforce puts a configuration in force, once.
+func (s *openStore) enforce(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.enforced.Swap(true) {
+		return
+	}
+	s.enforced = append(s.enforced, a)
+	s.adoptLast()
+}
+
+// leave takes a configuration out of force. Where it was the newest, because
+// starting it failed elsewhere, the one before it holds again.
+func (s *openStore) leave(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.enforced.Store(true) // or a late request would put it in force
+	s.enforced = slices.DeleteFunc(s.enforced, func(other *App) bool { return other == a })
+	s.adoptLast()
+}
+
+func (s *openStore) adoptLast() {
+	if n := len(s.enforced); n > 0 {
+		s.registry.Adopt(s.enforced[n-1].rules)
+	}
 }
 
 func (a *App) open(s settings) (caddy.Destructor, error) {
@@ -239,11 +283,11 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &openStore{s, registry.New(registry.Config{
+	return &openStore{settings: s, registry: registry.New(registry.Config{
 		Store: opened, Key: opened.Key(),
 		Now: time.Now, Random: rand.Reader,
-		Retain: s.retain, Logger: logger,
-	}), page.NewMemory(time.Now, rand.Reader), opened}, nil
+		Retain: s.retain, Audit: auditLog{logger.Named("audit")}, Logger: logger,
+	}), pages: page.NewMemory(time.Now, rand.Reader), store: opened}, nil
 }
 
 // Destruct implements caddy.Destructor.

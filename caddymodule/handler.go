@@ -35,7 +35,6 @@ type Handler struct {
 
 	app      *App
 	logger   *zap.Logger
-	project  registry.Project
 	rules    *incoming.Rules
 	identity []identityHeader
 	claims   []string
@@ -90,10 +89,11 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return fmt.Errorf("public: %w", err)
 	}
 	h.failures = signinlimit.New(h.SignInLimit.Failures, time.Duration(h.SignInLimit.Window))
-	if h.project, err = h.newProject(); err != nil {
+	rules, err := h.newRules()
+	if err != nil {
 		return err
 	}
-	if err := h.checkUsable(); err != nil {
+	if err := checkUsable(&rules); err != nil {
 		return err
 	}
 	if err := h.provisionIdentity(); err != nil {
@@ -105,7 +105,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	return h.app.addProject(h.project)
+	return h.app.addSite(h.Project, h.Prefix, rules)
 }
 
 func (h *Handler) takesBasic() bool {
@@ -259,20 +259,21 @@ func (h *Handler) handOnWithToken(r *http.Request, repl *caddy.Replacer, auth in
 	return h.setIdentity(r, repl, &record.User)
 }
 
-// registry returns the registry once the app has opened it. Caddy's HTTP
-// servers may start first.
+// registry returns the registry, and with it the rules of this configuration in
+// force, once the app has opened it. Caddy's HTTP servers may start first.
 func (h *Handler) registry(r *http.Request) (*registry.Registry, error) {
-	if tokens := h.app.registry.Load(); tokens != nil {
-		return tokens, nil
+	tokens := h.app.registry.Load()
+	if tokens == nil {
+		select {
+		case <-h.app.ready:
+		case <-r.Context().Done():
+		}
+		if tokens = h.app.registry.Load(); tokens == nil {
+			return nil, store.ErrUnavailable
+		}
 	}
-	select {
-	case <-h.app.started:
-	case <-r.Context().Done():
-	}
-	if tokens := h.app.registry.Load(); tokens != nil {
-		return tokens, nil
-	}
-	return nil, store.ErrUnavailable
+	h.app.enforce()
+	return tokens, nil
 }
 
 func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (store.Record, error) {
@@ -287,7 +288,7 @@ func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (st
 	if err != nil {
 		return store.Record{}, err
 	}
-	return tokens.Authenticate(&h.project, value)
+	return tokens.Authenticate(tokens.Project(h.Project), value)
 }
 
 func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, inFront established) error {
@@ -296,7 +297,7 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 		return refused{err}
 	}
 	api := tokenapi.API{
-		Registry: tokens, Project: &h.project, Identified: h.identified,
+		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Identified: h.identified,
 		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
 	}
 	if err := api.Serve(w, r, auth, rest); err != nil {
@@ -305,14 +306,17 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 	return nil
 }
 
-// identified makes the access log name the user of a management request.
-func (h *Handler) identified(r *http.Request, c registry.Caller) {
+// identified makes the access log name the user of a management request, and
+// the audit log where it came from.
+func (h *Handler) identified(r *http.Request, c *registry.Caller) {
 	tokenID := ""
 	if c.Token != nil {
 		tokenID = c.Token.ID.String()
 	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	setUser(repl, h.Project, &c.User, tokenID)
+	c.ClientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	c.RequestID, _ = repl.GetString("http.request.uuid")
 }
 
 // refuse answers r with the problem that reason is.

@@ -34,10 +34,9 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incomin
 		return refused{err}
 	}
 	p := page.Page{
-		Registry: tokens, Project: &h.project, Memory: h.app.pages.Load(),
+		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Memory: h.app.pages.Load(),
 		Path: h.Page, API: h.API, TakesPassword: h.takesBasic(),
 		Check:      h.checkPassword,
-		Knows:      h.mayKnow,
 		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
 		Identified: h.identified,
 		Connection: connectionOf(r), Cookies: cookies, Origin: h.originOf(r),
@@ -62,24 +61,9 @@ func (h *Handler) refuseOnPage(w http.ResponseWriter, r *http.Request, reason er
 	if place, _ := h.locatePage(r); place == incoming.Elsewhere || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return false
 	}
-	p := page.Page{Project: &h.project, Path: h.Page, Connection: connectionOf(r)}
+	p := page.Page{Project: &registry.Project{Name: h.Project}, Path: h.Page, Connection: connectionOf(r)}
 	p.Refuse(w, r, reason)
 	return true
-}
-
-// mayKnow tells whether a sign-in that takes passwords may know a user: after a
-// reload, one that is gone from the file isn't known any more.
-func (h *Handler) mayKnow(user string) bool {
-	for _, s := range h.signIns {
-		b, ok := s.(BasicTaker)
-		if !ok || !b.TakesBasic() {
-			continue
-		}
-		if known, fixed := s.(fixedUsers); !fixed || known.hasUser(user) {
-			return true
-		}
-	}
-	return false
 }
 
 // checkPassword asks the sign-ins about a user name and password that the

@@ -212,7 +212,7 @@ func (h *Handler) askSignIns(r *http.Request, inFront established) (caller regis
 		case !h.accepts(s, user):
 			return registry.Caller{}, false, tokenapi.ErrNotSignedIn
 		}
-		return registry.SignedIn(user.stored(), user.Admin), false, nil
+		return registry.SignedIn(signInKind(s), user.stored(), user.Admin), false, nil
 	}
 	return registry.Caller{}, failed, no
 }
@@ -232,8 +232,11 @@ var errCantTell = errors.New("who sent the request can't be told")
 
 // saidBy adds to a reason, for the log, which sign-in gave it, and why.
 func saidBy(s SignIn, reason, err error) error {
-	return fmt.Errorf("%w: %s: %w", reason, s.(caddy.Module).CaddyModule().ID, err)
+	return fmt.Errorf("%w: %s: %w", reason, signInKind(s), err)
 }
+
+// signInKind is the id of a sign-in's module.
+func signInKind(s SignIn) string { return string(s.(caddy.Module).CaddyModule().ID) }
 
 func askSignIn(r *http.Request, s SignIn, inFront established) (User, error) {
 	p, ok := s.(*PlaceholderSignIn)

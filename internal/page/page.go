@@ -34,7 +34,9 @@ const (
 type Page struct {
 	Registry *registry.Registry
 	Project  *registry.Project
-	Memory   *Memory
+	// Prefix is what new tokens' values begin with.
+	Prefix string
+	Memory *Memory
 	// Path is where the page is, API where the routes are.
 	Path, API string
 	// TakesPassword: one of the sign-ins takes user name and password.
@@ -44,10 +46,9 @@ type Page struct {
 	// with tokenapi.ErrNotSignedIn, or any other error if it can't be told.
 	Check func(r *http.Request, user, password string) (registry.Caller, error)
 	Known func(*http.Request) (registry.Caller, error)
-	// Knows tells whether a user who once entered a password may still be one.
-	Knows func(user string) bool
-	// Identified is told who the caller is before the request is carried out.
-	Identified func(*http.Request, registry.Caller)
+	// Identified is told who the caller is before the request is carried out, and
+	// adds where it comes from.
+	Identified func(*http.Request, *registry.Caller)
 
 	Connection Connection
 	// Cookies are the page's, which TakeCookies found.
@@ -194,7 +195,7 @@ func (v *visit) serve(rest string) error {
 func (v *visit) identify() error {
 	if secret, sent := v.Cookies.value(v.cookieName()); sent {
 		v.caller, v.lapsed, v.bySession = v.Memory.Sessions.find(v.Project.Name, secret)
-		if v.bySession && !v.Knows(v.caller.User.ID) {
+		if v.bySession && !v.Project.Knows(v.caller) {
 			v.Memory.Sessions.end(v.Project.Name, secret)
 			v.bySession, v.lapsed = false, false
 		}
@@ -210,7 +211,7 @@ func (v *visit) identify() error {
 		}
 		v.caller, v.signedIn = caller, true
 	}
-	v.Identified(v.r, v.caller)
+	v.Identified(v.r, &v.caller)
 	return nil
 }
 

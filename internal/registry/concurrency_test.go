@@ -27,7 +27,7 @@ func (f *fixture) churn() (stop func()) {
 	for range 4 {
 		all.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				_, t, err := f.Issue(context.Background(), p, user("churn"), Wish{LifetimeSeconds: 60, Description: long})
+				_, t, err := f.Issue(context.Background(), p, user("churn"), Wish{Prefix: "cat", LifetimeSeconds: 60, Description: long})
 				if err == nil && i%2 == 0 {
 					err = f.Delete(context.Background(), p, user("churn"), t.ID, false)
 				}
@@ -139,7 +139,7 @@ func TestDeletingALineBeatsItsRenewals(t *testing.T) {
 					late := deleted.Load()
 					r, err := f.Authenticate(p, value)
 					if err == nil {
-						value, _, err = f.Issue(context.Background(), p, Holder(&r), Wish{LifetimeSeconds: 3600})
+						value, _, err = f.Issue(context.Background(), p, Holder(&r), Wish{Prefix: "cat", LifetimeSeconds: 3600})
 					}
 					if err == nil && late {
 						t.Error("a token of a deleted line was renewed")

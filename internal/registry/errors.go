@@ -3,6 +3,8 @@ package registry
 import (
 	"errors"
 	"fmt"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
 // The reasons for which the registry refuses. Besides these it passes on
@@ -38,3 +40,24 @@ func (r *Refusal) Unwrap() error { return r.Reason }
 func refuse(reason error, details string, args ...any) error {
 	return &Refusal{reason, fmt.Sprintf(details, args...)}
 }
+
+// Why a token doesn't authenticate, for the owner's log alone.
+const (
+	WhyUnknown = "unknown"
+	WhyProject = "project"
+	WhyExpired = "expired"
+	WhyDeleted = "deleted"
+	WhyOff     = "off"
+)
+
+// Denial is ErrInvalidToken or ErrOff with what the store knows of the token.
+type Denial struct {
+	Reason error
+	// Why is one of the constants above.
+	Why string
+	// Token is the record, zero where the token is unknown.
+	Token store.Record
+}
+
+func (d *Denial) Error() string { return d.Reason.Error() + ": " + d.Why }
+func (d *Denial) Unwrap() error { return d.Reason }

@@ -20,6 +20,8 @@ type Wish struct {
 	// LifetimeSeconds, or store.Never.
 	LifetimeSeconds int64
 	Description     string
+	// Prefix is what the token's value begins with.
+	Prefix string
 }
 
 // Issue makes a token for the caller and returns its value, once. A caller who
@@ -30,6 +32,12 @@ type Wish struct {
 // It fails with ErrForbidden, ErrInvalid, ErrOff, ErrInvalidToken if the
 // caller's token ended meanwhile, store.ErrFull or store.ErrUnavailable.
 func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (token.Value, Token, error) {
+	r.deciding.RLock()
+	defer r.deciding.RUnlock()
+	c, err := p.confirm(c)
+	if err != nil {
+		return token.Value{}, Token{}, err
+	}
 	now := r.Now().UTC().Truncate(time.Millisecond)
 	policy := r.Policy(p)
 	if err := policy.mayIssue(c, w.LifetimeSeconds, now); err != nil {
@@ -39,7 +47,7 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 	if token.Contains(w.Description) {
 		return token.Value{}, Token{}, &Refusal{ErrTokenInText, "description must not hold a token value. If others could have seen that token, delete it."}
 	}
-	value, err := token.Make(p.Prefix, r.Random)
+	value, err := token.Make(w.Prefix, r.Random)
 	if err != nil {
 		return token.Value{}, Token{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
@@ -62,6 +70,11 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 	if record.Revision, err = r.add(ctx, policy, c, record); err != nil {
 		return token.Value{}, Token{}, err
 	}
+	kind := TokenCreated
+	if c.Token != nil {
+		kind = TokenRenewed
+	}
+	r.changed(&c, p, Event{Time: now, Kind: kind, Revision: record.Revision, Token: &record})
 	return value, Token{Record: record}, nil
 }
 

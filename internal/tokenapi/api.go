@@ -26,11 +26,14 @@ const maxBody = 64 << 10
 type API struct {
 	Registry *registry.Registry
 	Project  *registry.Project
+	// Prefix is what new tokens' values begin with.
+	Prefix string
 	// SignIn says who sent a request without a bearer token. It fails with
 	// ErrNotSignedIn, or any other error if it can't tell.
 	SignIn func(*http.Request) (registry.Caller, error)
-	// Identified is told who the caller is before the request is carried out.
-	Identified func(*http.Request, registry.Caller)
+	// Identified is told who the caller is before the request is carried out, and
+	// adds where it comes from.
+	Identified func(*http.Request, *registry.Caller)
 }
 
 // call is one request on its way.
@@ -84,7 +87,7 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Author
 	if err != nil {
 		return err
 	}
-	a.Identified(r, caller)
+	a.Identified(r, &caller)
 	if to == nil {
 		return ErrNoRoute
 	}
@@ -175,7 +178,7 @@ func (c *call) create() error {
 	if wrong != nil {
 		return wrongBody(wrong, createExample, policy.AllowedLifetimes())
 	}
-	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish(request))
+	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish{Prefix: c.Prefix, LifetimeSeconds: request.LifetimeSeconds, Description: request.Description})
 	if err != nil {
 		return err
 	}

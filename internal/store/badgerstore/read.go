@@ -238,3 +238,6 @@ func lost(err error, what string) error {
 	}
 	return err
 }
+
+// Revision implements store.Store.
+func (s *Store) Revision() uint64 { return s.applied.Load() }
