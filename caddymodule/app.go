@@ -5,6 +5,7 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
@@ -161,6 +163,23 @@ func (a *App) Start() error {
 	}
 	a.enforce()
 	return nil
+}
+
+// await returns the registry, with the rules of this configuration in force,
+// once the store is open. Caddy's HTTP servers may start first.
+func (a *App) await(ctx context.Context) (*registry.Registry, error) {
+	tokens := a.registry.Load()
+	if tokens == nil {
+		select {
+		case <-a.ready:
+		case <-ctx.Done():
+		}
+		if tokens = a.registry.Load(); tokens == nil {
+			return nil, store.ErrUnavailable
+		}
+	}
+	a.enforce()
+	return tokens, nil
 }
 
 // enforce puts what this configuration says of projects in force, if that hasn't

@@ -9,22 +9,21 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
 
 // Handler takes API access tokens. It serves the routes and the page where they
-// are made and deleted, and hands on requests with a valid token as their
+// are made and deleted, and forwards requests with a valid token as their
 // user's, in headers that no client can send itself. All others it refuses.
 //
 // It sets the placeholders {http.auth.user.id}, {http.auth.user.email},
@@ -43,6 +42,7 @@ type Handler struct {
 	failures *signinlimit.Limiter
 
 	challenge tokenapi.Challenge
+	accessLog *accesslog.Log
 }
 
 // CaddyModule implements caddy.Module.
@@ -56,6 +56,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	h.accessLog = accesslog.New(ctx)
 	h.Site = h.Complete()
 	if err := h.provision(ctx); err != nil {
 		return fmt.Errorf("access_tokens, project %q: %w", h.Project, err)
@@ -121,8 +122,10 @@ func (h *Handler) takesBasic() bool {
 const metKey = "access_tokens.met"
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	err := h.serve(w, r, next)
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
+	line, w := h.accessLog.Begin(w, r, h.mask)
+	defer func() { line.End(err) }()
+	err = h.serve(w, r, next)
 	if refusal, ours := errors.AsType[refused](err); ours {
 		h.refuse(w, r, refusal.reason)
 		return nil
@@ -135,6 +138,8 @@ type refused struct{ reason error }
 
 func (e refused) Error() string { return e.reason.Error() }
 
+// serve is one request's way: what comes in is made safe, then it is for the
+// routes, for the page, or for the API behind.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	ctx := r.Context()
 	if caddyhttp.GetVar(ctx, metKey) != nil {
@@ -144,86 +149,58 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 
 	inFront := h.establishedInFront(repl)
-	pageCookies := page.TakeCookies(r.Header)
-	h.rules.Scrub(r)
-	if incoming.DropReferer(r.Header) {
-		// The access log has a copy of the header.
-		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
-		h.logger.Warn("kept a request out of the access log: its Referer holds a token", zap.String("project", h.Project), zap.String("method", r.Method))
-	}
+	cookies := page.TakeCookies(r.Header)
+	request, err := h.rules.Admit(r)
 	h.forgetUser(repl)
-	if incoming.HoldsToken(r.URL) {
-		// The access log would hold the URL; refuse logs that there was one.
-		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
-		return refused{tokenapi.ErrTokenInURL}
-	}
-	// Caddy's reverse proxy sends an opaque target on as it is: x:http://h/p
-	// would choose path and host at the API behind. And a target with user name
-	// and password (RFC 9110 section 4.2.4) would stand in the access log.
-	if r.URL.Opaque != "" || r.URL.User != nil {
-		if r.URL.User != nil {
-			caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
-		}
-		return refused{tokenapi.ErrTarget}
-	}
-	auth, err := incoming.ParseAuthorization(r.Header)
 	if err != nil {
 		return refused{err}
 	}
-	path := incoming.PathOf(r.URL)
-	place, rest := path.Locate(h.API)
-	switch place {
+	switch place, rest := request.Path.Locate(h.API); place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		return h.manage(w, r, auth, rest, inFront)
+		return h.manage(w, r, request.Authorization, rest, inFront)
 	}
-	switch place, rest := h.locatePage(r); place {
+	switch place, rest := h.locatePage(&request.Path); place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		return h.servePage(w, r, auth, rest, inFront, pageCookies)
+		return h.servePage(w, r, request.Authorization, rest, inFront, cookies)
 	}
-	if err := h.handOn(r, repl, auth, inFront); err != nil {
+	if err := h.forward(r, repl, &request, inFront); err != nil {
 		return refused{err}
 	}
 	return next.ServeHTTP(w, r)
 }
 
-// handOn prepares r for the next handler, with the token's user or without a
+// forward prepares r for the next handler, as its token's user's or without a
 // token, or returns why it can't go on.
-func (h *Handler) handOn(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, inFront established) error {
-	withoutToken, err := h.needsNoToken(r, auth)
+func (h *Handler) forward(r *http.Request, repl *caddy.Replacer, request *incoming.Request, inFront established) error {
+	anonymous, err := h.needsNoToken(r, request)
 	switch {
 	case err != nil:
 		return err
-	case withoutToken:
-		return h.handOnWithoutToken(r, repl, auth, inFront)
+	case anonymous:
+		return h.forwardWithoutToken(r, repl, request.Authorization, inFront)
 	}
-	return h.handOnWithToken(r, repl, auth)
+	return h.forwardWithToken(r, repl, request.Authorization)
 }
 
 // needsNoToken tells whether r passes without one of our tokens.
-func (h *Handler) needsNoToken(r *http.Request, auth incoming.Authorization) (bool, error) {
+func (h *Handler) needsNoToken(r *http.Request, request *incoming.Request) (bool, error) {
+	bearer := request.Authorization.Scheme == incoming.Bearer
 	switch {
-	case auth.Scheme == incoming.Bearer && h.app.isOurs(auth.Token68):
+	case bearer && h.app.isOurs(request.Authorization):
 		return false, nil
-	case auth.Scheme == incoming.Bearer && h.ForeignToken == config.Pass:
+	case bearer && h.ForeignToken == config.Pass:
 		return true, nil
-	case auth.Scheme != incoming.Bearer && h.WithoutToken == config.Pass:
+	case !bearer && h.WithoutToken == config.Pass:
 		return true, nil
 	case len(h.public) == 0:
 		return false, nil
 	}
-	return h.isPublic(r)
-}
-
-// isPublic tells whether r needs no token however its path is read: a server
-// behind may take /health/..;/admin for /admin.
-func (h *Handler) isPublic(r *http.Request) (bool, error) {
-	path := incoming.PathOf(r.URL)
-	matches, err := path.Everywhere(r, h.public.AnyMatchWithError)
-	return matches && err == nil, wrapPublic(err)
+	public, err := request.Path.Everywhere(r, h.public.AnyMatchWithError)
+	return public, wrapPublic(err)
 }
 
 func wrapPublic(err error) error {
@@ -233,10 +210,10 @@ func wrapPublic(err error) error {
 	return err
 }
 
-// handOnWithoutToken leaves r's credentials alone. It is nobody's, unless a
+// forwardWithoutToken leaves r's credentials alone. It is anonymous, unless a
 // handler in front has established a user; beside a bearer token such a user
 // is none.
-func (h *Handler) handOnWithoutToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, inFront established) error {
+func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, inFront established) error {
 	if auth.Scheme == incoming.Bearer {
 		return nil
 	}
@@ -244,51 +221,42 @@ func (h *Handler) handOnWithoutToken(r *http.Request, repl *caddy.Replacer, auth
 	if !known {
 		return nil
 	}
-	setUser(repl, h.Project, &user, "")
+	h.setUser(r, repl, &user, "")
 	return h.setIdentity(r, repl, &user)
 }
 
-// handOnWithToken makes r its token's user's.
-func (h *Handler) handOnWithToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization) error {
+// forwardWithToken makes r its token's user's.
+func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization) error {
 	record, err := h.authenticate(r, auth)
 	if err != nil {
 		return err
 	}
-	setUser(repl, h.Project, &record.User, record.ID.String())
+	h.setUser(r, repl, &record.User, record.ID.String())
 	h.rules.DropCredentials(r)
 	return h.setIdentity(r, repl, &record.User)
 }
 
-// registry returns the registry, and with it the rules of this configuration in
-// force, once the app has opened it. Caddy's HTTP servers may start first.
+// registry returns the registry once the app has opened it.
 func (h *Handler) registry(r *http.Request) (*registry.Registry, error) {
-	tokens := h.app.registry.Load()
-	if tokens == nil {
-		select {
-		case <-h.app.ready:
-		case <-r.Context().Done():
-		}
-		if tokens = h.app.registry.Load(); tokens == nil {
-			return nil, store.ErrUnavailable
-		}
-	}
-	h.app.enforce()
-	return tokens, nil
+	return h.app.await(r.Context())
 }
 
 func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (store.Record, error) {
 	if auth.Scheme != incoming.Bearer {
 		return store.Record{}, tokenapi.ErrNotSignedIn
 	}
-	value, ok := token.Parse(auth.Token68)
-	if !ok {
-		return store.Record{}, registry.ErrInvalidToken
+	if auth.Value.IsZero() {
+		return store.Record{}, h.app.whyInvalid(auth)
 	}
 	tokens, err := h.registry(r)
 	if err != nil {
 		return store.Record{}, err
 	}
-	return tokens.Authenticate(tokens.Project(h.Project), value)
+	project := tokens.Project(h.Project)
+	if found, looked := lookedUp(r, tokens, auth.Value); looked {
+		return tokens.AuthenticateFound(project, auth.Value, found)
+	}
+	return tokens.Authenticate(project, auth.Value)
 }
 
 func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, inFront established) error {
@@ -314,41 +282,9 @@ func (h *Handler) identified(r *http.Request, c *registry.Caller) {
 		tokenID = c.Token.ID.String()
 	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	setUser(repl, h.Project, &c.User, tokenID)
-	c.ClientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	h.setUser(r, repl, &c.User, tokenID)
+	c.ClientIP = clientIP(r)
 	c.RequestID, _ = repl.GetString("http.request.uuid")
-}
-
-// refuse answers r with the problem that reason is.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
-	p := tokenapi.ProblemOf(reason)
-	h.logRefusal(r, p.Status, reason)
-	if h.refuseOnPage(w, r, reason) {
-		return
-	}
-	challenge := h.challenge
-	path := incoming.PathOf(r.URL)
-	place, _ := path.Locate(h.API)
-	challenge.Elsewhere = place != incoming.Ours
-	p.Write(w, r, challenge)
-}
-
-// logRefusal tells the owner what only the owner can change. Other refusals
-// are the callers' business, and are for debugging.
-func (h *Handler) logRefusal(r *http.Request, status int, reason error) {
-	level, message := zapcore.DebugLevel, "refused a request"
-	switch {
-	case errors.Is(reason, tokenapi.ErrTokenInURL):
-		level, message = zapcore.WarnLevel, "refused a request with a token in its URL, and kept it out of the access log"
-	case errors.Is(reason, tokenapi.ErrMetTwice):
-		level, message = zapcore.ErrorLevel, "a request met access_tokens twice: keep one access_tokens for each request, for example one in each `handle` instead of another one around them"
-	case status >= http.StatusInternalServerError && r.Context().Err() == nil:
-		level = zapcore.ErrorLevel // and not that a client has gone
-	}
-	if c := h.logger.Check(level, message); c != nil {
-		client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-		c.Write(zap.String("project", h.Project), zap.String("client_ip", client), zap.String("method", r.Method), zap.Int("status", status), zap.Error(reason))
-	}
 }
 
 // Interface guards

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -89,10 +90,19 @@ func (h *Handler) forgetUser(repl *caddy.Replacer) {
 	for _, name := range h.claims {
 		repl.Set(userPrefix+name, "")
 	}
-	setUser(repl, "", &store.User{}, "")
+	setPlaceholders(repl, "", &store.User{}, "")
 }
 
-func setUser(repl *caddy.Replacer, project string, u *store.User, tokenID string) {
+// setUser says in placeholders and in the access log whose r is.
+func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, tokenID string) {
+	setPlaceholders(repl, h.Project, u, tokenID)
+	accesslog.Add(r, zap.String("project", h.Project))
+	if tokenID != "" {
+		accesslog.Add(r, zap.String("token_id", tokenID))
+	}
+}
+
+func setPlaceholders(repl *caddy.Replacer, project string, u *store.User, tokenID string) {
 	for name, value := range u.Claims {
 		repl.Set(userPrefix+name, value)
 	}

@@ -18,12 +18,11 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
-// locatePage says where r stands relative to the page, if there is one.
-func (h *Handler) locatePage(r *http.Request) (incoming.Place, string) {
+// locatePage says where a path stands relative to the page, if there is one.
+func (h *Handler) locatePage(path *incoming.Path) (incoming.Place, string) {
 	if h.Page == config.Off {
 		return incoming.Elsewhere, ""
 	}
-	path := incoming.PathOf(r.URL)
 	return path.Locate(h.Page)
 }
 
@@ -55,10 +54,11 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incomin
 // refuseOnPage answers people, who use browsers, in HTML where they nearly found
 // the page.
 func (h *Handler) refuseOnPage(w http.ResponseWriter, r *http.Request, reason error) bool {
-	if !errors.Is(reason, tokenapi.ErrNoRoute) && !errors.Is(reason, tokenapi.ErrTokenInURL) {
+	if !errors.Is(reason, tokenapi.ErrNoRoute) && !errors.Is(reason, incoming.ErrTokenInURL) {
 		return false
 	}
-	if place, _ := h.locatePage(r); place == incoming.Elsewhere || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+	path := incoming.PathOf(r.URL)
+	if place, _ := h.locatePage(&path); place == incoming.Elsewhere || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return false
 	}
 	p := page.Page{Project: &registry.Project{Name: h.Project}, Path: h.Page, Connection: connectionOf(r)}

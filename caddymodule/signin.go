@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
@@ -173,8 +172,7 @@ func (h *Handler) hasCredentials(r *http.Request, auth incoming.Authorization) b
 // clientAddress is the client's as Caddy knows it (trusted_proxies), the zero
 // address if it has none, as over a Unix socket.
 func clientAddress(r *http.Request) netip.Addr {
-	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	address, err := netip.ParseAddr(text)
+	address, err := netip.ParseAddr(clientIP(r))
 	if err != nil {
 		return netip.Addr{}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // ErrRepeated means that a request has more than one Authorization line, of
@@ -55,6 +57,14 @@ type Authorization struct {
 	// Token68 holds the credentials of Bearer and Basic as they were sent; it
 	// is empty for NoScheme and OtherScheme.
 	Token68 string `json:"-"`
+	// Value is the token of our shape that Bearer carries, zero if it is none.
+	Value token.Value `json:"-"`
+}
+
+// HoldsToken tells whether a bearer token is of our shape, or holds a value that
+// is amid other text.
+func (a Authorization) HoldsToken() bool {
+	return !a.Value.IsZero() || a.Scheme == Bearer && holdsToken(a.Token68)
 }
 
 // Format implements [fmt.Formatter], for every verb, so that no log line shows
@@ -122,7 +132,11 @@ func parseValue(value string) (Authorization, error) {
 	if start > 0 || len(token68) == len(value)-end || !isToken68(token68) {
 		return Authorization{}, ErrMalformed
 	}
-	return Authorization{Scheme: scheme, Token68: token68}, nil
+	auth := Authorization{Scheme: scheme, Token68: token68}
+	if scheme == Bearer {
+		auth.Value, _ = token.Parse(token68)
+	}
+	return auth, nil
 }
 
 // schemeOf expects token characters only, so that EqualFold, which knows more

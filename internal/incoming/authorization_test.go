@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 type parsed struct {
@@ -199,10 +201,11 @@ var (
 // oracle says the same as Parse of one line, in regular expressions.
 func oracle(value string) (Authorization, error) {
 	if m := oracleBearer.FindStringSubmatch(value); m != nil {
-		return Authorization{Bearer, m[1]}, nil
+		value, _ := token.Parse(m[1])
+		return Authorization{Bearer, m[1], value}, nil
 	}
 	if m := oracleBasic.FindStringSubmatch(value); m != nil {
-		return Authorization{Basic, m[1]}, nil
+		return Authorization{Scheme: Basic, Token68: m[1]}, nil
 	}
 	if oracleClaimed.MatchString(value) {
 		return Authorization{}, ErrMalformed

@@ -10,21 +10,33 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
-// HoldsToken tells whether a token value stands in a URL, as it is or encoded.
-func HoldsToken(u *url.URL) bool {
+// holdsTokenInURL tells whether a token value stands in a URL, as it is or encoded.
+func holdsTokenInURL(u *url.URL) bool {
 	return holdsToken(u.Path) || holdsToken(u.RawPath) || holdsToken(u.RawQuery) || holdsToken(u.Opaque) || holdsToken(u.Host) ||
 		u.User != nil && holdsToken(u.User.String())
 }
 
-// DropReferer removes a Referer that holds a token value, and tells whether
-// there was one: what a browser asks next, after a URL that was refused, is to
-// tell nobody.
-func DropReferer(header http.Header) bool {
-	if !slices.ContainsFunc(header["Referer"], holdsToken) {
+// LineHoldsToken tells whether a token value stands in a request line or a line
+// of a header, as it is or encoded. In lines that hold no URL, base64 isn't
+// looked into.
+func LineHoldsToken(name, line string) bool {
+	switch name {
+	case "", "Referer":
+		return holdsToken(line)
+	}
+	if len(line) < minToken {
 		return false
 	}
-	delete(header, "Referer")
-	return true
+	return token.Contains(line) || strings.Contains(line, "%") &&
+		slices.ContainsFunc(decodings, func(decode func(string) string) bool { return token.Contains(decode(line)) })
+}
+
+// dropReferer removes a Referer that holds a token value: what a browser asks
+// next, after a URL that was refused, is to tell nobody.
+func dropReferer(header http.Header) {
+	if slices.ContainsFunc(header["Referer"], holdsToken) {
+		delete(header, "Referer")
+	}
 }
 
 // MaskTokens returns s with each token value replaced by what mask returns. Where

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
-func TestHoldsToken(t *testing.T) {
+func TestHoldsTokenInURL(t *testing.T) {
 	v, err := token.Make("cat", rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -32,12 +32,12 @@ func TestHoldsToken(t *testing.T) {
 		if decoded, err := url.PathUnescape(path); err == nil {
 			u.Path, u.RawPath = decoded, path
 		}
-		if !HoldsToken(&u) {
+		if !holdsTokenInURL(&u) {
 			t.Errorf("not seen in %s", strings.NewReplacer(s, "<value>", encoded, "<encoded>").Replace(uri))
 		}
 	}
 	for _, query := range []string{"", "a=b", "t=" + s[:52], "t=cat_" + strings.Repeat("0", 49), "t=" + strings.Replace(s, "_", "%2D", 1)} {
-		if HoldsToken(&url.URL{Path: "/v4/people_current", RawQuery: query}) {
+		if holdsTokenInURL(&url.URL{Path: "/v4/people_current", RawQuery: query}) {
 			t.Errorf("seen in %q", query)
 		}
 	}
@@ -109,10 +109,10 @@ func FuzzMaskTokens(f *testing.F) {
 
 func TestHoldsTokenIsLinear(t *testing.T) {
 	begun := time.Now()
-	HoldsToken(&url.URL{RawQuery: strings.Repeat("%25", 300_000)})
-	HoldsToken(&url.URL{RawQuery: "%" + strings.Repeat("25", 500_000)})
-	HoldsToken(&url.URL{RawQuery: strings.Repeat("abcdefghijkl_", 80_000)})
-	HoldsToken(&url.URL{RawQuery: strings.Repeat("abcdefghijkl", 80_000)})
+	holdsTokenInURL(&url.URL{RawQuery: strings.Repeat("%25", 300_000)})
+	holdsTokenInURL(&url.URL{RawQuery: "%" + strings.Repeat("25", 500_000)})
+	holdsTokenInURL(&url.URL{RawQuery: strings.Repeat("abcdefghijkl_", 80_000)})
+	holdsTokenInURL(&url.URL{RawQuery: strings.Repeat("abcdefghijkl", 80_000)})
 	if took := time.Since(begun); took > time.Minute {
 		t.Errorf("a megabyte takes %v", took)
 	}

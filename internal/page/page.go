@@ -130,7 +130,7 @@ func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	v := &visit{Page: p, w: w, r: r, root: up + strings.TrimPrefix(p.Path, "/")}
 	p.protect(w.Header())
 	problem := v.problemOf(reason)
-	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, tokenapi.ErrTokenInURL)}})
+	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, incoming.ErrTokenInURL)}})
 }
 
 func (p *Page) refuseToken(auth incoming.Authorization) error {

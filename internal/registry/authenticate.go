@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
@@ -20,6 +22,12 @@ func (r *Registry) Find(v token.Value) (Found, error) {
 	revision := r.Store.Revision()
 	record, err := r.Store.ByHash(r.Key.Hash(v))
 	return Found{record, revision}, err
+}
+
+// IDOf returns the id of a token that was issued here, valid or not.
+func (r *Registry) IDOf(v token.Value) (id uuid.UUID, known bool) {
+	found, err := r.Find(v)
+	return found.record.ID, err == nil
 }
 
 // Authenticate returns the record of a valid token of the project and notes

@@ -90,7 +90,7 @@ func (f *fixture) deleteUnder(p *Project, m made, clients int) {
 					f.Error("a deleted token was accepted")
 					return
 				}
-				if err != nil && err != ErrInvalidToken {
+				if err != nil && !errors.Is(err, ErrInvalidToken) {
 					f.Errorf("refused with %v", err)
 					return
 				}
@@ -168,7 +168,7 @@ func TestDeletingALineBeatsItsRenewals(t *testing.T) {
 		deleted.Store(true)
 		all.Wait()
 		for i, value := range line {
-			if _, err := f.Authenticate(p, value); err != ErrInvalidToken {
+			if _, err := f.Authenticate(p, value); !errors.Is(err, ErrInvalidToken) {
 				t.Errorf("token %d of %d of a deleted line: %v", i, len(line), err)
 			}
 		}

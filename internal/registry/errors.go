@@ -43,6 +43,10 @@ func refuse(reason error, details string, args ...any) error {
 
 // Why a token doesn't authenticate, for the owner's log alone.
 const (
+	// WhyForeign: it isn't of our shape. WhyChecksum: it begins as ours do.
+	WhyForeign  = "foreign"
+	WhyChecksum = "checksum"
+
 	WhyUnknown = "unknown"
 	WhyProject = "project"
 	WhyExpired = "expired"
@@ -53,8 +57,7 @@ const (
 // Denial is ErrInvalidToken or ErrOff with what the store knows of the token.
 type Denial struct {
 	Reason error
-	// Why is one of the constants above.
-	Why string
+	Why    string
 	// Token is the record, zero where the token is unknown.
 	Token store.Record
 }

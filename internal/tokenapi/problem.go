@@ -41,11 +41,6 @@ var (
 	ErrNotSignedIn = errors.New("not signed in")
 	// ErrNoRoute: the path is none of ours.
 	ErrNoRoute = errors.New("route doesn't exist")
-	// ErrTokenInURL: the path or the query holds a token value.
-	ErrTokenInURL = errors.New("the URL holds a token")
-	// ErrTarget: the request target is of a form that the API behind could
-	// read otherwise than Caddy does.
-	ErrTarget = errors.New("the request target is no path")
 	// ErrMetTwice: the request has passed an access_tokens handler before.
 	ErrMetTwice = errors.New("the request has met access_tokens before")
 )
@@ -86,11 +81,11 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The Authorization header holds an access token in the wrong place",
 			Details: "Send tokens as `Authorization: Bearer <token>`, and neither under another scheme nor as user name or password."}
-	case errors.Is(err, ErrTokenInURL):
+	case errors.Is(err, incoming.ErrTokenInURL):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The URL holds an access token",
 			Details: "Send tokens as `Authorization: Bearer <token>` only. URLs end up in logs: delete this token and make a new one."}
-	case errors.Is(err, ErrTarget):
+	case errors.Is(err, incoming.ErrTarget):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The request target is malformed",
 			Details: "Send a path that begins with /, as in `GET /v4/people/current HTTP/1.1`."}

@@ -28,8 +28,8 @@ func TestProblemOf(t *testing.T) {
 	}{
 		{incoming.ErrMalformed, 400, "InvalidRequest"},
 		{incoming.ErrRepeated, 400, "InvalidRequest"},
-		{ErrTokenInURL, 400, "InvalidRequest"},
-		{ErrTarget, 400, "InvalidRequest"},
+		{incoming.ErrTokenInURL, 400, "InvalidRequest"},
+		{incoming.ErrTarget, 400, "InvalidRequest"},
 		{registry.ErrInvalid, 400, "ApiValidationFailed"},
 		{ErrNotSignedIn, 401, "AuthenticationRequired"},
 		{registry.ErrInvalidToken, 401, "InvalidToken"},
