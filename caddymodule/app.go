@@ -74,7 +74,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.rules = make(map[string]registry.Rules)
 	a.prefixes = make(map[string]bool)
 	a.ready = make(chan struct{})
-	if err := a.Validate(); err != nil {
+	if err := a.Check(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
 	if err := a.provisionDir(); err != nil {
@@ -82,6 +82,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionKey(); err != nil {
 		return fmt.Errorf("access_tokens: hash_key: %w", err)
+	}
+	if err := a.checkSameStore(); err != nil {
+		return fmt.Errorf("access_tokens: %w", err)
 	}
 	// What the running configuration has open is shared from here on. So no
 	// request waits for Start, and what takes a restart is refused before
@@ -94,6 +97,19 @@ func (a *App) Provision(ctx caddy.Context) error {
 }
 
 var errNotOpen = errors.New("no running configuration has the store open")
+
+// checkSameStore refuses a reload with another store: it would be a new, empty
+// one, and every client would throw its token away.
+func (a *App) checkSameStore() error {
+	running, err := caddy.ActiveContext().AppIfConfigured(appName)
+	if err != nil {
+		return nil //nolint:nilerr // no such app runs
+	}
+	if other, ok := running.(*App); ok && other.dir != a.dir {
+		return fmt.Errorf("the store has moved from %s to %s: restart required, so that nobody's token is refused by mistake; to keep the tokens, stop Caddy and move the directory", other.dir, a.dir)
+	}
+	return nil
+}
 
 func (a *App) provisionKey() error {
 	if a.HashKey == "" {
@@ -112,6 +128,8 @@ func (a *App) provisionDir() (err error) {
 		if dir, err = expand(a.Store.Path); err != nil {
 			return err
 		}
+	} else if !filepath.IsAbs(dir) {
+		a.logger.Warn("neither HOME nor XDG_DATA_HOME is set, so that tokens are kept below the directory that Caddy was started in: set one of them, or write `store badger <directory>`", zap.String("dir", dir))
 	}
 	a.dir, err = canonical(dir)
 	return err
@@ -159,7 +177,6 @@ func (a *App) Start() error {
 		if err := a.lease(a.open); err != nil {
 			return err
 		}
-		a.logger.Info("opened the token store", zap.String("dir", a.dir))
 	}
 	a.enforce()
 	return nil
@@ -261,6 +278,7 @@ type openStore struct {
 	registry *registry.Registry
 	pages    *page.Memory
 	store    *badgerstore.Store
+	log      *followingLog
 
 	mu sync.Mutex
 	// enforced are the configurations that have been put in force and aren't
@@ -292,21 +310,40 @@ func (s *openStore) leave(a *App) {
 func (s *openStore) adoptLast() {
 	if n := len(s.enforced); n > 0 {
 		s.registry.Adopt(s.enforced[n-1].rules)
+		s.log.follow(s.enforced[n-1].logger)
+		return
 	}
+	s.log.follow(caddy.Log())
 }
 
 func (a *App) open(s settings) (caddy.Destructor, error) {
 	// The store outlives this configuration, and so must its logger.
-	logger := currentLogger(appName)
+	following := newFollowingLog(a.logger)
+	logger := following.logger(appName)
 	opened, err := badgerstore.Open(a.dir, badgerstore.Options{Key: a.key, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
-	return &openStore{settings: s, registry: registry.New(registry.Config{
+	tellOpened(logger, a.dir, opened)
+	return &openStore{settings: s, log: following, registry: registry.New(registry.Config{
 		Store: opened, Key: opened.Key(),
 		Now: time.Now, Random: rand.Reader,
 		Retain: s.retain, Audit: auditLog{logger.Named("audit")}, Logger: logger,
 	}), pages: page.NewMemory(time.Now, rand.Reader), store: opened}, nil
+}
+
+// tellOpened says which store this is: whoever has lost his tokens finds out that
+// he looks at another one.
+func tellOpened(logger *zap.Logger, dir string, opened *badgerstore.Store) {
+	if opened.IsNew() {
+		logger.Info("made a new token store", zap.String("dir", dir))
+		return
+	}
+	go func() { // counting a million takes a second
+		if n, err := opened.Count(); err == nil {
+			logger.Info("opened the token store", zap.String("dir", dir), zap.Int("tokens", n))
+		}
+	}()
 }
 
 // Destruct implements caddy.Destructor.

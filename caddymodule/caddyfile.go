@@ -200,7 +200,7 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site) options {
 				return err
 			}
 			s.AllowGenerate = &config.AllowGenerate{Who: args[0], Users: args[1:]}
-			return at(d, s.AllowGenerate.Validate())
+			return at(d, s.AllowGenerate.Check())
 		},
 		"max_lifetime": func(d *caddyfile.Dispenser) error {
 			value, err := oneArg(d, "<days>d|unlimited")
@@ -307,7 +307,7 @@ func parseSignInLimit(d *caddyfile.Dispenser) (*config.SignInLimit, error) {
 		return nil, d.Errf("sign_in_limit: %q is no duration; write one such as 1m", args[1])
 	}
 	limit := &config.SignInLimit{Failures: failures, Window: caddy.Duration(window)}
-	if err := limit.Validate(); err != nil {
+	if err := limit.Check(); err != nil {
 		return nil, at(d, err)
 	}
 	return limit, noBlock(d, "sign_in_limit")

@@ -65,7 +65,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 }
 
 func (h *Handler) provision(ctx caddy.Context) error {
-	if err := h.Validate(); err != nil {
+	if err := h.Check(); err != nil {
 		return err
 	}
 	modules, err := ctx.LoadModule(h, "SignInsRaw")

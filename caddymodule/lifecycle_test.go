@@ -70,6 +70,7 @@ func TestARefusedConfigurationChangesNothing(t *testing.T) {
 		"another module": {"access_tokens {\n\t\tallow", "log {\noutput file " + s.log + "/not-a-directory\n}\naccess_tokens {\nallow", "not-a-directory"},
 		"the hash key":   {"store badger", "hash_key " + strings.Repeat("k", 32) + "\nstore badger", "has changed: restart required"},
 		"retain":         {"store badger", "retain deleted 1d\nstore badger", "has changed: restart required"},
+		"another store":  {"store badger " + s.dir + "/store", "store badger " + s.dir + "/other", "the store has moved"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			good := s.caddyfile(openSite)
@@ -83,6 +84,9 @@ func TestARefusedConfigurationChangesNothing(t *testing.T) {
 			s.canGoOn(t, token)
 			s.create(t, nil).token(t)
 		})
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "other")); err == nil {
+		t.Error("another store has been made")
 	}
 	if err := s.load(t, openSite); err != nil {
 		t.Error(err)

@@ -160,9 +160,10 @@ func (s Site) Complete() Site {
 	return s
 }
 
-// Validate says what is wrong with s, which is complete. Each error names its
-// option.
-func (s Site) Validate() error {
+// Check says what is wrong with s, which is complete. Each error names its option.
+// It isn't called Validate, or Caddy would take whatever embeds it for a
+// caddy.Validator.
+func (s Site) Check() error {
 	if err := CheckProject(s.Project); err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func (s Site) Validate() error {
 	if err := CheckUserIDs("admins", s.Admins); err != nil {
 		return err
 	}
-	if err := s.SignInLimit.Validate(); err != nil {
+	if err := s.SignInLimit.Check(); err != nil {
 		return err
 	}
 	if err := CheckRejectPass("without_token", s.WithoutToken); err != nil {
@@ -182,7 +183,7 @@ func (s Site) Validate() error {
 		return err
 	}
 	if s.AllowGenerate != nil {
-		if err := s.AllowGenerate.Validate(); err != nil {
+		if err := s.AllowGenerate.Check(); err != nil {
 			return err
 		}
 	}
@@ -220,8 +221,8 @@ func (s Site) checkPage() error {
 	return nil
 }
 
-// Validate says what is wrong with l.
-func (l SignInLimit) Validate() error {
+// Check says what is wrong with l.
+func (l SignInLimit) Check() error {
 	if l.Failures < 1 || l.Failures > 1_000_000 {
 		return fmt.Errorf("sign_in_limit: %d failures is out of range; allowed: 1 to 1000000", l.Failures)
 	}
@@ -239,8 +240,8 @@ func CheckRejectPass(option, value string) error {
 	return nil
 }
 
-// Validate says what is wrong with a.
-func (a AllowGenerate) Validate() error {
+// Check says what is wrong with a.
+func (a AllowGenerate) Check() error {
 	switch {
 	case !slices.Contains([]string{Admins, Everyone, Users}, a.Who):
 		return fmt.Errorf("allow_generate: %q is not known; allowed: %s, %s, or %s followed by user ids", a.Who, Admins, Everyone, Users)

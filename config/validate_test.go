@@ -28,7 +28,7 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(site, site.Complete()); diff != "" {
 		t.Errorf("complete site, completed (-want +got):\n%s", diff)
 	}
-	if err := site.Validate(); err != nil {
+	if err := site.Check(); err != nil {
 		t.Error(err)
 	}
 	app := App{
@@ -38,7 +38,7 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(app, App{}.Complete()); diff != "" {
 		t.Errorf("app (-want +got):\n%s", diff)
 	}
-	if err := app.Validate(); err != nil {
+	if err := app.Check(); err != nil {
 		t.Error(err)
 	}
 }
@@ -126,7 +126,7 @@ func TestWrongSites(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			site := Site{}.Complete()
 			test.change(&site)
-			err := site.Validate()
+			err := site.Check()
 			if err == nil {
 				t.Fatal("there is no error")
 			}
@@ -146,7 +146,7 @@ func TestWrongApps(t *testing.T) {
 		"retain expired": {App{Retain: Retain{Expired: -1}}, "retain expired: -1ns is too short; give a duration of at least one second, such as 30d"},
 		"retain deleted": {App{Retain: Retain{Deleted: 1}}, "retain deleted: 1ns is too short; give a duration of at least one second, such as 30d"},
 	} {
-		err := test.app.Complete().Validate()
+		err := test.app.Complete().Check()
 		if err == nil || err.Error() != test.want {
 			t.Errorf("%s: %v, want %s", name, err, test.want)
 		}
@@ -170,8 +170,8 @@ func TestLimits(t *testing.T) {
 		"a hundred years":              CheckMaxLifetimeDays(36525),
 		"unlimited":                    CheckMaxLifetimeDays(Unlimited),
 		"retaining for a second":       CheckRetain(time.Second),
-		"a failure a second":           SignInLimit{1, caddy.Duration(time.Second)}.Validate(),
-		"a million failures a day":     SignInLimit{1_000_000, caddy.Duration(24 * time.Hour)}.Validate(),
+		"a failure a second":           SignInLimit{1, caddy.Duration(time.Second)}.Check(),
+		"a million failures a day":     SignInLimit{1_000_000, caddy.Duration(24 * time.Hour)}.Check(),
 		"reject":                       CheckRejectPass("x", Reject),
 		"pass":                         CheckRejectPass("x", Pass),
 	} {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -59,13 +60,13 @@ type Line struct {
 	fields  []zap.Field // that were added
 }
 
-// Begin looks for tokens in what Caddy's line of r would hold. If there are any,
+// Begin looks for secrets in what Caddy's line of r would hold. If there are any,
 // it returns a Line, and the writer and the request to go on with. mask returns
 // what stands for a token.
 //
 // It is to be called before anything of r changes.
 func (l *Log) Begin(w http.ResponseWriter, r *http.Request, mask func(token.Value) string) (*Line, http.ResponseWriter) {
-	if !holdsToken(r) {
+	if !holdsSecret(r) {
 		return nil, w
 	}
 	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); skip {
@@ -89,8 +90,10 @@ func (l *Log) Begin(w http.ResponseWriter, r *http.Request, mask func(token.Valu
 // redacted are the headers whose values Caddy doesn't log.
 var redacted = map[string]bool{"Authorization": true, "Proxy-Authorization": true, "Cookie": true, "Set-Cookie": true}
 
-func holdsToken(r *http.Request) bool {
-	if incoming.LineHoldsToken("", r.RequestURI) || incoming.LineHoldsToken("", r.Host) || incoming.LineHoldsToken("", r.Method) {
+// holdsSecret tells whether Caddy's line of r would hold a token, or the password
+// of a target with one (RFC 9110 section 4.2.4).
+func holdsSecret(r *http.Request) bool {
+	if r.URL.User != nil || incoming.LineHoldsToken("", r.RequestURI) || incoming.LineHoldsToken("", r.Host) || incoming.LineHoldsToken("", r.Method) {
 		return true
 	}
 	for name, lines := range r.Header {
@@ -106,10 +109,12 @@ func holdsToken(r *http.Request) bool {
 	return false
 }
 
+var userInfo = regexp.MustCompile(`//[^/?#]*@`)
+
 func masked(r *http.Request, mask func(token.Value) string) *http.Request {
 	hide := func(text string) string { return incoming.MaskTokens(text, mask) }
 	copied := r.Clone(r.Context())
-	copied.RequestURI, copied.Host, copied.Method = hide(r.RequestURI), hide(r.Host), hide(r.Method)
+	copied.RequestURI, copied.Host, copied.Method = hide(userInfo.ReplaceAllString(r.RequestURI, "//***@")), hide(r.Host), hide(r.Method)
 	for name, lines := range copied.Header {
 		if redacted[name] {
 			continue

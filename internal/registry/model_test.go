@@ -182,7 +182,7 @@ func (c *comparison) authenticate(*rapid.T) {
 	t, now := c.token(), c.clock.now()
 	record, err := c.Authenticate(c.p, t.value)
 	if !t.valid(now) {
-		if err != ErrInvalidToken {
+		if !errors.Is(err, ErrInvalidToken) {
 			c.Fatalf("authenticating a token that ended: %v", err)
 		}
 		return

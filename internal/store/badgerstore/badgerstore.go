@@ -14,9 +14,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -69,6 +71,9 @@ type Store struct {
 	// once, to close it.
 	mu     sync.RWMutex
 	closed bool
+
+	// isNew: this opening has made the store.
+	isNew bool
 
 	commits   chan *commit
 	stop      chan struct{}
@@ -174,6 +179,7 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 		return fmt.Errorf("reading the token store in %s: %w", dir, err)
 	}
 	isNew := meta.format == nil
+	s.isNew = isNew
 	if !isNew && (len(meta.format) != 1 || meta.format[0] != format) {
 		return fmt.Errorf("the token store in %s has format %x, and this release reads format %d: upgrade, or choose another directory", dir, meta.format, format)
 	}
@@ -215,6 +221,9 @@ func (s *Store) initialise(id token.KeyID) error {
 	s.applied.Store(first)
 	return nil
 }
+
+// IsNew tells whether opening the store has made it.
+func (s *Store) IsNew() bool { return s.isNew }
 
 // Key is the key that this store's hashes are made with.
 func (s *Store) Key() *token.Key { return s.key }
@@ -270,7 +279,34 @@ func checkOwnership(dir string) error {
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
 		return fmt.Errorf("others can write to the token store's directory %s (mode %04o): `chmod go-w` it", dir, mode)
 	}
+	for _, part := range []string{dir, filepath.Join(dir, "db"), filepath.Join(dir, "hash.key")} {
+		if err := checkOwner(part); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// checkOwner refuses what belongs to somebody else, who could change it at any
+// time.
+func checkOwner(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil //nolint:nilerr // it is made later, or the error told then
+	}
+	owner, known := ownerOf(info)
+	if self := os.Geteuid(); known && owner != self {
+		return fmt.Errorf("%s of the token store belongs to %s, and Caddy runs as %s: run Caddy as %[2]s, or `chown -R` the store to %[3]s", path, userName(owner), userName(self))
+	}
+	return nil
+}
+
+// userName is a user's name and number, as far as they are known.
+func userName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return fmt.Sprintf("%s (%d)", u.Username, uid)
+	}
+	return fmt.Sprintf("user %d", uid)
 }
 
 // makePrivateDir makes dir and what leads to it, and lets only its owner in:
