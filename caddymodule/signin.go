@@ -1,11 +1,13 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -29,8 +31,9 @@ import (
 // A SignIn that takes credentials from elsewhere than Authorization is to be a
 // CredentialTaker, or guessing them isn't limited.
 //
-// A SignIn may block for as long as the request's context allows, and is
-// called concurrently. It must not change the request, and must not keep or
+// A SignIn may block for as long as the request's context allows: where the
+// request has credentials, up to a minute, whether its client waits or not. It
+// is called concurrently. It must not change the request, and must not keep or
 // log its credentials.
 type SignIn interface {
 	SignIn(*http.Request) (User, error)
@@ -145,10 +148,18 @@ func (h *Handler) signIn(r *http.Request, auth incoming.Authorization, inFront e
 	}
 	counts := false
 	defer func() { attempt.End(counts) }() // however a guest module ends
-	caller, failed, err := h.askSignIns(r, inFront)
+	// Its client can't end it: whoever goes away before a slow "no" has still
+	// been told that it was no quick "yes", and that has to count.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), signInTimeout)
+	defer cancel()
+	caller, failed, err := h.askSignIns(r.WithContext(ctx), inFront)
 	counts = failed || errors.Is(err, tokenapi.ErrNotSignedIn) && auth.Scheme != incoming.NoScheme
 	return caller, err
 }
+
+// signInTimeout is how long the context of a request with credentials allows
+// its sign-ins to take.
+const signInTimeout = time.Minute
 
 // allOf is all of r that can hold credentials.
 func allOf(r *http.Request) string {
@@ -191,8 +202,7 @@ func basicUser(auth incoming.Authorization) string {
 }
 
 // askSignIns asks one sign-in after the other. failed tells that one of them
-// has looked at credentials and not accepted them, or may have: whoever goes
-// away before a slow "no" was told that it was no quick "yes".
+// has looked at credentials and not accepted them.
 func (h *Handler) askSignIns(r *http.Request, inFront established) (caller registry.Caller, failed bool, err error) {
 	no := tokenapi.ErrNotSignedIn
 	for i, s := range h.signIns {
@@ -207,7 +217,6 @@ func (h *Handler) askSignIns(r *http.Request, inFront established) (caller regis
 			takeTime(r, h.signIns[i+1:])
 			return registry.Caller{}, true, saidBy(s, tokenapi.ErrNotSignedIn, err)
 		case err != nil:
-			failed = failed || isGuest(s) && r.Context().Err() != nil
 			return registry.Caller{}, failed, saidBy(s, errCantTell, err)
 		case !h.accepts(s, user):
 			return registry.Caller{}, false, tokenapi.ErrNotSignedIn
@@ -215,16 +224,6 @@ func (h *Handler) askSignIns(r *http.Request, inFront established) (caller regis
 		return registry.SignedIn(user.stored(), user.Admin), false, nil
 	}
 	return registry.Caller{}, failed, no
-}
-
-// isGuest tells whether a sign-in is none of this module's own, which look at
-// credentials to the end, or not at all, whether the client waits or not.
-func isGuest(s SignIn) bool {
-	switch s.(type) {
-	case *BasicSignIn, *UpstreamSignIn, *PlaceholderSignIn:
-		return false
-	}
-	return true
 }
 
 // errCantTell is a reason to refuse with 503.

@@ -221,19 +221,24 @@ func (s *server) giveUp(t testing.TB, header http.Header, asked <-chan struct{})
 	<-ended
 }
 
-// Of a guest, who goes away before the answer may have learned it.
-func TestGuestsGuessesWithoutWaitingCount(t *testing.T) {
+// Whoever goes away before a guest has said no was told that it was no quick
+// yes. The guest is asked to its end, and its answer counts.
+func TestGuessesWithoutWaitingCount(t *testing.T) {
 	s := serveLimited(t, "sign_in guest first")
-	asked := make(chan struct{})
+	asked, gone := make(chan struct{}), make(chan struct{})
 	answer(t, "first", func(r *http.Request) (User, error) {
 		asked <- struct{}{}
-		<-r.Context().Done()
-		return User{}, r.Context().Err()
+		<-gone
+		if r.Context().Err() != nil {
+			return User{}, r.Context().Err()
+		}
+		return User{}, ErrDenied
 	})
 	header := basicFrom("192.0.2.1", "alice")
 	for range 2 {
 		s.giveUp(t, header, asked)
 	}
+	close(gone)
 	header.Set("X-Other", "guess") // which waits until those have ended
 	if got := s.attempts(t, 1, header); got != "429" {
 		t.Errorf("a third: %s", got)

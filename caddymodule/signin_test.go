@@ -195,7 +195,8 @@ func TestChallengeNamesWhatSignInsTake(t *testing.T) {
 	}
 }
 
-// A sign-in that waits is told when its client has gone.
+// A sign-in that waits without credentials, of which nothing can be learned, is
+// told when its client has gone.
 func TestSignInEndsWithItsRequest(t *testing.T) {
 	s := serve(t, guestSite)
 	entered, left := make(chan struct{}), make(chan error, 1)
