@@ -209,7 +209,7 @@ func (h *Handler) askSignIns(r *http.Request, inFront established) (caller regis
 		user, err := askSignIn(r, s, inFront)
 		switch {
 		case errors.Is(err, ErrNotMine):
-			if errors.Is(err, errSessionRefused) {
+			if taker, ok := s.(CredentialTaker); ok && taker.HasCredentials(r) {
 				failed, no = true, saidBy(s, tokenapi.ErrNotSignedIn, err)
 			}
 			continue

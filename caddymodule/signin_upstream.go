@@ -213,10 +213,6 @@ func (u *UpstreamSignIn) transport(ctx caddy.Context) (http.RoundTripper, error)
 	return transport, nil
 }
 
-// errSessionRefused: the API doesn't know the session any more. That says
-// nothing about other ways to sign in.
-var errSessionRefused = fmt.Errorf("%w: no session", ErrNotMine)
-
 // SignIn implements the interface of that name.
 func (u *UpstreamSignIn) SignIn(r *http.Request) (User, error) {
 	header, byBasic := u.credentials(r)
@@ -231,7 +227,8 @@ func (u *UpstreamSignIn) SignIn(r *http.Request) (User, error) {
 	if err != nil || user.ID != "" {
 		return user, err
 	}
-	refused := errSessionRefused
+	// That a session has ended says nothing about other ways to sign in.
+	refused := ErrNotMine
 	if byBasic {
 		refused = ErrDenied
 	}
