@@ -7,6 +7,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
 func init() {
@@ -26,7 +28,7 @@ type guest struct {
 var answers sync.Map
 
 // answer makes the guest of that name call sign until the test ends.
-func answer(t testing.TB, name string, sign func(*http.Request) (User, error)) {
+func answer(t testing.TB, name string, sign func(*http.Request) (signin.User, error)) {
 	t.Helper()
 	if _, taken := answers.LoadOrStore(name, sign); taken {
 		t.Fatalf("guest %s answers already", name)
@@ -38,17 +40,17 @@ func (*guest) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "access_tokens.sign_in.guest", New: func() caddy.Module { return new(guest) }}
 }
 
-func (g *guest) SignIn(r *http.Request) (User, error) {
+func (g *guest) SignIn(r *http.Request) (signin.User, error) {
 	sign, ok := answers.Load(g.Name)
 	if !ok {
-		return User{}, ErrNotMine
+		return signin.User{}, signin.ErrNotMine
 	}
-	return sign.(func(*http.Request) (User, error))(r)
+	return sign.(func(*http.Request) (signin.User, error))(r)
 }
 
 func (g *guest) TakesBasic() bool { return g.AsksForOne }
 
-// HasCredentials implements CredentialTaker.
+// HasCredentials implements signin.CredentialTaker.
 func (*guest) HasCredentials(r *http.Request) bool { return r.Header.Get("X-Key") != "" }
 
 func (g *guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {

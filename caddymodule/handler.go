@@ -39,7 +39,7 @@ type Handler struct {
 	rules    *incoming.Rules
 	identity []identityHeader
 	claims   []string
-	signIns  []SignIn
+	signIns  signIns
 	public   caddyhttp.MatcherSets
 	failures *signinlimit.Limiter
 
@@ -72,15 +72,11 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range modules.([]any) {
-		s, ok := m.(SignIn)
-		if !ok {
-			return fmt.Errorf("sign_in: %T is no SignIn", m)
-		}
-		h.signIns = append(h.signIns, s)
-	}
-	if err := h.checkSignIns(); err != nil {
+	if h.signIns, err = newSignIns(modules.([]any), h.logger.With(zap.String("project", h.Project))); err != nil {
 		return err
+	}
+	if h.signIns.readFront() && h.ForeignToken == config.Pass {
+		return errInFrontAndForeign
 	}
 	matchers, err := ctx.LoadModule(h, "PublicRaw")
 	if err == nil {
@@ -99,7 +95,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.provisionIdentity(); err != nil {
 		return err
 	}
-	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.takesBasic(), API: h.API}
+	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic(), API: h.API}
 	app, err := ctx.App(appName)
 	if err != nil {
 		return err
@@ -108,14 +104,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	return h.app.addProject(h.project)
 }
 
-func (h *Handler) takesBasic() bool {
-	for _, s := range h.signIns {
-		if b, ok := s.(BasicTaker); ok && b.TakesBasic() {
-			return true
-		}
-	}
-	return false
-}
+var errInFrontAndForeign = errors.New("`sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them")
 
 // metKey is the variable that marks a request as seen.
 const metKey = "access_tokens.met"
@@ -143,7 +132,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	caddyhttp.SetVar(ctx, metKey, true)
 	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 
-	inFront := h.establishedInFront(repl)
+	found := h.signIns.readInFront(r)
 	pageCookies := page.TakeCookies(r.Header)
 	h.rules.Scrub(r)
 	if incoming.DropReferer(r.Header) {
@@ -176,15 +165,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		return h.manage(w, r, auth, rest, inFront)
+		return h.manage(w, r, auth, rest, found)
 	}
 	switch place, rest := h.locatePage(r); place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		return h.servePage(w, r, auth, rest, inFront, pageCookies)
+		return h.servePage(w, r, auth, rest, found, pageCookies)
 	}
-	if err := h.handOn(r, repl, auth, inFront); err != nil {
+	if err := h.handOn(r, repl, auth, found); err != nil {
 		return refused{err}
 	}
 	return next.ServeHTTP(w, r)
@@ -192,13 +181,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 
 // handOn prepares r for the next handler, with the token's user or without a
 // token, or returns why it can't go on.
-func (h *Handler) handOn(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, inFront established) error {
+func (h *Handler) handOn(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, found inFront) error {
 	withoutToken, err := h.needsNoToken(r, auth)
 	switch {
 	case err != nil:
 		return err
 	case withoutToken:
-		return h.handOnWithoutToken(r, repl, auth, inFront)
+		return h.handOnWithoutToken(r, repl, auth, found)
 	}
 	return h.handOnWithToken(r, repl, auth)
 }
@@ -236,14 +225,15 @@ func wrapPublic(err error) error {
 // handOnWithoutToken leaves r's credentials alone. It is nobody's, unless a
 // handler in front has established a user; beside a bearer token such a user
 // is none.
-func (h *Handler) handOnWithoutToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, inFront established) error {
+func (h *Handler) handOnWithoutToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, found inFront) error {
 	if auth.Scheme == incoming.Bearer {
 		return nil
 	}
-	user, known := h.firstOf(inFront)
-	if !known {
-		return nil
+	p, known, err := h.signIns.established(found)
+	if err != nil || !known {
+		return err
 	}
+	user := p.stored()
 	setUser(repl, h.Project, &user, "")
 	return h.setIdentity(r, repl, &user)
 }
@@ -290,14 +280,14 @@ func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (st
 	return tokens.Authenticate(&h.project, value)
 }
 
-func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, inFront established) error {
+func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, found inFront) error {
 	tokens, err := h.registry(r)
 	if err != nil {
 		return refused{err}
 	}
 	api := tokenapi.API{
 		Registry: tokens, Project: &h.project, Identified: h.identified,
-		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
+		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 	}
 	if err := api.Serve(w, r, auth, rest); err != nil {
 		return refused{err}

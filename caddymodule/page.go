@@ -28,17 +28,18 @@ func (h *Handler) locatePage(r *http.Request) (incoming.Place, string) {
 }
 
 // servePage answers r, which is for one of the page's paths.
-func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, inFront established, cookies page.Cookies) error {
+func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, found inFront, cookies page.Cookies) error {
 	tokens, err := h.registry(r)
 	if err != nil {
 		return refused{err}
 	}
 	p := page.Page{
 		Registry: tokens, Project: &h.project, Memory: h.app.pages.Load(),
-		Path: h.Page, API: h.API, TakesPassword: h.takesBasic(),
-		Check:      h.checkPassword,
-		Knows:      h.mayKnow,
-		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
+		Path: h.Page, API: h.API, TakesPassword: h.signIns.takeBasic(),
+		Check: h.checkPassword,
+		// After a reload, one that is gone from the file isn't known any more.
+		Knows:      h.signIns.mayKnowByPassword,
+		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 		Identified: h.identified,
 		Connection: connectionOf(r), Cookies: cookies, Origin: h.originOf(r),
 	}
@@ -65,21 +66,6 @@ func (h *Handler) refuseOnPage(w http.ResponseWriter, r *http.Request, reason er
 	p := page.Page{Project: &h.project, Path: h.Page, Connection: connectionOf(r)}
 	p.Refuse(w, r, reason)
 	return true
-}
-
-// mayKnow tells whether a sign-in that takes passwords may know a user: after a
-// reload, one that is gone from the file isn't known any more.
-func (h *Handler) mayKnow(user string) bool {
-	for _, s := range h.signIns {
-		b, ok := s.(BasicTaker)
-		if !ok || !b.TakesBasic() {
-			continue
-		}
-		if known, fixed := s.(fixedUsers); !fixed || known.hasUser(user) {
-			return true
-		}
-	}
-	return false
 }
 
 // checkPassword asks the sign-ins about a user name and password that the
@@ -126,7 +112,7 @@ func isLocal(r *http.Request) bool {
 		}
 	}
 	from, _, err := net.SplitHostPort(r.RemoteAddr)
-	return err == nil && isLoopback(from) && isLoopback(hostName(r.Host))
+	return err == nil && incoming.IsLoopback(from) && incoming.IsLoopback(hostName(r.Host))
 }
 
 // hostName is the host without port and brackets.

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"reflect"
 	"slices"
@@ -11,6 +10,8 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 )
 
 // newProject returns the project with the settings that the file fixes.
@@ -38,7 +39,7 @@ func (h *Handler) newProject() (registry.Project, error) {
 func expandUserIDs(option string, texts []string) ([]string, error) {
 	ids := make([]string, len(texts))
 	for i, text := range texts {
-		id, err := expand(text)
+		id, err := caddyvalue.Expand(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
 		}
@@ -71,30 +72,15 @@ func policyDifferences(a, b *registry.Project) (options []string) {
 // checkUsable refuses a configuration under which nobody could ever make a
 // token.
 func (h *Handler) checkUsable() error {
-	if len(h.signIns) == 0 {
+	if len(h.signIns.modules) == 0 {
 		return errors.New("nobody can sign in, so that nobody could ever make a token: add a sign-in, for example a block `sign_in basic` with a line `<user> <hash from caddy hash-password>` for each user")
 	}
 	fixed := h.project.Fixed
-	if fixed.Generate == registry.GenerateEveryone || h.anyCanSignIn(maps.Keys(h.project.Admins)) || h.anyCanSignIn(slices.Values(fixed.Users)) {
+	if fixed.Generate == registry.GenerateEveryone || h.signIns.mayKnowAny(maps.Keys(h.project.Admins)) || h.signIns.mayKnowAny(slices.Values(fixed.Users)) {
 		return nil
 	}
-	for _, s := range h.signIns {
-		_, fixed := s.(fixedUsers)
-		plain, ok := s.(plainUsers)
-		if !fixed && !(ok && plain.hasNoAdmins()) {
-			return nil // it may call its users administrators
-		}
+	if h.signIns.mayNameAdmins() {
+		return nil
 	}
 	return errors.New("nobody who can sign in may make tokens: name one of them under `admins`, or allow others by `allow_generate everyone` or `allow_generate users <id>…`")
-}
-
-func (h *Handler) anyCanSignIn(ids iter.Seq[string]) bool {
-	for id := range ids {
-		for _, s := range h.signIns {
-			if known, fixed := s.(fixedUsers); !fixed || known.hasUser(id) {
-				return true
-			}
-		}
-	}
-	return false
 }

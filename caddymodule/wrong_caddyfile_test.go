@@ -288,7 +288,7 @@ func TestUnusableCaddyfile(t *testing.T) {
 		{"users who can't sign in", site("allow_generate users bob" + aliceSignsIn),
 			"access_tokens, project \"default\": nobody who can sign in may make tokens: name one of them under `admins`, or allow others by `allow_generate everyone` or `allow_generate users <id>…`"},
 		{"a module that is no sign-in", site("admins alice\nsign_in impostor"),
-			`access_tokens, project "default": sign_in: *caddymodule.impostor is no SignIn`},
+			`access_tokens, project "default": sign_in: *caddymodule.impostor is no signin.SignIn`},
 
 		{"admins: an empty variable", site("project dataprep\nadmins {env.EMPTY}" + aliceSignsIn),
 			`access_tokens, project "dataprep": admins: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
