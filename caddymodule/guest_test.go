@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"net/http"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(new(guest))
+	caddy.RegisterModule(new(front))
 	caddy.RegisterModule(new(impostor))
 }
 
@@ -72,3 +74,30 @@ func (*impostor) CaddyModule() caddy.ModuleInfo {
 }
 
 func (*impostor) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
+// front is a sign-in module that reads whom the request's Remote-User names, as
+// a handler in front would write it.
+type front struct{}
+
+func (*front) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "access_tokens.sign_in.front", New: func() caddy.Module { return new(front) }}
+}
+
+func (*front) Established(r *http.Request) (signin.User, error) {
+	switch id := r.Header.Get("Remote-User"); id {
+	case "":
+		return signin.User{}, signin.ErrNotMine
+	case "denied":
+		return signin.User{}, signin.ErrDenied
+	case "unsure":
+		return signin.User{}, errors.New("the sessions are elsewhere")
+	default:
+		return signin.User{ID: id, Email: id + "@example.com"}, nil
+	}
+}
+
+func (*front) SignIn(*http.Request) (signin.User, error) {
+	panic("who reads in front isn't asked again")
+}
+
+func (*front) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }

@@ -13,7 +13,7 @@ const (
 
 	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, keep_cookies, max_lifetime, page, prefix, project, public, sign_in, sign_in_limit, strip, without_token"
 	globalOptionNames = "hash_key, retain, store"
-	kindNames         = "basic, guest, impostor, placeholder, upstream" // of which guest and impostor are this test's own
+	kindNames         = "basic, front, guest, impostor, placeholder, upstream" // of which front, guest and impostor are this test's own
 
 	aliceSignsIn = "\nsign_in basic {\nalice " + bcryptOfSomething + "\n}"
 )
