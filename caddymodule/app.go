@@ -26,6 +26,8 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 )
 
 func init() { caddy.RegisterModule(new(App)) }
@@ -115,7 +117,7 @@ func (a *App) provisionKey() error {
 	if a.HashKey == "" {
 		return nil
 	}
-	text, err := expand(a.HashKey)
+	text, err := caddyvalue.Expand(a.HashKey)
 	if err == nil {
 		a.key, err = token.NewKey(text)
 	}
@@ -125,7 +127,7 @@ func (a *App) provisionKey() error {
 func (a *App) provisionDir() (err error) {
 	dir := filepath.Join(caddy.AppDataDir(), "access-tokens")
 	if a.Store.Path != "" {
-		if dir, err = expand(a.Store.Path); err != nil {
+		if dir, err = caddyvalue.Expand(a.Store.Path); err != nil {
 			return err
 		}
 	} else if !filepath.IsAbs(dir) {
@@ -349,16 +351,6 @@ func tellOpened(logger *zap.Logger, dir string, opened *badgerstore.Store) {
 // Destruct implements caddy.Destructor.
 func (s *openStore) Destruct() error {
 	return errors.Join(s.registry.Close(), s.store.Close())
-}
-
-// expand replaces the placeholders that stand for the configuration's own
-// surroundings. An empty or unknown one is an error.
-func expand(text string) (string, error) {
-	expanded, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%w; allowed: {env.NAME}, {file./path} and others that have a value before any request", err)
-	}
-	return expanded, nil
 }
 
 // Interface guards

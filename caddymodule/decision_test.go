@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
 // modes are what a site may say about requests without one of its tokens. In
@@ -49,11 +51,11 @@ func decisionSites() string {
 // for every mode.
 func TestWhoGetsPast(t *testing.T) {
 	s := serve(t, decisionSites())
-	answer(t, "first", func(r *http.Request) (User, error) {
+	answer(t, "first", func(r *http.Request) (signin.User, error) {
 		if id := r.Header.Get("X-Guest"); id != "" {
-			return User{ID: id}, nil
+			return signin.User{ID: id}, nil
 		}
-		return User{}, ErrNotMine
+		return signin.User{}, signin.ErrNotMine
 	})
 	makeToken := func(mode string) string {
 		return s.ask(t, http.MethodPost, "/"+mode+"/tokens", `{"lifetimeSeconds": 60}`, http.Header{"X-Guest": {"alice"}}).token(t)

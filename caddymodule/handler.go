@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
@@ -37,7 +38,7 @@ type Handler struct {
 	rules    *incoming.Rules
 	identity []identityHeader
 	claims   []string
-	signIns  []SignIn
+	signIns  signIns
 	public   caddyhttp.MatcherSets
 	failures *signinlimit.Limiter
 
@@ -72,15 +73,11 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range modules.([]any) {
-		s, ok := m.(SignIn)
-		if !ok {
-			return fmt.Errorf("sign_in: %T is no SignIn", m)
-		}
-		h.signIns = append(h.signIns, s)
-	}
-	if err := h.checkSignIns(); err != nil {
+	if h.signIns, err = newSignIns(modules.([]any), h.logger.With(zap.String("project", h.Project))); err != nil {
 		return err
+	}
+	if h.signIns.readFront() && h.ForeignToken == config.Pass {
+		return errInFrontAndForeign
 	}
 	matchers, err := ctx.LoadModule(h, "PublicRaw")
 	if err == nil {
@@ -100,7 +97,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.provisionIdentity(); err != nil {
 		return err
 	}
-	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.takesBasic(), API: h.API}
+	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic(), API: h.API}
 	app, err := ctx.App(appName)
 	if err != nil {
 		return err
@@ -109,14 +106,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	return h.app.addSite(h.Project, h.Prefix, rules)
 }
 
-func (h *Handler) takesBasic() bool {
-	for _, s := range h.signIns {
-		if b, ok := s.(BasicTaker); ok && b.TakesBasic() {
-			return true
-		}
-	}
-	return false
-}
+var errInFrontAndForeign = errors.New("`sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them")
 
 // metKey is the variable that marks a request as seen.
 const metKey = "access_tokens.met"
@@ -148,7 +138,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	caddyhttp.SetVar(ctx, metKey, true)
 	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 
-	inFront := h.establishedInFront(repl)
+	found := h.signIns.readInFront(r)
 	cookies := page.TakeCookies(r.Header)
 	request, err := h.rules.Admit(r)
 	h.forgetUser(repl)
@@ -159,15 +149,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		return h.manage(w, r, request.Authorization, rest, inFront)
+		return h.manage(w, r, request.Authorization, rest, found)
 	}
 	switch place, rest := h.locatePage(&request.Path); place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		return h.servePage(w, r, request.Authorization, rest, inFront, cookies)
+		return h.servePage(w, r, request.Authorization, rest, found, cookies)
 	}
-	if err := h.forward(r, repl, &request, inFront); err != nil {
+	if err := h.forward(r, repl, &request, found); err != nil {
 		return refused{err}
 	}
 	return next.ServeHTTP(w, r)
@@ -175,13 +165,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 
 // forward prepares r for the next handler, as its token's user's or without a
 // token, or returns why it can't go on.
-func (h *Handler) forward(r *http.Request, repl *caddy.Replacer, request *incoming.Request, inFront established) error {
+func (h *Handler) forward(r *http.Request, repl *caddy.Replacer, request *incoming.Request, found inFront) error {
 	anonymous, err := h.needsNoToken(r, request)
 	switch {
 	case err != nil:
 		return err
 	case anonymous:
-		return h.forwardWithoutToken(r, repl, request.Authorization, inFront)
+		return h.forwardWithoutToken(r, repl, request.Authorization, found)
 	}
 	return h.forwardWithToken(r, repl, request.Authorization)
 }
@@ -213,14 +203,15 @@ func wrapPublic(err error) error {
 // forwardWithoutToken leaves r's credentials alone. It is anonymous, unless a
 // handler in front has established a user; beside a bearer token such a user
 // is none.
-func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, inFront established) error {
+func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, found inFront) error {
 	if auth.Scheme == incoming.Bearer {
 		return nil
 	}
-	user, known := h.firstOf(inFront)
-	if !known {
-		return nil
+	p, known, err := h.signIns.established(found)
+	if err != nil || !known {
+		return err
 	}
+	user := p.stored()
 	h.setUser(r, repl, &user, "")
 	return h.setIdentity(r, repl, &user)
 }
@@ -259,14 +250,14 @@ func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (st
 	return tokens.Authenticate(project, auth.Value)
 }
 
-func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, inFront established) error {
+func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, found inFront) error {
 	tokens, err := h.registry(r)
 	if err != nil {
 		return refused{err}
 	}
 	api := tokenapi.API{
 		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Identified: h.identified,
-		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
+		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 	}
 	if err := api.Serve(w, r, auth, rest); err != nil {
 		return refused{err}
@@ -283,7 +274,7 @@ func (h *Handler) identified(r *http.Request, c *registry.Caller) {
 	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	h.setUser(r, repl, &c.User, tokenID)
-	c.ClientIP = clientIP(r)
+	c.ClientIP = caddyvalue.ClientIP(r)
 	c.RequestID, _ = repl.GetString("http.request.uuid")
 }
 

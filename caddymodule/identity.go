@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -25,11 +26,8 @@ const userPrefix = "http.auth.user."
 type identityHeader struct{ name, template, field string }
 
 func (h *Handler) provisionIdentity() (err error) {
-	for _, s := range h.signIns {
-		if namer, ok := s.(ClaimNamer); ok {
-			h.claims = append(h.claims, namer.ClaimNames()...)
-		}
-	}
+	var all bool
+	h.claims, all = h.signIns.claims()
 	protected := slices.Sorted(maps.Keys(h.Identity))
 	for _, name := range protected {
 		header := identityHeader{name: name, template: h.Identity[name]}
@@ -37,7 +35,9 @@ func (h *Handler) provisionIdentity() (err error) {
 			header.field = strings.TrimSuffix(field, "}")
 		}
 		h.identity = append(h.identity, header)
-		h.warnOfUnknownClaim(header)
+		if all {
+			h.warnOfUnknownClaim(header)
+		}
 	}
 	for name := range config.DefaultIdentity {
 		protected = append(protected, name)
@@ -46,17 +46,12 @@ func (h *Handler) provisionIdentity() (err error) {
 	return err
 }
 
-// warnOfUnknownClaim tells the owner of a header that no new token will fill.
+// warnOfUnknownClaim tells the owner of a header that no new token will fill,
+// where all sign-ins know their claims.
 // It is no error: tokens that were made with a claim keep it.
 func (h *Handler) warnOfUnknownClaim(header identityHeader) {
-	if header.field == "" || slices.Contains(ownFields, header.field) || slices.Contains(h.claims, header.field) {
+	if header.field == "" || signin.IsReserved(header.field) || slices.Contains(h.claims, header.field) {
 		return
-	}
-	for _, s := range h.signIns {
-		_, basic := s.(*BasicSignIn)
-		if _, namer := s.(ClaimNamer); !namer && !basic {
-			return // it may have any claim
-		}
 	}
 	h.logger.Warn("no sign-in of this site has such a claim: the header will not be sent for new tokens; add `claim "+header.field+" …` to a sign-in, or correct the placeholder",
 		zap.String("project", h.Project), zap.String("header", header.name), zap.String("placeholder", header.template))

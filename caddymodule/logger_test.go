@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
 // audited returns the events that a log in JSON has.
@@ -40,7 +42,7 @@ func audited(t testing.TB, file string) (events []string) {
 // file, minding levels and filters, and to logs of their own.
 func TestTheLogFollowsReloads(t *testing.T) {
 	s := serve(t, openSite)
-	answer(t, "first", says(User{ID: "alice"}, nil))
+	answer(t, "first", says(signin.User{ID: "alice"}, nil))
 	s.create(t, nil)
 	first := s.log
 

@@ -27,16 +27,16 @@ func (h *Handler) locatePage(path *incoming.Path) (incoming.Place, string) {
 }
 
 // servePage answers r, which is for one of the page's paths.
-func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, inFront established, cookies page.Cookies) error {
+func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, found inFront, cookies page.Cookies) error {
 	tokens, err := h.registry(r)
 	if err != nil {
 		return refused{err}
 	}
 	p := page.Page{
 		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Memory: h.app.pages.Load(),
-		Path: h.Page, API: h.API, TakesPassword: h.takesBasic(),
+		Path: h.Page, API: h.API, TakesPassword: h.signIns.takeBasic(),
 		Check:      h.checkPassword,
-		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
+		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 		Identified: h.identified,
 		Connection: connectionOf(r), Cookies: cookies, Origin: h.originOf(r),
 	}
@@ -110,7 +110,7 @@ func isLocal(r *http.Request) bool {
 		}
 	}
 	from, _, err := net.SplitHostPort(r.RemoteAddr)
-	return err == nil && isLoopback(from) && isLoopback(hostName(r.Host))
+	return err == nil && incoming.IsLoopback(from) && incoming.IsLoopback(hostName(r.Host))
 }
 
 // hostName is the host without port and brackets.

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -15,7 +16,7 @@ import (
 
 // newRules returns what this site's configuration says of its project.
 func (h *Handler) newRules() (registry.Rules, error) {
-	rules := registry.Rules{Fixed: store.Settings{Enabled: h.APIAccess}, SignIns: h.signInRules()}
+	rules := registry.Rules{Fixed: store.Settings{Enabled: h.APIAccess}, SignIns: h.signIns.rules()}
 	if h.MaxLifetimeDays != nil {
 		rules.Fixed.MaxLifetimeDays = *h.MaxLifetimeDays
 	}
@@ -34,27 +35,11 @@ func (h *Handler) newRules() (registry.Rules, error) {
 	return rules, err
 }
 
-// signInRules says what is known beforehand of the site's sign-ins.
-func (h *Handler) signInRules() (rules []registry.SignIn) {
-	for _, s := range h.signIns {
-		rule := registry.SignIn{Kind: signInKind(s), Knows: func(string) bool { return true }, NamesAdmins: true}
-		known, fixed := s.(fixedUsers)
-		if fixed {
-			rule.Knows, rule.NamesAdmins = known.hasUser, false
-		}
-		if plain, ok := s.(plainUsers); ok && plain.hasNoAdmins() {
-			rule.NamesAdmins = false
-		}
-		rules = append(rules, rule)
-	}
-	return rules
-}
-
 // expandUserIDs returns the ids that texts stand for, sorted, and never nil.
 func expandUserIDs(option string, texts []string) ([]string, error) {
 	ids := make([]string, len(texts))
 	for i, text := range texts {
-		id, err := expand(text)
+		id, err := caddyvalue.Expand(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
 		}

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
@@ -52,7 +52,7 @@ func (h *Handler) logRefusal(r *http.Request, status int, reason error) {
 		level = zapcore.ErrorLevel // and not that a client has gone
 	}
 	if c := h.logger.Check(level, message); c != nil {
-		c.Write(zap.String("project", h.Project), zap.String("client_ip", clientIP(r)), zap.String("method", r.Method), zap.Int("status", status), zap.Error(reason))
+		c.Write(zap.String("project", h.Project), zap.String("client_ip", caddyvalue.ClientIP(r)), zap.String("method", r.Method), zap.Int("status", status), zap.Error(reason))
 	}
 }
 
@@ -86,11 +86,4 @@ func (h *Handler) mask(v token.Value) string {
 		}
 	}
 	return "[token]"
-}
-
-// clientIP is the client's address as Caddy knows it (trusted_proxies), "" if it
-// has none.
-func clientIP(r *http.Request) string {
-	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	return address
 }

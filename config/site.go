@@ -6,10 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -340,22 +337,6 @@ func CheckUserIDs(option string, ids []string) error {
 		if slices.Contains(ids[:i], id) {
 			return fmt.Errorf("%s: %q is named twice", option, id)
 		}
-	}
-	return nil
-}
-
-// MaxClaim is how long an e-mail, a name or another claim can be, in bytes.
-const MaxClaim = 1024
-
-// CheckClaim says why a user can't have that e-mail, name or other claim.
-func CheckClaim(name, value string) error {
-	switch {
-	case !utf8.ValidString(value):
-		return fmt.Errorf("%s is no valid UTF-8", name)
-	case len(value) > MaxClaim:
-		return fmt.Errorf("%s has more than %d bytes", name, MaxClaim)
-	case strings.ContainsFunc(value, unicode.IsControl):
-		return fmt.Errorf("%s has control characters", name)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package upstream
 
 import (
 	"net/http"
@@ -8,6 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/grammar"
 )
 
 // UnmarshalCaddyfile reads:
@@ -25,47 +27,47 @@ import (
 //	}
 //
 // claim can be repeated.
-func (u *UpstreamSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (u *SignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	args := d.RemainingArgs()
 	if len(args) != 1 {
 		return d.Errf("sign_in upstream takes the URL of the who-am-I route; write `sign_in upstream <url>`")
 	}
 	u.URL = args[0]
-	if !hasPlaceholder(u.URL) {
+	if !grammar.HasPlaceholder(u.URL) {
 		if _, ok := parseWhoAmI(u.URL); !ok {
 			return d.Errf("sign_in upstream: %v", errNoWhoAmI(u.URL))
 		}
 	}
 	path := func(to *string) func(*caddyfile.Dispenser) error {
 		return func(d *caddyfile.Dispenser) (err error) {
-			*to, err = oneArg(d, "<path into the answer>")
+			*to, err = grammar.OneArg(d, "<path into the answer>")
 			return err
 		}
 	}
-	err := options{
+	err := grammar.Options{
 		"user_id": path(&u.UserID),
 		"email":   path(&u.Email),
 		"name":    path(&u.Name),
 		"admin":   path(&u.Admin),
-		"claim":   func(d *caddyfile.Dispenser) error { return parseClaim(d, &u.Claims, "<path into the answer>") },
+		"claim":   func(d *caddyfile.Dispenser) error { return grammar.Claim(d, &u.Claims, "<path into the answer>") },
 		"basic": func(d *caddyfile.Dispenser) (err error) {
-			u.Basic, err = onOff(d)
+			u.Basic, err = grammar.OnOff(d)
 			return err
 		},
 		"cookies": func(d *caddyfile.Dispenser) (err error) {
-			if u.Cookies, err = someArgs(d, "<cookie>…"); err != nil {
+			if u.Cookies, err = grammar.SomeArgs(d, "<cookie>…"); err != nil {
 				return err
 			}
 			for _, name := range u.Cookies {
 				if err := config.CheckCookie("cookies", name); err != nil {
-					return at(d, err)
+					return grammar.At(d, err)
 				}
 			}
 			return nil
 		},
 		"timeout": func(d *caddyfile.Dispenser) error {
-			text, err := oneArg(d, "<duration>")
+			text, err := grammar.OneArg(d, "<duration>")
 			if err != nil {
 				return err
 			}
@@ -91,7 +93,7 @@ func (u *UpstreamSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			u.TransportRaw = caddyconfig.JSONModuleObject(module, "protocol", kind, nil)
 			return nil
 		},
-	}.parse(d, "claim")
+	}.Parse(d, "claim")
 	if err != nil {
 		return err
 	}
@@ -101,4 +103,4 @@ func (u *UpstreamSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-var _ caddyfile.Unmarshaler = (*UpstreamSignIn)(nil)
+var _ caddyfile.Unmarshaler = (*SignIn)(nil)

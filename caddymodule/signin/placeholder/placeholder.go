@@ -1,4 +1,6 @@
-package caddymodule
+// Package placeholder is the sign-in of whom a handler in front has
+// established.
+package placeholder
 
 import (
 	"errors"
@@ -11,18 +13,21 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/grammar"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
-func init() { caddy.RegisterModule(new(PlaceholderSignIn)) }
+func init() { caddy.RegisterModule(new(SignIn)) }
 
-// PlaceholderSignIn takes the user that a handler in front has established,
+// SignIn takes the user that a handler in front has established,
 // such as basic_auth or forward_auth. It reads placeholders, before this module
 // empties those of the user and removes identity headers. Where a placeholder of
 // the id is empty, nobody is signed in.
 //
 // What a client can choose is no source: {http.request.*} is refused, except
 // {http.request.tls.client.*}.
-type PlaceholderSignIn struct {
+type SignIn struct {
 	// The user's id. Default: {http.auth.user.id}.
 	UserID string `json:"user_id,omitempty"`
 
@@ -41,15 +46,15 @@ type PlaceholderSignIn struct {
 }
 
 // CaddyModule implements caddy.Module.
-func (*PlaceholderSignIn) CaddyModule() caddy.ModuleInfo {
+func (*SignIn) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "access_tokens.sign_in.placeholder",
-		New: func() caddy.Module { return new(PlaceholderSignIn) },
+		New: func() caddy.Module { return new(SignIn) },
 	}
 }
 
 // Provision implements caddy.Provisioner.
-func (p *PlaceholderSignIn) Provision(caddy.Context) error {
+func (p *SignIn) Provision(caddy.Context) error {
 	if p.UserID == "" {
 		p.UserID = "{http.auth.user.id}"
 	}
@@ -59,7 +64,7 @@ func (p *PlaceholderSignIn) Provision(caddy.Context) error {
 	return nil
 }
 
-func (p *PlaceholderSignIn) check() error {
+func (p *SignIn) check() error {
 	for _, source := range append([]string{p.UserID, p.Email, p.Name, p.Admin}, slices.Collect(maps.Values(p.Claims))...) {
 		if err := checkSource(source); err != nil {
 			return err
@@ -71,7 +76,7 @@ func (p *PlaceholderSignIn) check() error {
 	if !anyPlaceholder.MatchString(p.UserID) {
 		return fmt.Errorf("user_id %q would be the same user for everybody; write a placeholder such as {http.auth.user.id}", p.UserID)
 	}
-	return checkClaimNames(p.Claims)
+	return signin.CheckClaimNames(slices.Sorted(maps.Keys(p.Claims))...)
 }
 
 // fromRequest finds what Caddy reads from the request itself, under the names
@@ -89,15 +94,19 @@ func checkSource(source string) error {
 	return nil
 }
 
-// read returns whom the handlers in front have established. That is nobody
-// where any placeholder of the id is empty: what stands around it would be the
-// same user for everybody.
-func (p *PlaceholderSignIn) read(repl *caddy.Replacer) (User, error) {
+// Established implements signin.InFront. Nobody is established where any
+// placeholder of the id is empty: what stands around it would be the same user
+// for everybody.
+func (p *SignIn) Established(r *http.Request) (signin.User, error) {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return signin.User{}, errors.New("the request has no replacer")
+	}
 	id, err := repl.ReplaceOrErr(p.UserID, true, true)
 	if err != nil {
-		return User{}, ErrNotMine
+		return signin.User{}, signin.ErrNotMine
 	}
-	user := User{ID: id}
+	user := signin.User{ID: id}
 	user.Email = repl.ReplaceAll(p.Email, "")
 	user.Name = repl.ReplaceAll(p.Name, "")
 	user.Admin = p.Admin != "" && repl.ReplaceAll(p.Admin, "") == "true"
@@ -108,17 +117,14 @@ func (p *PlaceholderSignIn) read(repl *caddy.Replacer) (User, error) {
 	return user, nil
 }
 
-func (p *PlaceholderSignIn) hasNoAdmins() bool { return p.Admin == "" }
+// SignIn implements signin.SignIn.
+func (p *SignIn) SignIn(r *http.Request) (signin.User, error) { return p.Established(r) }
 
-// SignIn implements the interface of that name. The handler reads the
-// placeholders before it empties them, and asks read instead.
-func (p *PlaceholderSignIn) SignIn(r *http.Request) (User, error) {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return User{}, errors.New("the request has no replacer")
-	}
-	return p.read(repl)
-}
+// NamesAdmins implements signin.AdminNamer.
+func (p *SignIn) NamesAdmins() bool { return p.Admin != "" }
+
+// ClaimNames implements signin.ClaimNamer.
+func (p *SignIn) ClaimNames() []string { return slices.Collect(maps.Keys(p.Claims)) }
 
 // UnmarshalCaddyfile reads, in short, `placeholder <user id>`, or:
 //
@@ -131,7 +137,7 @@ func (p *PlaceholderSignIn) SignIn(r *http.Request) (User, error) {
 //	}
 //
 // claim can be repeated.
-func (p *PlaceholderSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *SignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	args := d.RemainingArgs()
 	if len(args) > 1 {
@@ -139,22 +145,22 @@ func (p *PlaceholderSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	to := func(field *string) func(*caddyfile.Dispenser) error {
 		return func(d *caddyfile.Dispenser) (err error) {
-			*field, err = oneArg(d, "<placeholder>")
+			*field, err = grammar.OneArg(d, "<placeholder>")
 			return err
 		}
 	}
 	if len(args) == 1 {
 		p.UserID = args[0]
-		if err := noBlock(d, "sign_in placeholder with an id behind it"); err != nil {
+		if err := grammar.NoBlock(d, "sign_in placeholder with an id behind it"); err != nil {
 			return err
 		}
-	} else if err := (options{
+	} else if err := (grammar.Options{
 		"user_id": to(&p.UserID),
 		"email":   to(&p.Email),
 		"name":    to(&p.Name),
 		"admin":   to(&p.Admin),
-		"claim":   func(d *caddyfile.Dispenser) error { return parseClaim(d, &p.Claims, "<placeholder>") },
-	}).parse(d, "claim"); err != nil {
+		"claim":   func(d *caddyfile.Dispenser) error { return grammar.Claim(d, &p.Claims, "<placeholder>") },
+	}).Parse(d, "claim"); err != nil {
 		return err
 	}
 	if p.UserID == "" {
@@ -168,7 +174,10 @@ func (p *PlaceholderSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards
 var (
-	_ caddy.Provisioner     = (*PlaceholderSignIn)(nil)
-	_ caddyfile.Unmarshaler = (*PlaceholderSignIn)(nil)
-	_ SignIn                = (*PlaceholderSignIn)(nil)
+	_ caddy.Provisioner     = (*SignIn)(nil)
+	_ caddyfile.Unmarshaler = (*SignIn)(nil)
+	_ signin.SignIn         = (*SignIn)(nil)
+	_ signin.InFront        = (*SignIn)(nil)
+	_ signin.AdminNamer     = (*SignIn)(nil)
+	_ signin.ClaimNamer     = (*SignIn)(nil)
 )

@@ -1,8 +1,9 @@
-package caddymodule
+package basic
 
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,8 +13,16 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
+)
+
+const (
+	bcryptOfSomething   = "$2a$14$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6"
+	argon2idOfSomething = "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg"
 )
 
 // The cheapest hashes there are.
@@ -34,11 +43,11 @@ func argon2idOf(password string) string {
 }
 
 // provision readies a sign-in as Caddy does.
-func provision(t testing.TB, accounts ...BasicAccount) *BasicSignIn {
+func provision(t testing.TB, accounts ...Account) *SignIn {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
-	b := &BasicSignIn{Accounts: accounts}
+	b := &SignIn{Accounts: accounts}
 	if err := b.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +68,7 @@ type spy struct {
 }
 
 // on makes the spy see what b compares.
-func (s *spy) on(b *BasicSignIn) *spy {
+func (s *spy) on(b *SignIn) *spy {
 	for _, a := range b.all {
 		a.comparer = spied{s, a.comparer}
 	}
@@ -83,8 +92,8 @@ func (s spied) Compare(hashed, plaintext []byte) (bool, error) {
 }
 
 // Three users whose passwords take different work to compare.
-func threeAccounts(t testing.TB) []BasicAccount {
-	return []BasicAccount{
+func threeAccounts(t testing.TB) []Account {
+	return []Account{
 		{User: "alice", Hash: bcryptOf(t, "alice's"), Email: "alice@example.com", Name: "Alice A."},
 		{User: "bob", Hash: argon2idOf("bob's")},
 		{User: "carol", Hash: base64.StdEncoding.EncodeToString([]byte(bcryptOf(t, "carol's")))},
@@ -95,16 +104,16 @@ func TestBasicSignIn(t *testing.T) {
 	b := provision(t, threeAccounts(t)...)
 	for _, test := range []struct {
 		user, password string
-		want           User
+		want           signin.User
 		err            error
 	}{
-		{"alice", "alice's", User{ID: "alice", Email: "alice@example.com", Name: "Alice A."}, nil},
-		{"bob", "bob's", User{ID: "bob"}, nil},
-		{"carol", "carol's", User{ID: "carol"}, nil},
-		{"alice", "bob's", User{}, ErrDenied},
-		{"bob", "", User{}, ErrDenied},
-		{"Alice", "alice's", User{}, ErrNotMine},
-		{"dora", "", User{}, ErrNotMine},
+		{"alice", "alice's", signin.User{ID: "alice", Email: "alice@example.com", Name: "Alice A."}, nil},
+		{"bob", "bob's", signin.User{ID: "bob"}, nil},
+		{"carol", "carol's", signin.User{ID: "carol"}, nil},
+		{"alice", "bob's", signin.User{}, signin.ErrDenied},
+		{"bob", "", signin.User{}, signin.ErrDenied},
+		{"Alice", "alice's", signin.User{}, signin.ErrNotMine},
+		{"dora", "", signin.User{}, signin.ErrNotMine},
 	} {
 		got, err := b.SignIn(basicRequest(test.user, test.password))
 		if got.ID != test.want.ID || got.Email != test.want.Email || got.Name != test.want.Name || got.Admin || !errors.Is(err, test.err) {
@@ -122,8 +131,8 @@ func TestBasicSignIn(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header["Authorization"] = lines
-		if _, err := b.SignIn(r); !errors.Is(err, ErrNotMine) {
-			t.Errorf("%s: %v, want ErrNotMine", name, err)
+		if _, err := b.SignIn(r); !errors.Is(err, signin.ErrNotMine) {
+			t.Errorf("%s: %v, want signin.ErrNotMine", name, err)
 		}
 	}
 }
@@ -140,11 +149,11 @@ func TestAnUnlistedUserCostsWhatAListedOneDoes(t *testing.T) {
 		name := fmt.Sprintf("user-%d", i)
 		var compared []string
 		for range 2 {
-			for n, b := range []*BasicSignIn{first, restarted} {
+			for n, b := range []*SignIn{first, restarted} {
 				// Their passwords mustn't help anybody who isn't listed.
 				password := []string{"alice's", "bob's", "carol's"}[i%3]
-				if u, err := b.SignIn(basicRequest(name, password)); u.ID != "" || !errors.Is(err, ErrNotMine) {
-					t.Fatalf("%s: %+v, %v, want nobody and ErrNotMine", name, u, err)
+				if u, err := b.SignIn(basicRequest(name, password)); u.ID != "" || !errors.Is(err, signin.ErrNotMine) {
+					t.Fatalf("%s: %+v, %v, want nobody and signin.ErrNotMine", name, u, err)
 				}
 				compared = append(compared, spies[n].compared...)
 				spies[n].compared = nil
@@ -178,7 +187,7 @@ func TestAnUnlistedUserCostsWhatAListedOneDoes(t *testing.T) {
 // take minutes.
 func TestProvisioningComparesNothing(t *testing.T) {
 	const slow = "$2a$31$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6" // takes days
-	if b := provision(t, BasicAccount{User: "alice", Hash: slow}); !b.hasUser("alice") {
+	if b := provision(t, Account{User: "alice", Hash: slow}); !b.Knows("alice") {
 		t.Error("alice isn't listed")
 	}
 }
@@ -253,5 +262,34 @@ func TestHashes(t *testing.T) {
 		if !strings.Contains(err.Error(), "caddy hash-password") {
 			t.Errorf("%v: it doesn't say where hashes come from", err)
 		}
+	}
+}
+
+func TestJSONRoundTrip(t *testing.T) {
+	const text = `{"accounts":[{"user":"alice","hash":"$2a$…","email":"alice@example.com","name":"Alice A."},{"user":"bob","hash":"$2a$…"}]}`
+	var b SignIn
+	if err := json.Unmarshal([]byte(text), &b); err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.Marshal(&b)
+	if diff := cmp.Diff(text, string(got)); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+// What `caddy adapt` and the admin endpoint show is what the owner wrote, with
+// placeholders for secrets.
+func TestProvisioningChangesNoSecretsIntoText(t *testing.T) {
+	t.Setenv("HASH", bcryptOfSomething)
+	t.Setenv("NAME", "alice")
+	b := provision(t, Account{User: "{env.NAME}", Hash: "{env.HASH}"})
+	if !b.Knows("alice") {
+		t.Error("the placeholder isn't replaced")
+	}
+	if got, err := json.Marshal(b); err != nil || string(got) != `{"accounts":[{"user":"{env.NAME}","hash":"{env.HASH}"}]}` {
+		t.Errorf("%s, %v", got, err)
+	}
+	if printed := fmt.Sprintf("%+v", b.Accounts); strings.Contains(printed, bcryptOfSomething) {
+		t.Errorf("the accounts hold the hash: %s", printed)
 	}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -24,10 +24,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
+// patience is how long anything is waited for before a test gives up.
+const patience = 20 * time.Second
+
 // upstream readies a sign-in as Caddy does.
-func upstream(t testing.TB, u *UpstreamSignIn) *UpstreamSignIn {
+func upstream(t testing.TB, u *SignIn) *SignIn {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
@@ -53,6 +58,12 @@ func startAPI(t testing.TB, start func(http.Handler) *httptest.Server, serve htt
 	return api
 }
 
+func basicRequest(user, password string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.SetBasicAuth(user, password)
+	return r
+}
+
 func sessionRequest(cookies string) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.Header.Set("Cookie", cookies)
@@ -60,40 +71,40 @@ func sessionRequest(cookies string) *http.Request {
 }
 
 func TestUpstreamAnswers(t *testing.T) {
-	alice := User{ID: "17", Email: "alice@example.com", Name: "Alice A.", Admin: true, Claims: map[string]string{"workspace": "4", "plan": ""}}
+	alice := signin.User{ID: "17", Email: "alice@example.com", Name: "Alice A.", Admin: true, Claims: map[string]string{"workspace": "4", "plan": ""}}
 	whole := `{"user": {"id": 17, "email": "alice@example.com"}, "name": "Alice A.", "isAdmin": true, "workspace": {"id": 4}}`
 	unsure := errors.New("can't tell")
 	for name, test := range map[string]struct {
 		status     int
 		body       string
-		want       User
+		want       signin.User
 		byPassword error
 		bySession  error // if it isn't the same
 	}{
 		"a user":                   {200, whole, alice, nil, nil},
-		"a user who is less":       {200, `{"user": {"id": "bob"}, "isAdmin": "true"}`, User{ID: "bob", Claims: map[string]string{"workspace": "", "plan": ""}}, nil, nil},
-		"401":                      {401, whole, User{}, ErrDenied, ErrNotMine},
-		"403":                      {403, whole, User{}, ErrDenied, ErrNotMine},
-		"null":                     {200, `null`, User{}, ErrDenied, ErrNotMine},
-		"an empty string":          {200, `""`, User{}, ErrDenied, ErrNotMine},
-		"a list":                   {200, `[` + whole + `]`, User{}, ErrDenied, ErrNotMine},
-		"no id":                    {200, `{"id": 17}`, User{}, ErrDenied, ErrNotMine},
-		"a null id":                {200, `{"user": {"id": null}}`, User{}, ErrDenied, ErrNotMine},
-		"an empty id":              {200, `{"user": {"id": ""}}`, User{}, ErrDenied, ErrNotMine},
-		"an id of true":            {200, `{"user": {"id": true}}`, User{}, unsure, unsure},
-		"an e-mail that is none":   {200, `{"user": {"id": 17, "email": {}}}`, User{}, unsure, unsure},
-		"a claim that is none":     {200, `{"user": {"id": 17}, "workspace": {"id": [4]}}`, User{}, unsure, unsure},
-		"a page":                   {200, `<html>Sign in</html>`, User{}, unsure, unsure},
-		"nothing":                  {200, ``, User{}, unsure, unsure},
-		"another success":          {204, ``, User{}, unsure, unsure},
-		"404":                      {404, whole, User{}, unsure, unsure},
-		"429":                      {429, whole, User{}, unsure, unsure},
-		"500":                      {500, whole, User{}, unsure, unsure},
-		"10 MB":                    {200, whole + strings.Repeat(" ", 10<<20), User{}, unsure, unsure},
-		"a redirect with the user": {302, whole, User{}, ErrDenied, ErrNotMine},
+		"a user who is less":       {200, `{"user": {"id": "bob"}, "isAdmin": "true"}`, signin.User{ID: "bob", Claims: map[string]string{"workspace": "", "plan": ""}}, nil, nil},
+		"401":                      {401, whole, signin.User{}, signin.ErrDenied, signin.ErrNotMine},
+		"403":                      {403, whole, signin.User{}, signin.ErrDenied, signin.ErrNotMine},
+		"null":                     {200, `null`, signin.User{}, signin.ErrDenied, signin.ErrNotMine},
+		"an empty string":          {200, `""`, signin.User{}, signin.ErrDenied, signin.ErrNotMine},
+		"a list":                   {200, `[` + whole + `]`, signin.User{}, signin.ErrDenied, signin.ErrNotMine},
+		"no id":                    {200, `{"id": 17}`, signin.User{}, signin.ErrDenied, signin.ErrNotMine},
+		"a null id":                {200, `{"user": {"id": null}}`, signin.User{}, signin.ErrDenied, signin.ErrNotMine},
+		"an empty id":              {200, `{"user": {"id": ""}}`, signin.User{}, signin.ErrDenied, signin.ErrNotMine},
+		"an id of true":            {200, `{"user": {"id": true}}`, signin.User{}, unsure, unsure},
+		"an e-mail that is none":   {200, `{"user": {"id": 17, "email": {}}}`, signin.User{}, unsure, unsure},
+		"a claim that is none":     {200, `{"user": {"id": 17}, "workspace": {"id": [4]}}`, signin.User{}, unsure, unsure},
+		"a page":                   {200, `<html>Sign in</html>`, signin.User{}, unsure, unsure},
+		"nothing":                  {200, ``, signin.User{}, unsure, unsure},
+		"another success":          {204, ``, signin.User{}, unsure, unsure},
+		"404":                      {404, whole, signin.User{}, unsure, unsure},
+		"429":                      {429, whole, signin.User{}, unsure, unsure},
+		"500":                      {500, whole, signin.User{}, unsure, unsure},
+		"10 MB":                    {200, whole + strings.Repeat(" ", 10<<20), signin.User{}, unsure, unsure},
+		"a redirect with the user": {302, whole, signin.User{}, signin.ErrDenied, signin.ErrNotMine},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := upstream(t, &UpstreamSignIn{
+			u := upstream(t, &SignIn{
 				URL: whoAmI(t, test.status, test.body).URL, UserID: "user.id", Email: "user.email", Name: "name", Admin: "isAdmin",
 				Claims: map[string]string{"workspace": "workspace.id", "plan": "plan"}, Cookies: []string{"sid"},
 			})
@@ -102,7 +113,7 @@ func TestUpstreamAnswers(t *testing.T) {
 				want error
 			}{{basicRequest("alice", "secret"), test.byPassword}, {sessionRequest("sid=1"), test.bySession}} {
 				got, err := u.SignIn(attempt.r)
-				told := errors.Is(err, ErrDenied) || errors.Is(err, ErrNotMine)
+				told := errors.Is(err, signin.ErrDenied) || errors.Is(err, signin.ErrNotMine)
 				switch {
 				case attempt.want == unsure && (err == nil || told), attempt.want != unsure && !errors.Is(err, attempt.want):
 					t.Errorf("%v, want %v", err, attempt.want)
@@ -125,22 +136,22 @@ func TestUpstreamIsSentNothingElse(t *testing.T) {
 	off := false
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("alice:secret"))
 	for name, test := range map[string]struct {
-		signIn UpstreamSignIn
+		signIn SignIn
 		header http.Header
 		want   http.Header // nil: it isn't asked
 	}{
-		"a password":              {UpstreamSignIn{}, http.Header{"Authorization": {basic}}, http.Header{"Authorization": {basic}}},
-		"in lower case":           {UpstreamSignIn{}, http.Header{"Authorization": {"basic" + basic[5:]}}, http.Header{"Authorization": {basic}}},
-		"a session":               {UpstreamSignIn{Cookies: []string{"sid"}}, http.Header{"Cookie": {"a=b; sid=1; sid2=2"}}, http.Header{"Cookie": {"sid=1"}}},
-		"a session in two":        {UpstreamSignIn{Cookies: []string{"sid", "sig"}}, http.Header{"Cookie": {"sig=x", "a=b; sid=1"}}, http.Header{"Cookie": {"sig=x; sid=1"}}},
-		"a password and more":     {UpstreamSignIn{Cookies: []string{"sid"}}, http.Header{"Authorization": {basic}, "Cookie": {"sid=1"}}, http.Header{"Authorization": {basic}}},
-		"a password not taken":    {UpstreamSignIn{Cookies: []string{"sid"}, Basic: &off}, http.Header{"Authorization": {basic}, "Cookie": {"sid=1"}}, http.Header{"Cookie": {"sid=1"}}},
-		"only that one":           {UpstreamSignIn{Cookies: []string{"sid"}, Basic: &off}, http.Header{"Authorization": {basic}}, nil},
-		"another scheme":          {UpstreamSignIn{}, http.Header{"Authorization": {"Digest a=b"}}, nil},
-		"a token":                 {UpstreamSignIn{}, http.Header{"Authorization": {"Bearer x"}}, nil},
-		"other cookies":           {UpstreamSignIn{Cookies: []string{"sid"}}, http.Header{"Cookie": {"SID=1; sid"}}, nil},
-		"cookies nobody asks for": {UpstreamSignIn{}, http.Header{"Cookie": {"sid=1"}}, nil},
-		"nothing":                 {UpstreamSignIn{Cookies: []string{"sid"}}, nil, nil},
+		"a password":              {SignIn{}, http.Header{"Authorization": {basic}}, http.Header{"Authorization": {basic}}},
+		"in lower case":           {SignIn{}, http.Header{"Authorization": {"basic" + basic[5:]}}, http.Header{"Authorization": {basic}}},
+		"a session":               {SignIn{Cookies: []string{"sid"}}, http.Header{"Cookie": {"a=b; sid=1; sid2=2"}}, http.Header{"Cookie": {"sid=1"}}},
+		"a session in two":        {SignIn{Cookies: []string{"sid", "sig"}}, http.Header{"Cookie": {"sig=x", "a=b; sid=1"}}, http.Header{"Cookie": {"sig=x; sid=1"}}},
+		"a password and more":     {SignIn{Cookies: []string{"sid"}}, http.Header{"Authorization": {basic}, "Cookie": {"sid=1"}}, http.Header{"Authorization": {basic}}},
+		"a password not taken":    {SignIn{Cookies: []string{"sid"}, Basic: &off}, http.Header{"Authorization": {basic}, "Cookie": {"sid=1"}}, http.Header{"Cookie": {"sid=1"}}},
+		"only that one":           {SignIn{Cookies: []string{"sid"}, Basic: &off}, http.Header{"Authorization": {basic}}, nil},
+		"another scheme":          {SignIn{}, http.Header{"Authorization": {"Digest a=b"}}, nil},
+		"a token":                 {SignIn{}, http.Header{"Authorization": {"Bearer x"}}, nil},
+		"other cookies":           {SignIn{Cookies: []string{"sid"}}, http.Header{"Cookie": {"SID=1; sid"}}, nil},
+		"cookies nobody asks for": {SignIn{}, http.Header{"Cookie": {"sid=1"}}, nil},
+		"nothing":                 {SignIn{Cookies: []string{"sid"}}, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			signIn := test.signIn
@@ -157,7 +168,7 @@ func TestUpstreamIsSentNothingElse(t *testing.T) {
 			}
 			got := received.Load()
 			if test.want == nil {
-				if got != nil || !errors.Is(err, ErrNotMine) {
+				if got != nil || !errors.Is(err, signin.ErrNotMine) {
 					t.Errorf("%v, the API is asked: %t", err, got != nil)
 				}
 				return
@@ -185,8 +196,8 @@ func TestUpstreamRedirectIsNotFollowed(t *testing.T) {
 	})
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		api := startAPI(t, httptest.NewServer, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, status) })
-		u := upstream(t, &UpstreamSignIn{URL: api.URL})
-		if user, err := u.SignIn(basicRequest("alice", "secret")); !errors.Is(err, ErrDenied) || followed.Load() {
+		u := upstream(t, &SignIn{URL: api.URL})
+		if user, err := u.SignIn(basicRequest("alice", "secret")); !errors.Is(err, signin.ErrDenied) || followed.Load() {
 			t.Errorf("%d: %v, %v, followed: %t", status, user, err, followed.Load())
 		}
 	}
@@ -210,10 +221,10 @@ func TestUpstreamTimeout(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			api := startAPI(t, httptest.NewServer, serve)
-			u := upstream(t, &UpstreamSignIn{URL: api.URL + "/?key=of-the-owner", Timeout: caddy.Duration(100 * time.Millisecond)})
+			u := upstream(t, &SignIn{URL: api.URL + "/?key=of-the-owner", Timeout: caddy.Duration(100 * time.Millisecond)})
 			begun := time.Now()
 			user, err := u.SignIn(basicRequest("alice", "secret"))
-			if err == nil || errors.Is(err, ErrDenied) || errors.Is(err, ErrNotMine) {
+			if err == nil || errors.Is(err, signin.ErrDenied) || errors.Is(err, signin.ErrNotMine) {
 				t.Errorf("%v, %v, want an error that decides nothing", user, err)
 			} else if strings.Contains(err.Error(), "of-the-owner") || strings.Contains(err.Error(), "secret") {
 				t.Errorf("the error tells secrets: %v", err)
@@ -233,14 +244,14 @@ func TestUpstreamIsAskedToTheEnd(t *testing.T) {
 		<-gone
 		w.WriteHeader(http.StatusUnauthorized)
 	})
-	u := upstream(t, &UpstreamSignIn{URL: api.URL})
+	u := upstream(t, &SignIn{URL: api.URL})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-asked
 		cancel()
 		close(gone)
 	}()
-	if _, err := u.SignIn(basicRequest("alice", "secret").WithContext(ctx)); !errors.Is(err, ErrDenied) {
+	if _, err := u.SignIn(basicRequest("alice", "secret").WithContext(ctx)); !errors.Is(err, signin.ErrDenied) {
 		t.Errorf("%v, want that it is denied", err)
 	}
 }
@@ -260,7 +271,7 @@ func TestUpstreamIsAskedConcurrently(t *testing.T) {
 		case <-r.Context().Done():
 		}
 	})
-	u := upstream(t, &UpstreamSignIn{URL: api.URL, Timeout: caddy.Duration(patience)})
+	u := upstream(t, &SignIn{URL: api.URL, Timeout: caddy.Duration(patience)})
 	ended := make(chan error, clients)
 	for range clients {
 		go func() {
@@ -288,14 +299,14 @@ func TestUpstreamIsWhereItsURLSays(t *testing.T) {
 	}
 	// net/http reads the environment once and never asks a proxy for loopback
 	// addresses, so that only the transport itself can tell.
-	u := &UpstreamSignIn{URL: whoAmI(t, 200, `{"id": "alice"}`).URL}
+	u := &SignIn{URL: whoAmI(t, 200, `{"id": "alice"}`).URL}
 	upstream(t, u)
 	if proxied := u.api.(*reverseproxy.HTTPTransport).Transport.Proxy; proxied != nil {
 		if to, err := proxied(httptest.NewRequest(http.MethodGet, "http://api.example.com/me", nil)); to != nil || err != nil {
 			t.Errorf("a proxy of the environment is used: %v, %v", to, err)
 		}
 	}
-	with := &UpstreamSignIn{URL: u.URL, TransportRaw: json.RawMessage(`{"protocol": "http", "dial_timeout": "1s"}`)}
+	with := &SignIn{URL: u.URL, TransportRaw: json.RawMessage(`{"protocol": "http", "dial_timeout": "1s"}`)}
 	upstream(t, with)
 	if proxied := with.api.(*reverseproxy.HTTPTransport).Transport.Proxy; proxied != nil {
 		if to, err := proxied(httptest.NewRequest(http.MethodGet, "http://api.example.com/me", nil)); to != nil || err != nil {
@@ -358,12 +369,12 @@ func TestUpstreamWithTLS(t *testing.T) {
 			"ca": trust, "client_certificate_file": cert, "client_certificate_key_file": key, "server_name": "elsewhere.invalid"}), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := upstream(t, &UpstreamSignIn{URL: api.URL, TransportRaw: test.transport})
+			u := upstream(t, &SignIn{URL: api.URL, TransportRaw: test.transport})
 			user, err := u.SignIn(basicRequest("alice", "secret"))
 			if (err == nil) != test.ok || test.ok && (user.ID != "alice" || peers.Load() != 1) {
 				t.Errorf("%v, %v, with %d certificates", user, err, peers.Load())
 			}
-			if errors.Is(err, ErrDenied) || errors.Is(err, ErrNotMine) {
+			if errors.Is(err, signin.ErrDenied) || errors.Is(err, signin.ErrNotMine) {
 				t.Errorf("it says no: %v", err)
 			}
 		})
@@ -378,11 +389,11 @@ func writePEM(t testing.TB, file, kind string, content []byte) {
 }
 
 func TestUpstreamDefaults(t *testing.T) {
-	u := upstream(t, &UpstreamSignIn{URL: "http://127.0.0.1:1/"})
-	if u.UserID != "id" || time.Duration(u.Timeout) != 5*time.Second || !u.TakesBasic() || !u.hasNoAdmins() {
+	u := upstream(t, &SignIn{URL: "http://127.0.0.1:1/"})
+	if u.UserID != "id" || time.Duration(u.Timeout) != 5*time.Second || !u.TakesBasic() || u.NamesAdmins() {
 		t.Errorf("%+v", u)
 	}
-	names := (&UpstreamSignIn{Claims: map[string]string{"a": "x", "b": "y"}}).ClaimNames()
+	names := (&SignIn{Claims: map[string]string{"a": "x", "b": "y"}}).ClaimNames()
 	if slices.Sort(names); !slices.Equal(names, []string{"a", "b"}) {
 		t.Errorf("claims %q", names)
 	}

@@ -1,4 +1,6 @@
-package caddymodule
+// Package basic is the sign-in by user names and passwords that the
+// configuration lists.
+package basic
 
 import (
 	"crypto/hmac"
@@ -16,19 +18,22 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
-func init() { caddy.RegisterModule(new(BasicSignIn)) }
+func init() { caddy.RegisterModule(new(SignIn)) }
 
-// BasicSignIn signs users in by user name and password (RFC 7617), against
+// SignIn signs users in by user name and password (RFC 7617), against
 // hashes written into the configuration.
 //
 // A user who isn't listed here is left to the sign-ins that follow. As long as
 // a site has only one of this kind, the time to answer doesn't tell who is
 // listed.
-type BasicSignIn struct {
+type SignIn struct {
 	// The users, each with a hash from `caddy hash-password`.
-	Accounts []BasicAccount `json:"accounts,omitempty"`
+	Accounts []Account `json:"accounts,omitempty"`
 
 	byID map[string]*account
 	// all are the accounts in the order written.
@@ -38,8 +43,8 @@ type BasicSignIn struct {
 	decoyKey []byte
 }
 
-// BasicAccount is a user and the hash of the user's password.
-type BasicAccount struct {
+// Account is a user and the hash of the user's password.
+type Account struct {
 	// The user's id. Placeholders such as {env.USER_NAME} are replaced.
 	User string `json:"user"`
 	// The password's hash: bcrypt or argon2id in their own text format, or
@@ -53,21 +58,21 @@ type BasicAccount struct {
 }
 
 type account struct {
-	user     User
+	user     signin.User
 	hash     []byte
 	comparer caddyauth.Comparer
 }
 
 // CaddyModule implements caddy.Module.
-func (*BasicSignIn) CaddyModule() caddy.ModuleInfo {
+func (*SignIn) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "access_tokens.sign_in.basic",
-		New: func() caddy.Module { return new(BasicSignIn) },
+		New: func() caddy.Module { return new(SignIn) },
 	}
 }
 
 // Provision implements caddy.Provisioner.
-func (b *BasicSignIn) Provision(ctx caddy.Context) error {
+func (b *SignIn) Provision(ctx caddy.Context) error {
 	if len(b.Accounts) == 0 {
 		return errors.New("sign_in basic: name at least one user, each in a line `<user> <hash from caddy hash-password>`")
 	}
@@ -90,15 +95,15 @@ func (b *BasicSignIn) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-func (a BasicAccount) provision(ctx caddy.Context, comparers map[string]caddyauth.Comparer) (*account, error) {
-	id, err := expand(a.User)
+func (a Account) provision(ctx caddy.Context, comparers map[string]caddyauth.Comparer) (*account, error) {
+	id, err := caddyvalue.Expand(a.User)
 	if err != nil {
 		return nil, fmt.Errorf("user %s: %w", a.User, err)
 	}
 	if err := checkBasicUser(id); err != nil {
 		return nil, err
 	}
-	text, err := expand(a.Hash)
+	text, err := caddyvalue.Expand(a.Hash)
 	if err != nil {
 		return nil, fmt.Errorf("hash of %q: %w", id, err)
 	}
@@ -115,8 +120,8 @@ func (a BasicAccount) provision(ctx caddy.Context, comparers map[string]caddyaut
 		comparer = module.(caddyauth.Comparer)
 		comparers[algorithm] = comparer
 	}
-	user := User{ID: id, Email: a.Email, Name: a.Name}
-	if err := user.check(); err != nil {
+	user := signin.User{ID: id, Email: a.Email, Name: a.Name}
+	if err := user.Check(); err != nil {
 		return nil, fmt.Errorf("user %q: %w", id, err)
 	}
 	return &account{user, hash, comparer}, nil
@@ -130,30 +135,30 @@ func checkBasicUser(id string) error {
 	return registry.CheckUserID(id)
 }
 
-// SignIn implements the interface of that name.
-func (b *BasicSignIn) SignIn(r *http.Request) (User, error) {
+// SignIn implements signin.SignIn.
+func (b *SignIn) SignIn(r *http.Request) (signin.User, error) {
 	auth, err := incoming.ParseAuthorization(r.Header)
 	if err != nil || auth.Scheme != incoming.Basic {
-		return User{}, ErrNotMine
+		return signin.User{}, signin.ErrNotMine
 	}
 	id, password, ok := incoming.DecodeBasic(auth.Token68)
 	if !ok {
-		return User{}, ErrNotMine
+		return signin.User{}, signin.ErrNotMine
 	}
 	acc, listed := b.byID[id]
 	if !listed {
 		acc = b.decoy(id)
 	}
-	same, err := comparisons.do(r.Context(), signinlimit.Client(clientAddress(r)), func() (bool, error) {
+	same, err := comparisons.do(r.Context(), signinlimit.Client(caddyvalue.ClientAddress(r)), func() (bool, error) {
 		return acc.comparer.Compare(acc.hash, []byte(password))
 	})
 	switch {
 	case err != nil:
-		return User{}, err
+		return signin.User{}, err
 	case !listed:
-		return User{}, ErrNotMine
+		return signin.User{}, signin.ErrNotMine
 	case !same:
-		return User{}, ErrDenied
+		return signin.User{}, signin.ErrDenied
 	}
 	return acc.user, nil
 }
@@ -162,16 +167,27 @@ func (b *BasicSignIn) SignIn(r *http.Request) (User, error) {
 // compared. It is always the same for the same name, also after a reload or a
 // restart: where accounts differ in algorithm or cost, a name whose answers
 // took sometimes longer would be known as unlisted.
-func (b *BasicSignIn) decoy(id string) *account {
+func (b *SignIn) decoy(id string) *account {
 	mac := hmac.New(sha256.New, b.decoyKey)
 	mac.Write([]byte(id))
 	return b.all[binary.BigEndian.Uint64(mac.Sum(nil))%uint64(len(b.all))]
 }
 
-// TakesBasic implements BasicTaker.
-func (*BasicSignIn) TakesBasic() bool { return true }
+// TakesBasic implements signin.BasicTaker.
+func (*SignIn) TakesBasic() bool { return true }
 
-func (b *BasicSignIn) hasUser(id string) bool { return b.byID[id] != nil }
+// Decoy implements signin.Decoy: it compares the password in vain, as for a user
+// who isn't listed.
+func (b *SignIn) Decoy(r *http.Request) { _, _ = b.SignIn(r) }
+
+// Knows implements signin.Knower.
+func (b *SignIn) Knows(id string) bool { return b.byID[id] != nil }
+
+// NamesAdmins implements signin.AdminNamer.
+func (*SignIn) NamesAdmins() bool { return false }
+
+// ClaimNames implements signin.ClaimNamer.
+func (*SignIn) ClaimNames() []string { return nil }
 
 // UnmarshalCaddyfile reads, one user a line:
 //
@@ -180,7 +196,7 @@ func (b *BasicSignIn) hasUser(id string) bool { return b.byID[id] != nil }
 //	}
 //
 // A line of Caddy's basic_auth is such a line.
-func (b *BasicSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (b *SignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if d.NextArg() {
 		return d.Errf("sign_in basic takes no arguments; write the users into its block, each in a line `<user> <hash> [<email> [<name>]]`")
@@ -191,7 +207,7 @@ func (b *BasicSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if len(line) < 2 || len(line) > 4 {
 			return d.Errf("sign_in basic: write `<user> <hash> [<email> [<name>]]`, with the hash from `caddy hash-password`")
 		}
-		a := BasicAccount{User: line[0], Hash: line[1]}
+		a := Account{User: line[0], Hash: line[1]}
 		if len(line) > 2 {
 			a.Email = line[2]
 		}
@@ -214,7 +230,7 @@ func (b *BasicSignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // checkLine checks what doesn't depend on placeholders.
-func checkLine(a BasicAccount) error {
+func checkLine(a Account) error {
 	if !strings.Contains(a.User, "{") {
 		if err := checkBasicUser(a.User); err != nil {
 			return err
@@ -225,7 +241,7 @@ func checkLine(a BasicAccount) error {
 			return fmt.Errorf("hash of %q: %w", a.User, err)
 		}
 	}
-	if err := (User{ID: "any", Email: a.Email, Name: a.Name}).check(); err != nil {
+	if err := (signin.User{ID: "any", Email: a.Email, Name: a.Name}).Check(); err != nil {
 		return fmt.Errorf("user %q: %w", a.User, err)
 	}
 	return nil
@@ -233,9 +249,12 @@ func checkLine(a BasicAccount) error {
 
 // Interface guards
 var (
-	_ caddy.Provisioner     = (*BasicSignIn)(nil)
-	_ caddyfile.Unmarshaler = (*BasicSignIn)(nil)
-	_ SignIn                = (*BasicSignIn)(nil)
-	_ BasicTaker            = (*BasicSignIn)(nil)
-	_ fixedUsers            = (*BasicSignIn)(nil)
+	_ caddy.Provisioner     = (*SignIn)(nil)
+	_ caddyfile.Unmarshaler = (*SignIn)(nil)
+	_ signin.SignIn         = (*SignIn)(nil)
+	_ signin.BasicTaker     = (*SignIn)(nil)
+	_ signin.Decoy          = (*SignIn)(nil)
+	_ signin.Knower         = (*SignIn)(nil)
+	_ signin.AdminNamer     = (*SignIn)(nil)
+	_ signin.ClaimNamer     = (*SignIn)(nil)
 )

@@ -1,4 +1,6 @@
-package caddymodule
+// Package upstream is the sign-in through the API behind itself: its
+// who-am-I route says who sent a request.
+package upstream
 
 import (
 	"context"
@@ -20,17 +22,20 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/whoami"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
-func init() { caddy.RegisterModule(new(UpstreamSignIn)) }
+func init() { caddy.RegisterModule(new(SignIn)) }
 
-// UpstreamSignIn signs users in through the API behind: it asks the API's
+// SignIn signs users in through the API behind: it asks the API's
 // who-am-I route with the caller's own Basic credentials, or else with the
 // cookies of the caller's session, and reads the user from the JSON answer.
 // Nothing else of the request is sent, and redirects are not followed.
 //
 // Paths into the answer are names separated by dots, such as user.email.
-type UpstreamSignIn struct {
+type SignIn struct {
 	// The who-am-I route.
 	URL string `json:"url"`
 
@@ -82,23 +87,23 @@ const (
 var answerPath = regexp.MustCompile(`^[^.$][^.]*(\.[^.]+)*$`)
 
 // CaddyModule implements caddy.Module.
-func (*UpstreamSignIn) CaddyModule() caddy.ModuleInfo {
+func (*SignIn) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "access_tokens.sign_in.upstream",
-		New: func() caddy.Module { return new(UpstreamSignIn) },
+		New: func() caddy.Module { return new(SignIn) },
 	}
 }
 
 // Provision implements caddy.Provisioner.
-func (u *UpstreamSignIn) Provision(ctx caddy.Context) error {
+func (u *SignIn) Provision(ctx caddy.Context) error {
 	if err := u.provision(ctx); err != nil {
 		return fmt.Errorf("sign_in upstream: %w", err)
 	}
 	return nil
 }
 
-func (u *UpstreamSignIn) provision(ctx caddy.Context) error {
-	text, err := expand(u.URL)
+func (u *SignIn) provision(ctx caddy.Context) error {
+	text, err := caddyvalue.Expand(u.URL)
 	if err != nil {
 		return err
 	}
@@ -106,7 +111,7 @@ func (u *UpstreamSignIn) provision(ctx caddy.Context) error {
 	if u.url, ok = parseWhoAmI(text); !ok {
 		return errNoWhoAmI(u.URL)
 	}
-	if u.url.Scheme == "http" && !isLoopback(u.url.Hostname()) {
+	if u.url.Scheme == "http" && !incoming.IsLoopback(u.url.Hostname()) {
 		ctx.Logger().Warn("passwords and sessions are sent to another machine unencrypted; use https", zap.String("url", u.URL))
 	}
 	if u.UserID == "" {
@@ -130,7 +135,7 @@ func (u *UpstreamSignIn) provision(ctx caddy.Context) error {
 }
 
 // check says what is wrong with what doesn't depend on placeholders.
-func (u *UpstreamSignIn) check() error {
+func (u *SignIn) check() error {
 	if !u.TakesBasic() && len(u.Cookies) == 0 {
 		return errors.New("with `basic off` and no `cookies` nobody can sign in: name the session's cookies")
 	}
@@ -151,7 +156,7 @@ func (u *UpstreamSignIn) check() error {
 	if transport.TLS != nil && strings.HasPrefix(u.URL, "http://") {
 		return errTLSForHTTP
 	}
-	return checkClaimNames(u.Claims)
+	return signin.CheckClaimNames(slices.Sorted(maps.Keys(u.Claims))...)
 }
 
 func parseWhoAmI(text string) (parsed *url.URL, ok bool) {
@@ -171,13 +176,8 @@ func errNoWhoAmI(written string) error {
 
 var errTLSForHTTP = errors.New("transport has TLS options, but the URL begins with http://; write https://")
 
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
-}
-
 // transport returns what the route is reached by.
-func (u *UpstreamSignIn) transport(ctx caddy.Context) (http.RoundTripper, error) {
+func (u *SignIn) transport(ctx caddy.Context) (http.RoundTripper, error) {
 	raw := map[string]any{"protocol": "http"}
 	if u.TransportRaw != nil {
 		if err := json.Unmarshal(u.TransportRaw, &raw); err != nil {
@@ -213,33 +213,30 @@ func (u *UpstreamSignIn) transport(ctx caddy.Context) (http.RoundTripper, error)
 	return transport, nil
 }
 
-// errSessionRefused: the API doesn't know the session any more. That says
-// nothing about other ways to sign in.
-var errSessionRefused = fmt.Errorf("%w: no session", ErrNotMine)
-
-// SignIn implements the interface of that name.
-func (u *UpstreamSignIn) SignIn(r *http.Request) (User, error) {
+// SignIn implements signin.SignIn.
+func (u *SignIn) SignIn(r *http.Request) (signin.User, error) {
 	header, byBasic := u.credentials(r)
 	if header == nil {
-		return User{}, ErrNotMine
+		return signin.User{}, signin.ErrNotMine
 	}
 	answer, status, err := u.ask(header)
 	if err != nil {
-		return User{}, err
+		return signin.User{}, err
 	}
 	user, err := u.read(answer)
 	if err != nil || user.ID != "" {
 		return user, err
 	}
-	refused := errSessionRefused
+	// That a session has ended says nothing about other ways to sign in.
+	refused := signin.ErrNotMine
 	if byBasic {
-		refused = ErrDenied
+		refused = signin.ErrDenied
 	}
-	return User{}, fmt.Errorf("%w: the who-am-I route answers with status %d and nothing at %q", refused, status, u.UserID)
+	return signin.User{}, fmt.Errorf("%w: the who-am-I route answers with status %d and nothing at %q", refused, status, u.UserID)
 }
 
 // credentials returns the header to ask with, nil if r has no credentials.
-func (u *UpstreamSignIn) credentials(r *http.Request) (header http.Header, byBasic bool) {
+func (u *SignIn) credentials(r *http.Request) (header http.Header, byBasic bool) {
 	auth, err := incoming.ParseAuthorization(r.Header)
 	if err == nil && auth.Scheme == incoming.Basic && u.TakesBasic() {
 		// What the limit can't read a user from isn't sent: a laxer reader
@@ -262,7 +259,7 @@ func (u *UpstreamSignIn) credentials(r *http.Request) (header http.Header, byBas
 // forward_auth, leaves in it which server Caddy's transports are to dial. And
 // its end would be for the client to choose: who goes away before a slow "no"
 // has still been told that it was no quick "yes", and that has to count.
-func (u *UpstreamSignIn) ask(header http.Header) (answer whoami.Answer, status int, err error) {
+func (u *SignIn) ask(header http.Header) (answer whoami.Answer, status int, err error) {
 	ctx := context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(u.Timeout))
 	defer cancel()
@@ -288,7 +285,7 @@ func (u *UpstreamSignIn) ask(header http.Header) (answer whoami.Answer, status i
 
 // whyNot says why there is no answer. An error's text is shown only where it
 // can't hold anything that the API has sent: that may be the credentials again.
-func (u *UpstreamSignIn) whyNot(ctx context.Context, err error) error {
+func (u *SignIn) whyNot(ctx context.Context, err error) error {
 	why := "it closed the connection, or what it sends is not HTTP"
 	var dialing *net.OpError
 	var certificate *tls.CertificateVerificationError
@@ -306,42 +303,48 @@ func (u *UpstreamSignIn) whyNot(ctx context.Context, err error) error {
 }
 
 // read returns the user whom the answer names, with an empty id if none.
-func (u *UpstreamSignIn) read(answer whoami.Answer) (user User, err error) {
+func (u *SignIn) read(answer whoami.Answer) (user signin.User, err error) {
 	if user.ID, err = answer.ID(u.UserID); err != nil || user.ID == "" {
-		return User{}, err
+		return signin.User{}, err
 	}
 	for _, field := range []struct {
 		path string
 		to   *string
 	}{{u.Email, &user.Email}, {u.Name, &user.Name}} {
 		if *field.to, err = answer.Text(field.path); err != nil {
-			return User{}, err
+			return signin.User{}, err
 		}
 	}
 	user.Admin = answer.IsTrue(u.Admin)
 	user.Claims = make(map[string]string, len(u.Claims))
 	for name, path := range u.Claims {
 		if user.Claims[name], err = answer.Text(path); err != nil {
-			return User{}, err
+			return signin.User{}, err
 		}
 	}
 	return user, nil
 }
 
-func (u *UpstreamSignIn) hasNoAdmins() bool { return u.Admin == "" }
+// NamesAdmins implements signin.AdminNamer.
+func (u *SignIn) NamesAdmins() bool { return u.Admin != "" }
 
-// HasCredentials implements CredentialTaker.
-func (u *UpstreamSignIn) HasCredentials(r *http.Request) bool {
+// ClaimNames implements signin.ClaimNamer.
+func (u *SignIn) ClaimNames() []string { return slices.Collect(maps.Keys(u.Claims)) }
+
+// HasCredentials implements signin.CredentialTaker.
+func (u *SignIn) HasCredentials(r *http.Request) bool {
 	return u.session.KeptCookies(r.Header["Cookie"]) != ""
 }
 
-// TakesBasic implements BasicTaker.
-func (u *UpstreamSignIn) TakesBasic() bool { return u.Basic == nil || *u.Basic }
+// TakesBasic implements signin.BasicTaker.
+func (u *SignIn) TakesBasic() bool { return u.Basic == nil || *u.Basic }
 
 // Interface guards
 var (
-	_ caddy.Provisioner = (*UpstreamSignIn)(nil)
-	_ SignIn            = (*UpstreamSignIn)(nil)
-	_ BasicTaker        = (*UpstreamSignIn)(nil)
-	_ CredentialTaker   = (*UpstreamSignIn)(nil)
+	_ caddy.Provisioner      = (*SignIn)(nil)
+	_ signin.SignIn          = (*SignIn)(nil)
+	_ signin.BasicTaker      = (*SignIn)(nil)
+	_ signin.CredentialTaker = (*SignIn)(nil)
+	_ signin.AdminNamer      = (*SignIn)(nil)
+	_ signin.ClaimNamer      = (*SignIn)(nil)
 )
