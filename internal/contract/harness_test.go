@@ -170,7 +170,7 @@ func (g *gateway) caddyfile(sites string) string {
 	auto_https off
 	persist_config off
 	skip_install_trust
-	grace_period 2s
+	grace_period {$GRACE:2s}
 ` + g.globals + `
 }
 ` + sites + "\n"
