@@ -197,12 +197,11 @@ func TestRecipeBehindBasicAuth(t *testing.T) {
 	a.wantUser(t, g.do(t, ask{auth: as("alice")}), "alice")
 	a.wantUser(t, g.do(t, ask{auth: bearer(g.create(t, bearer(token.value), 60, "").value)}), "alice")
 	before := a.count()
-	for _, auth := range []string{"", basic("alice", "guess"), as("bob")} {
+	for _, auth := range []string{"", basic("alice", "guess"), as("bob"), bearer(neverIssued("cat"))} {
 		if got := g.do(t, ask{auth: auth}); got.status != http.StatusUnauthorized {
 			t.Errorf("%q: %s", auth, got)
 		}
 	}
-	wantRefused(t, g.do(t, ask{auth: bearer(neverIssued("cat"))}), http.StatusUnauthorized, "InvalidToken")
 	if a.count() != before {
 		t.Error("a stranger reached the API")
 	}
