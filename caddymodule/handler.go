@@ -145,6 +145,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return refused{err}
 	}
+	if request.Upgraded && r.ProtoMajor == 1 {
+		// The client is told what it could upgrade to (RFC 9110 section 7.8).
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Add("Connection", "Upgrade")
+	}
 	switch place, rest := request.Path.Locate(h.API); place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}

@@ -47,11 +47,11 @@ type Site struct {
 	SignInLimit *SignInLimit `json:"sign_in_limit,omitempty"`
 
 	// What becomes of requests without a bearer token: "reject", or "pass" to
-	// hand them on as they are, as nobody's. Default: "reject".
+	// forward them as they are, as anonymous. Default: "reject".
 	WithoutToken string `json:"without_token,omitempty"`
 
 	// What becomes of bearer tokens that aren't of our shape, for example the
-	// API's own: "reject", or "pass" to hand them on as they are, as nobody's.
+	// API's own: "reject", or "pass" to forward them as they are, as anonymous.
 	// Default: "reject".
 	ForeignToken string `json:"foreign_token,omitempty"`
 

@@ -17,13 +17,17 @@ var (
 type Request struct {
 	Authorization Authorization
 	Path          Path
+	// Upgraded: an Upgrade to something other than a WebSocket was dropped.
+	Upgraded bool
 }
 
 // Admit makes r safe to look at, in place, and says what it says of itself. It
 // fails with [ErrTokenInURL], [ErrTarget], [ErrMalformed], [ErrRepeated] or
 // [ErrMisplacedToken]; r is safe then too.
 func (rules *Rules) Admit(r *http.Request) (Request, error) {
+	upgrades := len(r.Header["Upgrade"]) > 0
 	rules.Scrub(r)
+	upgrades = upgrades && len(r.Header["Upgrade"]) == 0
 	dropReferer(r.Header)
 	if holdsTokenInURL(r.URL) {
 		return Request{}, ErrTokenInURL
@@ -35,5 +39,5 @@ func (rules *Rules) Admit(r *http.Request) (Request, error) {
 		return Request{}, ErrTarget
 	}
 	auth, err := ParseAuthorization(r.Header)
-	return Request{auth, PathOf(r.URL)}, err
+	return Request{auth, PathOf(r.URL), upgrades}, err
 }
