@@ -290,8 +290,9 @@ func parsePublic(h httpcaddyfile.Helper) (sets []map[string]json.RawMessage, err
 			return nil, h.Errf("public: %v", err)
 		case !isMatcher:
 			return nil, h.Errf("public: %q is neither a path nor a named matcher; allowed: /path, /path/*, @name", h.Val())
-		case len(set) == 0, h.Val() == "/*":
-			return nil, h.Errf("public: %q would need a token for nothing; to let requests without a token pass, write `without_token pass`", h.Val())
+		}
+		if err := checkPublic(set); err != nil {
+			return nil, h.Errf("%v (%q)", err, h.Val())
 		}
 		sets = append(sets, set)
 	}

@@ -79,6 +79,11 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if h.signIns.readFront() && h.ForeignToken == config.Pass {
 		return errInFrontAndForeign
 	}
+	for _, set := range h.PublicRaw {
+		if err := checkPublic(set); err != nil {
+			return err
+		}
+	}
 	matchers, err := ctx.LoadModule(h, "PublicRaw")
 	if err == nil {
 		err = h.public.FromInterface(matchers)
