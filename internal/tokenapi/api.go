@@ -176,9 +176,12 @@ func (c *call) create() error {
 	}
 	request, wrong := parseCreate(body)
 	if wrong != nil {
-		return wrongBody(wrong, createExample, policy.AllowedLifetimes())
+		return wrongBody(wrong, createExample, policy)
 	}
 	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish{Prefix: c.Prefix, LifetimeSeconds: request.LifetimeSeconds, Description: request.Description})
+	if errors.Is(err, registry.ErrTokenInText) {
+		return invalid("%s must not hold a token value. If others could have seen that token, delete it.", request.DescribedBy)
+	}
 	if err != nil {
 		return err
 	}
@@ -192,12 +195,12 @@ func (c *call) create() error {
 // createExample is a body that is right.
 const createExample = `{"lifetimeSeconds": 86400, "description": "nightly"}`
 
-func wrongBody(wrong *fieldError, example, allowedLifetimes string) error {
+func wrongBody(wrong *fieldError, example string, policy registry.Policy) error {
 	switch {
 	case wrong.Field == "":
 		return invalid("%s. For example: %s", wrong.details(), example)
-	case wrong.Problem == lifetimeWanted:
-		return invalid("%s: %s.", wrong.details(), allowedLifetimes)
+	case wrong.Range:
+		return invalid("%s: %s.", wrong.details(), policy.AllowedLifetimes())
 	}
 	return invalid("%s.", wrong.details())
 }

@@ -506,6 +506,17 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+func TestATokenIsNoDescription(t *testing.T) {
+	d := newDesk(t)
+	value, _ := d.make(t, "ann")
+	for _, field := range []string{"description", "name"} {
+		w := d.ask("POST", base, "ann", fmt.Sprintf(`{"lifetimeSeconds": 60, %q: "for %s"}`, field, value))
+		if w.Code != 400 || !strings.Contains(w.Body.String(), `"`+field+" must not hold a token value.") || strings.Contains(w.Body.String(), value) {
+			t.Errorf("%s: %d %s", field, w.Code, w.Body)
+		}
+	}
+}
+
 func TestRightsComeBeforeTheRest(t *testing.T) {
 	d := newDesk(t)
 	d.fix(store.Settings{Generate: registry.GenerateAdmins, MaxLifetimeDays: 1})
