@@ -6,8 +6,10 @@ package tokenapi
 import (
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,11 +65,20 @@ var (
 		http.MethodGet:    (*call).get,
 		http.MethodDelete: (*call).delete,
 	}}
+	// current is the item of the token that asks.
+	current = &route{item.allow, item.advice, map[string]func(*call) error{
+		http.MethodGet:    onCurrent((*call).get),
+		http.MethodDelete: onCurrent((*call).delete),
+	}}
 	settings = &route{"GET, HEAD, PATCH, OPTIONS", "To change settings, PATCH those that are to change.", map[string]func(*call) error{
 		http.MethodGet:   (*call).settings,
 		http.MethodPatch: (*call).changeSettings,
 	}}
 )
+
+// named are the routes that stand where tokens' ids do, nil where there is none
+// yet.
+var named = map[string]*route{"current": current, "settings": settings, "blocked": nil}
 
 // crossOrigin refuses requests that a browser sends for another origin's page.
 // Programs, which don't send Origin or Sec-Fetch-Site, are not concerned.
@@ -105,16 +116,18 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Author
 	return handle(&call{API: a, w: w, r: r, caller: caller, id: id})
 }
 
-// find returns the route that rest belongs to, nil if none. What can't be a
-// token's id is the id of no token.
+// find returns the route that rest belongs to, nil if none, as for another
+// spelling of a named one. What else can't be a token's id is the id of no token.
 func find(rest string) (to *route, id uuid.UUID) {
-	name := strings.TrimPrefix(rest, "/")
-	switch {
-	case rest == "":
+	if rest == "" {
 		return collection, id
-	case name == "settings":
-		return settings, id
-	case strings.Contains(name, "/"), strings.EqualFold(name, "settings"):
+	}
+	name := strings.TrimPrefix(rest, "/")
+	if to, found := named[name]; found {
+		return to, id
+	}
+	_, near := misspelled(name, slices.Collect(maps.Keys(named)))
+	if near || strings.Contains(name, "/") {
 		return nil, id
 	}
 	if parsed, err := uuid.Parse(name); err == nil && parsed.String() == name {
@@ -124,7 +137,7 @@ func find(rest string) (to *route, id uuid.UUID) {
 }
 
 func (a *API) options(w http.ResponseWriter, to *route) error {
-	if to == nil || !a.Registry.Policy(a.Project).Enabled {
+	if to == nil || a.isOff() {
 		return ErrNoRoute
 	}
 	w.Header().Set("Allow", to.allow)
@@ -133,33 +146,43 @@ func (a *API) options(w http.ResponseWriter, to *route) error {
 	return nil
 }
 
+func (a *API) isOff() bool { return !a.Registry.Policy(a.Project).Enabled }
+
 func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *route) (registry.Caller, error) {
 	if auth.Scheme == incoming.Bearer {
-		value, ok := token.Parse(auth.Token68)
-		if !ok {
-			return registry.Caller{}, registry.ErrInvalidToken
-		}
-		record, err := a.Registry.Authenticate(a.Project, value)
-		return registry.Holder(&record), err
-	}
-	if !a.Registry.Policy(a.Project).Enabled {
-		return a.authenticateWhileOff(r, to)
-	}
-	return a.SignIn(r)
-}
-
-// authenticateWhileOff lets nobody but an administrator find out that there is
-// a route, and that only where API access is switched on again.
-func (a *API) authenticateWhileOff(r *http.Request, to *route) (registry.Caller, error) {
-	if to != settings {
-		return registry.Caller{}, ErrNoRoute
+		return a.authenticateToken(r, auth.Token68, to)
 	}
 	caller, err := a.SignIn(r)
-	_, limited := errors.AsType[*signinlimit.LimitedError](err)
-	if limited || errors.Is(err, ErrNotSignedIn) || err == nil && !a.Project.IsAdmin(caller) {
+	if a.isOff() && !mayKnow(a.Project, caller, err) {
 		return registry.Caller{}, ErrNoRoute
 	}
 	return caller, err
+}
+
+// authenticateToken lets the holder of a token end it, also while it opens
+// nothing else.
+func (a *API) authenticateToken(r *http.Request, token68 string, to *route) (registry.Caller, error) {
+	value, ok := token.Parse(token68)
+	if !ok {
+		return registry.Caller{}, registry.ErrInvalidToken
+	}
+	record, err := a.Registry.Authenticate(a.Project, value)
+	denial, denied := errors.AsType[*registry.Denial](err)
+	if denied && errors.Is(err, registry.ErrOff) && to == current && r.Method == http.MethodDelete {
+		return registry.Holder(&denial.Token), nil
+	}
+	return registry.Holder(&record), err
+}
+
+// mayKnow tells whether a sign-in that ended like that may find out that there
+// are routes while API access is off: nobody but an administrator. That it can't
+// be told is told.
+func mayKnow(p *registry.Project, c registry.Caller, err error) bool {
+	if err == nil {
+		return p.IsAdmin(c)
+	}
+	_, limited := errors.AsType[*signinlimit.LimitedError](err)
+	return !limited && !errors.Is(err, ErrNotSignedIn)
 }
 
 func (c *call) create() error {
@@ -258,6 +281,20 @@ func (c *call) list() error {
 	return nil
 }
 
+// errNoCurrent: there is no token that asks.
+var errNoCurrent = &registry.Refusal{Reason: registry.ErrNotFound,
+	Details: "`current` is the token that a request is sent with, and this one has none. List your tokens to see their ids."}
+
+func onCurrent(do func(*call) error) func(*call) error {
+	return func(c *call) error {
+		if c.caller.Token == nil {
+			return errNoCurrent
+		}
+		c.id = c.caller.Token.ID
+		return do(c)
+	}
+}
+
 func (c *call) get() error {
 	t, err := c.Registry.Get(c.Project, c.caller, c.id)
 	if err != nil {
@@ -288,6 +325,8 @@ type tokenInfo struct {
 	CreatedAt   timestamp  `json:"createdAt"`
 	ExpiredAt   *timestamp `json:"expiredAt"`
 	LastUsed    *timestamp `json:"lastUsed"`
+	// ParentID is the token that this one renews.
+	ParentID string `json:"parentId,omitempty"`
 }
 
 func infoOf(t registry.Token) tokenInfo {
@@ -297,6 +336,9 @@ func infoOf(t registry.Token) tokenInfo {
 	}
 	if !t.LastUsed.IsZero() {
 		info.LastUsed = (*timestamp)(&t.LastUsed)
+	}
+	if t.Parent != uuid.Nil {
+		info.ParentID = t.Parent.String()
 	}
 	return info
 }

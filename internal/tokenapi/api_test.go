@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
 )
@@ -89,6 +90,8 @@ func signIn(r *http.Request) (registry.Caller, error) {
 	switch {
 	case name == "troubled":
 		return registry.Caller{}, errDown
+	case name == "limited":
+		return registry.Caller{}, &signinlimit.LimitedError{RetryAfter: time.Second}
 	case !ok || name == "unknown":
 		return registry.Caller{}, ErrNotSignedIn
 	}
@@ -173,6 +176,17 @@ func TestRoutes(t *testing.T) {
 		{"root's token", "/settings", []int{200, 200, 405, 405, 200, 405, 405, 405, 405, 204}, settingsAllow},
 		{"ann's token", "/settings", []int{403, 403, 405, 405, 403, 405, 405, 405, 405, 204}, settingsAllow},
 		{"", "/settings", []int{401, 401, 401, 401, 401, 401, 401, 401, 401, 204}, settingsAllow},
+		{"ann", "/current", []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
+		{"root", "/current", []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
+		{"ann's token", "/current", []int{200, 200, 405, 405, 405, 405, 405, 405, 204, 204}, itemAllows},
+		{"root's token", "/current", []int{200, 200, 405, 405, 405, 405, 405, 405, 204, 204}, itemAllows},
+		{"", "/current", []int{401, 401, 401, 401, 401, 401, 401, 401, 401, 204}, itemAllows},
+		{unknown, "/current", []int{401, 401, 401, 401, 401, 401, 401, 401, 401, 204}, itemAllows},
+		{"ann's token", "/Current", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
+		{"ann's token", "/cur-rent", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
+		{"ann's token", "/current/", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
+		{"root", "/SETTINGS", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
+		{"root", "/Blocked", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"root", "/settings/", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"root", "/settings/x", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"ann", "/x/y", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
@@ -582,25 +596,111 @@ func TestOtherOriginsPagesChangeNothing(t *testing.T) {
 	}
 }
 
+func TestCurrentIsTheTokenThatAsks(t *testing.T) {
+	d := newDesk(t)
+	parent, parentID := d.make(t, "ann")
+	child, childID := d.make(t, parent)
+	grandchild, _ := d.make(t, child)
+	for value, id := range map[string]string{parent: parentID, child: childID} {
+		current, byID := d.ask("GET", base+"/current", value, ""), d.ask("GET", base+"/"+id, value, "")
+		if diff := gocmp.Diff(byID.Body.String(), current.Body.String()); current.Code != 200 || diff != "" {
+			t.Errorf("%d (-by its id +current):\n%s", current.Code, diff)
+		}
+		if named := strings.Contains(current.Body.String(), `"parentId":"`+parentID+`"`); named != (value == child) {
+			t.Errorf("its parent: %s", current.Body)
+		}
+	}
+	if w := d.ask("GET", base+"/current", "ann", ""); !strings.Contains(w.Body.String(), `"DataNotFoundException"`) {
+		t.Errorf("a sign-in's: %s", w.Body)
+	}
+	if w := d.ask("GET", base+"/Current", child, ""); !strings.Contains(w.Body.String(), `"RouteNotFoundException"`) {
+		t.Errorf("another spelling: %s", w.Body)
+	}
+	if w := d.ask("DELETE", base+"/current?successors=maybe", child, ""); w.Code != 400 {
+		t.Errorf("a wrong parameter: %d %s", w.Code, w.Body)
+	}
+	if w := d.ask("DELETE", base+"/current?successors=true", child, ""); w.Code != 204 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for value, want := range map[string]int{parent: 200, child: 401, grandchild: 401} {
+		if w := d.ask("GET", base, value, ""); w.Code != want {
+			t.Errorf("%d, want %d", w.Code, want)
+		}
+	}
+	// Signed in, the line's end is found out by its ids.
+	for target, want := range map[string]int{parentID: 204, childID: 404} {
+		if w := d.ask("DELETE", base+"/"+target+"?successors=true", "ann", ""); w.Code != want {
+			t.Errorf("%d, want %d: %s", w.Code, want, w.Body)
+		}
+	}
+}
+
+// While API access is off, a token opens nothing, and the routes are there for
+// nobody but administrators who sign in.
 func TestAPIAccessOff(t *testing.T) {
 	d := newDesk(t)
 	value, id := d.make(t, "ann")
+	roots, _ := d.make(t, "root")
 	d.fix(store.Settings{Enabled: new(false), Generate: registry.GenerateEveryone, MaxLifetimeDays: 1})
-	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
-		for _, target := range []string{base, base + "/" + id, base + "/x/y"} {
+	var hidden string
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"} {
+		for _, target := range []string{base, base + "/" + uuid.NewString(), base + "/current", base + "/settings", base + "/x/y"} {
 			for by, want := range map[string]int{
-				value: 403, "cat_foreign": 401, "cat_" + strings.Repeat("0", 49): 401,
-				"ann": 404, "root": 404, "": 404, "unknown": 404, "troubled": 404,
+				value: 403, roots: 403, "cat_foreign": 401, "cat_" + strings.Repeat("0", 49): 401,
+				"ann": 404, "": 404, "unknown": 404, "limited": 404, "troubled": 503,
 			} {
-				if method == "OPTIONS" {
+				switch {
+				case method == "OPTIONS":
 					want = 404
+				case method == "DELETE" && target == base+"/current" && want == 403:
+					continue // see below
 				}
-				if w := d.ask(method, target, by, ""); w.Code != want {
+				w := d.ask(method, target, by, "")
+				if w.Code != want {
 					t.Errorf("%s %s by %q: %d, want %d", method, target, by, w.Code, want)
+				}
+				if want != 404 {
+					continue
+				}
+				// It tells nothing.
+				if answer := fmt.Sprint(w.Header(), w.Body); hidden == "" {
+					hidden = answer
+				} else if diff := gocmp.Diff(hidden, answer); diff != "" {
+					t.Errorf("%s %s by %q:\n%s", method, target, by, diff)
 				}
 			}
 		}
 	}
+	for _, test := range []struct {
+		method, target string
+		want           int
+	}{
+		{"GET", base + "?user=*", 200}, {"GET", base + "/" + id, 200}, {"GET", base + "/settings", 200}, {"PUT", base, 405},
+		{"GET", base + "/current", 404}, {"GET", base + "/x/y", 404}, {"DELETE", base + "/" + uuid.NewString(), 404},
+	} {
+		if w := d.ask(test.method, test.target, "root", ""); w.Code != test.want {
+			t.Errorf("%s %s: %d, want %d: %s", test.method, test.target, w.Code, test.want, w.Body)
+		}
+	}
+	w := d.ask("POST", base, "root", `{`)
+	if w.Code != 403 || !strings.Contains(w.Body.String(), "AccessControlException") || !strings.Contains(w.Body.String(), "switch it on (api_access)") {
+		t.Errorf("making a token: %d %s", w.Code, w.Body)
+	}
+
+	for _, deletion := range []struct {
+		value string
+		want  int
+	}{{roots, 204}, {roots, 401}, {"ann", 404}} {
+		if w := d.ask("DELETE", base+"/current", deletion.value, ""); w.Code != deletion.want {
+			t.Errorf("ending the token that asks: %d, want %d: %s", w.Code, deletion.want, w.Body)
+		}
+	}
+	d.now = d.now.Add(time.Minute)
+	if w := d.ask("DELETE", base+"/current", value, ""); w.Code != 401 {
+		t.Errorf("ending one that has expired: %d %s", w.Code, w.Body)
+	}
+	d.now = d.now.Add(-time.Minute)
+
 	d.fix(store.Settings{Enabled: new(true), Generate: registry.GenerateEveryone, MaxLifetimeDays: 1})
 	if w := d.ask("GET", base+"/"+id, value, ""); w.Code != 200 {
 		t.Errorf("on again: %d %s", w.Code, w.Body)
