@@ -123,6 +123,7 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    }
 //	    strip          <header>...
 //	    keep_cookies   <cookie>...
+//	    script_access  on|off
 //	    api            <path>
 //	    page           <path>|off
 //	}
@@ -232,6 +233,11 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site) grammar.Options {
 				return err
 			}
 			return grammar.AtFirst(d, s.KeepCookies, func(name string) error { return config.CheckCookie("keep_cookies", name) })
+		},
+		"script_access": func(d *caddyfile.Dispenser) error {
+			on, err := grammar.OnOff(d)
+			s.ScriptAccess = on != nil && *on
+			return err
 		},
 		"api": func(d *caddyfile.Dispenser) (err error) {
 			if s.API, err = grammar.OneArg(d, "<path>"); err != nil {

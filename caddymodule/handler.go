@@ -266,7 +266,7 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 		return refused{err}
 	}
 	api := tokenapi.API{
-		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Identified: h.identified,
+		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, ScriptAccess: h.ScriptAccess, Identified: h.identified,
 		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 	}
 	if err := api.Serve(w, r, auth, rest); err != nil {

@@ -72,6 +72,11 @@ type Site struct {
 	// Cookies that may accompany a token. Default: none.
 	KeepCookies []string `json:"keep_cookies,omitempty"`
 
+	// Whether scripts of the site's own pages may make and delete tokens with
+	// what their browser sends along by itself: a session's cookie, a remembered
+	// password, or whoever stands in front knows. Default: false.
+	ScriptAccess bool `json:"script_access,omitempty"`
+
 	// Where the routes are at which tokens are managed. Default:
 	// "/v4/apiAccessTokens".
 	API string `json:"api,omitempty"`

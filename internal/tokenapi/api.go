@@ -24,7 +24,7 @@ import (
 // maxBody is the largest body read, in bytes.
 const maxBody = 64 << 10
 
-// API serves the routes of one project. All fields are required.
+// API serves the routes of one project. All fields but ScriptAccess are required.
 type API struct {
 	Registry *registry.Registry
 	Project  *registry.Project
@@ -36,6 +36,9 @@ type API struct {
 	// Identified is told who the caller is before the request is carried out, and
 	// adds where it comes from.
 	Identified func(*http.Request, *registry.Caller)
+	// ScriptAccess lets pages' scripts change something with what their browser
+	// sends along by itself.
+	ScriptAccess bool
 }
 
 // call is one request on its way.
@@ -156,8 +159,15 @@ func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *rou
 	if a.isOff() && !mayKnow(a.Project, caller, err) {
 		return registry.Caller{}, ErrNoRoute
 	}
+	if err == nil && !a.ScriptAccess && changes(r.Method) && incoming.ByScript(r.Header) {
+		return registry.Caller{}, errScript
+	}
 	return caller, err
 }
+
+// changes tells whether a method is one that changes something, where a route
+// has it.
+func changes(method string) bool { return method != http.MethodGet && method != http.MethodHead }
 
 // authenticateToken lets the holder of a token end it, also while it opens
 // nothing else.

@@ -596,6 +596,65 @@ func TestOtherOriginsPagesChangeNothing(t *testing.T) {
 	}
 }
 
+// A browser sends cookies and passwords along by itself, and one script injected
+// into the API's pages would make tokens.
+func TestScriptsNeedAToken(t *testing.T) {
+	mode := func(lines ...string) func(*http.Request) {
+		return func(r *http.Request) { r.Header["Sec-Fetch-Mode"] = lines }
+	}
+	for _, test := range []struct {
+		mode   func(*http.Request)
+		script bool
+	}{
+		{mode(), false}, {mode("navigate"), false}, {mode("cors"), true}, {mode("same-origin"), true}, {mode("no-cors"), true},
+		{mode(""), true}, {mode("Navigate"), true}, {mode("navigate", "navigate"), true},
+	} {
+		for _, access := range []bool{false, true} {
+			d := newDesk(t)
+			d.ScriptAccess = access
+			value, _ := d.make(t, "ann")
+			_, id := d.make(t, "ann")
+			refused := test.script && !access
+			for _, ask := range []struct {
+				method, target, by, body string
+				want                     int
+			}{
+				{"POST", base, "ann", `{"lifetimeSeconds": 60}`, 201},
+				{"PATCH", base + "/settings", "root", `{"enabled": true}`, 200},
+				{"PUT", base, "ann", "", 405},
+				{"POST", base + "/x/y", "ann", "", 404},
+				{"DELETE", base + "/" + id, "ann", "", 204},
+			} {
+				want := ask.want
+				if refused {
+					want = 403
+				}
+				w := d.ask(ask.method, ask.target, ask.by, ask.body, test.mode)
+				if w.Code != want || refused && !strings.Contains(w.Body.String(), "script_access on") {
+					t.Errorf("%s %s, script %v, access %v: %d, want %d: %s", ask.method, ask.target, test.script, access, w.Code, want, w.Body)
+				}
+				if w := d.ask(ask.method, ask.target, "unknown", ask.body, test.mode); w.Code != 401 {
+					t.Errorf("%s by nobody: %d", ask.method, w.Code)
+				}
+			}
+			if w := d.ask("GET", base, "ann", "", test.mode); w.Code != 200 {
+				t.Errorf("looking: %d", w.Code)
+			}
+			if w := d.ask("POST", base, value, `{"lifetimeSeconds": 60}`, test.mode); w.Code != 201 {
+				t.Errorf("with a token: %d %s", w.Code, w.Body)
+			}
+		}
+	}
+	// While it is off, only administrators are told.
+	d := newDesk(t)
+	d.fix(store.Settings{Enabled: new(false), Generate: registry.GenerateEveryone})
+	for by, want := range map[string]int{"root": 403, "ann": 404, "": 404} {
+		if w := d.ask("DELETE", base+"/"+uuid.NewString(), by, "", mode("cors")); w.Code != want {
+			t.Errorf("off, by %q: %d, want %d", by, w.Code, want)
+		}
+	}
+}
+
 func TestCurrentIsTheTokenThatAsks(t *testing.T) {
 	d := newDesk(t)
 	parent, parentID := d.make(t, "ann")

@@ -148,6 +148,9 @@ var (
 		Message: "The body is compressed", Details: "Send it as it is, without a Content-Encoding header."}
 	errCrossOrigin = &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 		Message: "The request comes from another site's page", Details: "Pages of other origins can't change anything here. Use a program instead."}
+	errScript = &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
+		Message: "A page's script can't change anything with what its browser sends along",
+		Details: "Send an access token. Whoever runs this gateway can let scripts use sessions and passwords too (script_access on)."}
 	errTooEarly = &Problem{Status: http.StatusTooEarly, Name: "TooEarly",
 		Message: "The request was sent before the connection was secure against replay", Details: "Send it again once the TLS handshake is complete."}
 )
@@ -217,9 +220,7 @@ func (c Challenge) set(h http.Header, r *http.Request, p *Problem) {
 		bearer += fmt.Sprintf(`, error="%s"`, p.bearerError)
 	}
 	h.Set("WWW-Authenticate", bearer)
-	mode := r.Header.Get("Sec-Fetch-Mode")
-	byScript := mode != "" && mode != "navigate"
-	if c.Basic && !c.Elsewhere && p.bearerError == "" && !byScript {
+	if c.Basic && !c.Elsewhere && p.bearerError == "" && !incoming.ByScript(r.Header) {
 		h.Add("WWW-Authenticate", fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, c.Realm))
 	}
 }
