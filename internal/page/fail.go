@@ -38,6 +38,8 @@ var (
 		"The request came before the connection was secure. Load the page again."}
 	errTooLarge = &problem{http.StatusRequestEntityTooLarge, "That’s too much text",
 		"Go back and enter less."}
+	errLate = &problem{http.StatusBadRequest, "The form didn’t arrive in time",
+		"Nothing was changed. Go back and send it again."}
 	errMediaType = &problem{http.StatusUnsupportedMediaType, "This isn’t the page’s form",
 		"Use the form on the page. Programs manage tokens through the API."}
 	errBadForm = &problem{http.StatusBadRequest, "The form can’t be read",
@@ -82,6 +84,12 @@ func (v *visit) problemOf(err error) *problem {
 		return errNoPage
 	case errors.Is(err, incoming.ErrTokenInURL):
 		return errTokenInURL
+	case errors.Is(err, incoming.ErrBodyTooLarge):
+		return errTooLarge
+	case errors.Is(err, incoming.ErrBodyLate):
+		return errLate
+	case errors.Is(err, incoming.ErrBodyCut):
+		return errBadForm
 	}
 	p := tokenapi.ProblemOf(err)
 	if p.Status == http.StatusServiceUnavailable {

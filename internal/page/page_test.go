@@ -246,7 +246,7 @@ func TestLinkFromAnotherSite(t *testing.T) {
 
 func TestTooLargeForm(t *testing.T) {
 	d := newDesk(t)
-	wantSays(t, d.post(t, "/sign-in", url.Values{"user": {strings.Repeat("x", maxBody)}}), http.StatusRequestEntityTooLarge, "too much text")
+	wantSays(t, d.post(t, "/sign-in", url.Values{"user": {strings.Repeat("x", incoming.MaxBody)}}), http.StatusRequestEntityTooLarge, "too much text")
 }
 
 // Ten thousand tokens are listed, also those that the registry hands out a

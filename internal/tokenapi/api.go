@@ -5,7 +5,6 @@ package tokenapi
 
 import (
 	"errors"
-	"io"
 	"maps"
 	"mime"
 	"net/http"
@@ -20,9 +19,6 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
-
-// maxBody is the largest body read, in bytes.
-const maxBody = 64 << 10
 
 // API serves the routes of one project. All fields but ScriptAccess are required.
 type API struct {
@@ -238,7 +234,7 @@ func wrongBody(wrong *fieldError, example string, policy registry.Policy) error 
 	return invalid("%s.", wrong.details())
 }
 
-// body returns the request's body if it is JSON and not too large.
+// body returns the request's body if it is JSON.
 func (c *call) body() ([]byte, error) {
 	hasNone := c.r.ContentLength == 0
 	mediaType, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
@@ -248,15 +244,7 @@ func (c *call) body() ([]byte, error) {
 	if c.r.Header.Get("Content-Encoding") != "" {
 		return nil, errEncoded
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
-	case err != nil:
-		return nil, invalid("The body ended early: send it again.")
-	}
-	return body, nil
+	return incoming.ReadBody(c.w, c.r, incoming.BodyTime)
 }
 
 func (c *call) list() error {

@@ -480,7 +480,7 @@ func TestBodies(t *testing.T) {
 		return func(r *http.Request) { r.Header[name] = lines }
 	}
 	unknownLength := func(r *http.Request) { r.ContentLength = -1 }
-	padded := right + strings.Repeat(" ", maxBody-len(right))
+	padded := right + strings.Repeat(" ", incoming.MaxBody-len(right))
 	for _, test := range []struct {
 		when string
 		body string

@@ -89,6 +89,14 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The request target is malformed",
 			Details: "Send a path that begins with /, as in `GET /v4/people/current HTTP/1.1`."}
+	case errors.Is(err, incoming.ErrBodyTooLarge):
+		return &Problem{Status: http.StatusRequestEntityTooLarge, Name: "PayloadTooLarge",
+			Message: "The body is too large",
+			Details: fmt.Sprintf("Send at most %d KiB.", incoming.MaxBody>>10)}
+	case errors.Is(err, incoming.ErrBodyLate):
+		return invalid("The body didn't arrive within %.0f s: send it again.", incoming.BodyTime.Seconds())
+	case errors.Is(err, incoming.ErrBodyCut):
+		return invalid("The body ended early: send it again.")
 	case errors.Is(err, registry.ErrInvalid):
 		return &Problem{Status: http.StatusBadRequest, Name: "ApiValidationFailed",
 			Message: "The request is not valid",
@@ -140,8 +148,6 @@ func invalid(details string, args ...any) *Problem {
 }
 
 var (
-	errTooLarge = &Problem{Status: http.StatusRequestEntityTooLarge, Name: "PayloadTooLarge",
-		Message: "The body is too large", Details: "Send at most 64 KiB."}
 	errMediaType = &Problem{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaType",
 		Message: "The body is not declared as JSON", Details: "Send JSON and say so: with curl, add -H 'Content-Type: application/json'."}
 	errEncoded = &Problem{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaType",
