@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/lingering"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
@@ -122,10 +123,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer func() { line.End(err) }()
 	err = h.serve(w, r, next)
 	if refusal, ours := errors.AsType[refused](err); ours {
-		h.refuse(w, r, refusal.reason)
+		h.answer(w, r, func(http.ResponseWriter) error { return refusal.reason })
 		return nil
 	}
 	return err
+}
+
+// bodies reads what is left of the bodies of requests that are answered here, of
+// all configurations.
+var bodies = lingering.New(lingering.Defaults)
+
+// answer answers r here, such that the answer arrives. An error is what to refuse
+// it with.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, how func(http.ResponseWriter) error) {
+	a := bodies.Begin(w, r, signinlimit.Client(caddyvalue.ClientAddress(r)))
+	defer a.End()
+	if err := how(a); err != nil {
+		h.refuse(a, r, err)
+	}
 }
 
 // refused is an error of our own, as opposed to one of the handlers behind.
@@ -159,13 +174,17 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		return h.manage(w, r, request.Authorization, rest, found)
+		h.answer(w, r, func(w http.ResponseWriter) error { return h.manage(w, r, request.Authorization, rest, found) })
+		return nil
 	}
 	switch place, rest := h.locatePage(&request.Path); place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		return h.servePage(w, r, request.Authorization, rest, found, cookies)
+		h.answer(w, r, func(w http.ResponseWriter) error {
+			return h.servePage(w, r, request.Authorization, rest, found, cookies)
+		})
+		return nil
 	}
 	if err := h.forward(r, repl, &request, found); err != nil {
 		return refused{err}
@@ -260,19 +279,18 @@ func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (st
 	return tokens.Authenticate(project, auth.Value)
 }
 
+// manage answers r, which is for one of the routes. An error is what to answer
+// instead.
 func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, found inFront) error {
 	tokens, err := h.registry(r)
 	if err != nil {
-		return refused{err}
+		return err
 	}
 	api := tokenapi.API{
 		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, ScriptAccess: h.ScriptAccess, Identified: h.identified,
 		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 	}
-	if err := api.Serve(w, r, auth, rest); err != nil {
-		return refused{err}
-	}
-	return nil
+	return api.Serve(w, r, auth, rest)
 }
 
 // identified makes the access log name the user of a management request, and

@@ -26,11 +26,12 @@ func (h *Handler) locatePage(path *incoming.Path) (incoming.Place, string) {
 	return path.Locate(h.Page)
 }
 
-// servePage answers r, which is for one of the page's paths.
+// servePage answers r, which is for one of the page's paths. An error is what to
+// answer instead.
 func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, found inFront, cookies page.Cookies) error {
 	tokens, err := h.registry(r)
 	if err != nil {
-		return refused{err}
+		return err
 	}
 	p := page.Page{
 		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Memory: h.app.pages.Load(),
@@ -45,10 +46,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incomin
 		h.logRefusal(r, http.StatusServiceUnavailable, err)
 		return nil
 	}
-	if err != nil {
-		return refused{err}
-	}
-	return nil
+	return err
 }
 
 // refuseOnPage answers people, who use browsers, in HTML where they nearly found

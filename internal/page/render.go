@@ -132,6 +132,7 @@ func (p *Page) root(rest string) string {
 // of a form.
 func (v *visit) redirect(below string) error {
 	v.w.Header().Set("Location", v.root+below)
+	v.w.Header().Set("Content-Length", "0")
 	v.w.WriteHeader(http.StatusSeeOther)
 	return nil
 }
