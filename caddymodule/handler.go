@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -90,7 +89,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("public: %w", err)
 	}
-	h.failures = signinlimit.New(h.SignInLimit.Failures, time.Duration(h.SignInLimit.Window))
+	h.failures = signinlimit.New()
 	if h.project, err = h.newProject(); err != nil {
 		return err
 	}

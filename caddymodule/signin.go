@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
@@ -139,7 +141,9 @@ func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFron
 		caller, _, err := h.askSignIns(r, inFront)
 		return caller, err
 	}
-	attempt, err := h.failures.Begin(r.Context(), clientAddress(r), basicUser(auth), allOf(r))
+	attempt, err := h.failures.Begin(r.Context(), h.limit(), signinlimit.Guess{
+		Authorities: []string{h.Project}, Address: clientAddress(r), User: basicUser(auth), Credentials: allOf(r),
+	})
 	if err != nil {
 		return registry.Caller{}, err
 	}
@@ -148,6 +152,10 @@ func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFron
 	caller, failed, err := h.askSignIns(r, inFront)
 	counts = failed || errors.Is(err, tokenapi.ErrNotSignedIn) && auth.Scheme != credentials.None
 	return caller, err
+}
+
+func (h *Handler) limit() signinlimit.Limit {
+	return signinlimit.Limit{Failures: h.SignInLimit.Failures, Window: time.Duration(h.SignInLimit.Window)}
 }
 
 // allOf is all of r that can hold credentials.
