@@ -28,6 +28,10 @@ import (
 // request on to the next sign-in. Any other error says that it can't be told
 // right now: the request is refused with 503.
 //
+// Attempts with credentials that don't end with yes are counted as failed, and
+// limited, those that can't be told too: whoever checked the credentials may
+// have said no in a way of their own. ErrNotChecked says that nobody has.
+//
 // A SignIn that takes credentials from elsewhere than Authorization is to be a
 // CredentialTaker, or guessing them isn't limited.
 //
@@ -44,6 +48,10 @@ var (
 	// ErrDenied says that the request has credentials for this sign-in, and they are
 	// wrong.
 	ErrDenied = errors.New("sign-in denied")
+	// ErrNotChecked says that it can't be told because nobody has looked at the
+	// credentials, such as when a directory can't be reached. It isn't counted as
+	// a failed attempt. Once credentials have been sent, it is the wrong error.
+	ErrNotChecked = errors.New("the credentials were not checked")
 )
 
 // User is whom a sign-in established. One that isn't as its fields say is
@@ -147,10 +155,9 @@ func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFron
 	if err != nil {
 		return registry.Caller{}, err
 	}
-	counts := false
-	defer func() { attempt.End(counts) }() // however a guest module ends
+	failed := true
+	defer func() { attempt.End(failed) }() // however a guest module ends
 	caller, failed, err := h.askSignIns(r, inFront)
-	counts = failed || errors.Is(err, tokenapi.ErrNotSignedIn) && auth.Scheme != credentials.None
 	return caller, err
 }
 
@@ -198,9 +205,8 @@ func basicUser(auth credentials.Authorization) string {
 	return user
 }
 
-// askSignIns asks one sign-in after the other. failed tells that one of them
-// has looked at credentials and not accepted them, or may have: whoever goes
-// away before a slow "no" was told that it was no quick "yes".
+// askSignIns asks one sign-in after the other. failed tells that they didn't
+// say yes to credentials, and that one of them has checked them, or may have.
 func (h *Handler) askSignIns(r *http.Request, inFront established) (caller registry.Caller, failed bool, err error) {
 	no := tokenapi.ErrNotSignedIn
 	for i, s := range h.signIns {
@@ -215,24 +221,14 @@ func (h *Handler) askSignIns(r *http.Request, inFront established) (caller regis
 			takeTime(r, h.signIns[i+1:])
 			return registry.Caller{}, true, saidBy(s, tokenapi.ErrNotSignedIn, err)
 		case err != nil:
-			failed = failed || isGuest(s) && r.Context().Err() != nil
+			failed = failed || !errors.Is(err, ErrNotChecked)
 			return registry.Caller{}, failed, saidBy(s, errCantTell, err)
 		case !h.accepts(s, user):
-			return registry.Caller{}, false, tokenapi.ErrNotSignedIn
+			return registry.Caller{}, true, tokenapi.ErrNotSignedIn
 		}
 		return registry.SignedIn(user.stored(), user.Admin), false, nil
 	}
-	return registry.Caller{}, failed, no
-}
-
-// isGuest tells whether a sign-in is none of this module's own, which look at
-// credentials to the end, or not at all, whether the client waits or not.
-func isGuest(s SignIn) bool {
-	switch s.(type) {
-	case *BasicSignIn, *UpstreamSignIn, *PlaceholderSignIn:
-		return false
-	}
-	return true
+	return registry.Caller{}, true, no
 }
 
 // errCantTell is a reason to refuse with 503.

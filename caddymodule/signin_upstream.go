@@ -275,9 +275,14 @@ func (u *UpstreamSignIn) ask(header http.Header) (answer whoami.Answer, status i
 	header.Set("Accept", "application/json")
 	header.Set("User-Agent", "caddy-access-tokens")
 	request.Header = header
+	request, notSent := traced(request)
 	response, err := u.api.RoundTrip(request)
 	if err != nil {
-		return nil, 0, u.whyNot(ctx, err)
+		why := u.whyNot(ctx, err)
+		if notSent(err) {
+			why = fmt.Errorf("%w: %w", ErrNotChecked, why)
+		}
+		return nil, 0, why
 	}
 	defer response.Body.Close()
 	answer, err = whoami.Read(response)
