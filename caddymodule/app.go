@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
@@ -48,7 +49,8 @@ type App struct {
 	started  chan struct{}
 	settled  sync.Once // closes started
 	registry atomic.Pointer[registry.Registry]
-	pages    atomic.Pointer[page.Memory] // set before registry
+	pages    atomic.Pointer[page.Memory]         // set before registry
+	failures atomic.Pointer[signinlimit.Limiter] // the same
 	leased   bool
 }
 
@@ -179,6 +181,7 @@ func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
 		return fmt.Errorf("hash_key or retain of the store in %s has changed: restart required", a.dir)
 	}
 	a.pages.Store(opened.pages)
+	a.failures.Store(opened.failures)
 	a.registry.Store(opened.registry)
 	return nil
 }
@@ -229,6 +232,7 @@ type openStore struct {
 	settings
 	registry *registry.Registry
 	pages    *page.Memory
+	failures *signinlimit.Limiter // of sign-ins, at all sites
 	store    *badgerstore.Store
 }
 
@@ -243,7 +247,7 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 		Store: opened, Key: opened.Key(),
 		Now: time.Now, Random: rand.Reader,
 		Retain: s.retain, Logger: logger,
-	}), page.NewMemory(time.Now, rand.Reader), opened}, nil
+	}), page.NewMemory(time.Now, rand.Reader), signinlimit.New(), opened}, nil
 }
 
 // Destruct implements caddy.Destructor.

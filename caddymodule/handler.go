@@ -15,7 +15,6 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
@@ -41,7 +40,6 @@ type Handler struct {
 	claims   []string
 	signIns  []SignIn
 	public   caddyhttp.MatcherSets
-	failures *signinlimit.Limiter
 
 	challenge tokenapi.Challenge
 }
@@ -89,7 +87,6 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("public: %w", err)
 	}
-	h.failures = signinlimit.New()
 	if h.project, err = h.newProject(); err != nil {
 		return err
 	}

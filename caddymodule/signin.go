@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,6 +85,17 @@ type CredentialTaker interface {
 	HasCredentials(*http.Request) bool
 }
 
+// AuthorityNamer is a SignIn of a module that has several authorities to ask,
+// such as APIs or directories. Failed sign-ins count together, on all sites of a
+// server, for sign-ins of a module that have the same authority; for all sign-ins
+// of a module that isn't an AuthorityNamer.
+type AuthorityNamer interface {
+	// Authority names what checks the credentials, such as an API's origin. It
+	// is "" for a sign-in that takes none, and the same for all users: whoever
+	// tries names could learn from a difference which are known.
+	Authority() string
+}
+
 // fixedUsers is a SignIn that knows beforehand whom it can establish.
 type fixedUsers interface {
 	hasUser(id string) bool
@@ -149,8 +161,8 @@ func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFron
 		caller, _, err := h.askSignIns(r, inFront)
 		return caller, err
 	}
-	attempt, err := h.failures.Begin(r.Context(), h.limit(), signinlimit.Guess{
-		Authorities: []string{h.Project}, Address: clientAddress(r), User: basicUser(auth), Credentials: allOf(r),
+	attempt, err := h.app.failures.Load().Begin(r.Context(), h.limit(), signinlimit.Guess{
+		Authorities: h.authorities(), Address: clientAddress(r), User: basicUser(auth), Credentials: allOf(r),
 	})
 	if err != nil {
 		return registry.Caller{}, err
@@ -163,6 +175,24 @@ func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFron
 
 func (h *Handler) limit() signinlimit.Limit {
 	return signinlimit.Limit{Failures: h.SignInLimit.Failures, Window: time.Duration(h.SignInLimit.Window)}
+}
+
+// authorities are all that can check credentials here.
+func (h *Handler) authorities() (authorities []string) {
+	for _, s := range h.signIns {
+		id := string(s.(caddy.Module).CaddyModule().ID)
+		if namer, ok := s.(AuthorityNamer); ok {
+			authority := namer.Authority()
+			if authority == "" {
+				continue
+			}
+			id += " " + authority
+		}
+		if !slices.Contains(authorities, id) {
+			authorities = append(authorities, id)
+		}
+	}
+	return authorities
 }
 
 // allOf is all of r that can hold credentials.

@@ -108,6 +108,9 @@ func (p *PlaceholderSignIn) read(repl *caddy.Replacer) (User, error) {
 	return user, nil
 }
 
+// Authority implements AuthorityNamer: no credentials are checked here.
+func (*PlaceholderSignIn) Authority() string { return "" }
+
 func (p *PlaceholderSignIn) hasNoAdmins() bool { return p.Admin == "" }
 
 // SignIn implements the interface of that name. The handler reads the
@@ -171,4 +174,5 @@ var (
 	_ caddy.Provisioner     = (*PlaceholderSignIn)(nil)
 	_ caddyfile.Unmarshaler = (*PlaceholderSignIn)(nil)
 	_ SignIn                = (*PlaceholderSignIn)(nil)
+	_ AuthorityNamer        = (*PlaceholderSignIn)(nil)
 )

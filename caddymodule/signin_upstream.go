@@ -336,6 +336,19 @@ func (u *UpstreamSignIn) read(answer whoami.Answer) (user User, err error) {
 
 func (u *UpstreamSignIn) hasNoAdmins() bool { return u.Admin == "" }
 
+// Authority implements AuthorityNamer: it is the API, by its origin, whatever
+// the route and however this machine is called.
+func (u *UpstreamSignIn) Authority() string {
+	host, port := strings.ToLower(u.url.Hostname()), u.url.Port()
+	if isLoopback(host) {
+		host = "localhost"
+	}
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.url.Scheme]
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // HasCredentials implements CredentialTaker.
 func (u *UpstreamSignIn) HasCredentials(r *http.Request) bool {
 	return u.session.KeptCookies(r.Header["Cookie"]) != ""
@@ -350,4 +363,5 @@ var (
 	_ SignIn            = (*UpstreamSignIn)(nil)
 	_ BasicTaker        = (*UpstreamSignIn)(nil)
 	_ CredentialTaker   = (*UpstreamSignIn)(nil)
+	_ AuthorityNamer    = (*UpstreamSignIn)(nil)
 )
