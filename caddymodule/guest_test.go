@@ -48,6 +48,14 @@ func (g *guest) SignIn(r *http.Request) (User, error) {
 
 func (g *guest) TakesBasic() bool { return g.AsksForOne }
 
+// DecoySignIn implements the interface of that name: it calls what the guest of
+// that name with "'s decoy" behind it says.
+func (g *guest) DecoySignIn(r *http.Request) {
+	if sign, ok := answers.Load(g.Name + "'s decoy"); ok {
+		_, _ = sign.(func(*http.Request) (User, error))(r)
+	}
+}
+
 // HasCredentials implements CredentialTaker.
 func (*guest) HasCredentials(r *http.Request) bool { return r.Header.Get("X-Key") != "" }
 

@@ -85,6 +85,16 @@ type CredentialTaker interface {
 	HasCredentials(*http.Request) bool
 }
 
+// DecoySignIn is a SignIn that takes noticeable time to answer. When a sign-in
+// before it says no to somebody whom it knows, time would tell that: whoever is
+// unknown there is left to the others, which takes longer.
+type DecoySignIn interface {
+	// DecoySignIn takes as long as SignIn would to say no to a user like the
+	// request's. It must not use the user's name and password, other than to
+	// compare them itself: they may be a slip of somebody who is none of its users.
+	DecoySignIn(*http.Request)
+}
+
 // AuthorityNamer is a SignIn of a module that has several authorities to ask,
 // such as APIs or directories. Failed sign-ins count together, on all sites of a
 // server, for sign-ins of a module that have the same authority; for all sign-ins
@@ -248,7 +258,7 @@ func (h *Handler) askSignIns(r *http.Request, inFront established) (caller regis
 			}
 			continue
 		case errors.Is(err, ErrDenied):
-			takeTime(r, h.signIns[i+1:])
+			signInDecoys(r, h.signIns[i+1:])
 			return registry.Caller{}, true, saidBy(s, tokenapi.ErrNotSignedIn, err)
 		case err != nil:
 			failed = failed || !errors.Is(err, ErrNotChecked)
@@ -303,12 +313,11 @@ func (u User) stored() store.User {
 	return store.User{ID: u.ID, Email: strings.TrimSpace(u.Email), Name: strings.TrimSpace(u.Name), Claims: claims}
 }
 
-// takeTime compares passwords in vain, as often as for a user whom none of the
-// sign-ins lists: otherwise time would tell who is listed in one before them.
-func takeTime(r *http.Request, rest []SignIn) {
-	for _, s := range rest {
-		if b, ok := s.(*BasicSignIn); ok {
-			_, _ = b.SignIn(r)
+// signInDecoys takes as long as asking these sign-ins would have.
+func signInDecoys(r *http.Request, signIns []SignIn) {
+	for _, s := range signIns {
+		if d, ok := s.(DecoySignIn); ok {
+			d.DecoySignIn(r)
 		}
 	}
 }

@@ -23,9 +23,8 @@ func init() { caddy.RegisterModule(new(BasicSignIn)) }
 // BasicSignIn signs users in by user name and password (RFC 7617), against
 // hashes written into the configuration.
 //
-// A user who isn't listed here is left to the sign-ins that follow. As long as
-// a site has only one of this kind, the time to answer doesn't tell who is
-// listed.
+// A user who isn't listed here is left to the sign-ins that follow. The time to
+// answer doesn't tell who is listed, as far as these are a DecoySignIn.
 type BasicSignIn struct {
 	// The users, each with a hash from `caddy hash-password`.
 	Accounts []BasicAccount `json:"accounts,omitempty"`
@@ -158,6 +157,9 @@ func (b *BasicSignIn) SignIn(r *http.Request) (User, error) {
 	return acc.user, nil
 }
 
+// DecoySignIn implements the interface of that name.
+func (b *BasicSignIn) DecoySignIn(r *http.Request) { _, _ = b.SignIn(r) }
+
 // decoy returns the account with which the password of an unlisted user is
 // compared. It is always the same for the same name, also after a reload or a
 // restart: where accounts differ in algorithm or cost, a name whose answers
@@ -237,5 +239,6 @@ var (
 	_ caddyfile.Unmarshaler = (*BasicSignIn)(nil)
 	_ SignIn                = (*BasicSignIn)(nil)
 	_ BasicTaker            = (*BasicSignIn)(nil)
+	_ DecoySignIn           = (*BasicSignIn)(nil)
 	_ fixedUsers            = (*BasicSignIn)(nil)
 )

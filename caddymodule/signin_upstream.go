@@ -364,4 +364,5 @@ var (
 	_ BasicTaker        = (*UpstreamSignIn)(nil)
 	_ CredentialTaker   = (*UpstreamSignIn)(nil)
 	_ AuthorityNamer    = (*UpstreamSignIn)(nil)
+	_ DecoySignIn       = (*UpstreamSignIn)(nil)
 )
