@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -41,7 +40,6 @@ type Handler struct {
 	claims   []string
 	signIns  signIns
 	public   caddyhttp.MatcherSets
-	failures *signinlimit.Limiter
 
 	challenge tokenapi.Challenge
 	accessLog *accesslog.Log
@@ -92,7 +90,6 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("public: %w", err)
 	}
-	h.failures = signinlimit.New(h.SignInLimit.Failures, time.Duration(h.SignInLimit.Window))
 	rules, err := h.newRules()
 	if err != nil {
 		return err

@@ -134,6 +134,10 @@ func TestWrongCaddyfile(t *testing.T) {
 			"sign_in basic: hash of \"bob\": this hash is damaged; write all that `caddy hash-password` printed, and nothing else, at Caddyfile:4"},
 		{"an argon2id hash cut short", site("sign_in basic {\nbob " + argon2idOfSomething[:60] + "\n}"),
 			"sign_in basic: hash of \"bob\": this hash is damaged; write all that `caddy hash-password` printed, and nothing else, at Caddyfile:4"},
+		{"a bcrypt hash that takes days", site("sign_in basic {\nbob " + strings.Replace(bcryptOfSomething, "$14$", "$31$", 1) + "\n}"),
+			"sign_in basic: hash of \"bob\": bcrypt cost 31 is out of range; allowed: 4 to 18; `caddy hash-password` makes a hash of a useful cost, at Caddyfile:4"},
+		{"an argon2id hash that takes 4 TB", site("sign_in basic {\nbob " + strings.Replace(argon2idOfSomething, "m=47104", "m=4000000000", 1) + "\n}"),
+			"sign_in basic: hash of \"bob\": argon2id m=4000000000 is out of range; allowed: 1 to 2097152; `caddy hash-password` makes a hash of a useful cost, at Caddyfile:4"},
 		{"a user twice", site("sign_in basic {\nbob " + bcryptOfSomething + "\nalice " + bcryptOfSomething + "\nbob " + argon2idOfSomething + "\n}"),
 			`sign_in basic: "bob" is listed twice, at Caddyfile:6`},
 		{"a user with a colon", site("sign_in basic {\nteam:bob " + bcryptOfSomething + "\n}"),
@@ -276,6 +280,7 @@ func TestUnusableCaddyfile(t *testing.T) {
 	t.Setenv("COLON", "team:bob")
 	t.Setenv("PASSWORD", "secret")
 	t.Setenv("ALICE", "alice")
+	t.Setenv("TERABYTES", strings.Replace(argon2idOfSomething, "m=47104", "m=4000000000", 1))
 	two := func(first, second string) string {
 		return site("project shared\n"+first+aliceSignsIn) + strings.Replace(site("project shared\n"+second+aliceSignsIn), ":8080", ":8081", 1)
 	}
@@ -315,6 +320,9 @@ func TestUnusableCaddyfile(t *testing.T) {
 			inBasic + `hash of "alice": evaluated placeholder {file./nowhere/hash} is empty` + placeholdersAllowed},
 		{"sign_in basic: no hash after all", site("admins alice\nsign_in basic {\nalice {env.PASSWORD}\n}"),
 			inBasic + "hash of \"alice\": this is neither a bcrypt hash ($2a$…) nor an argon2id hash ($argon2id$…); `caddy hash-password` makes one"},
+
+		{"sign_in basic: a hash that takes 4 TB after all", site("admins alice\nsign_in basic {\nalice {env.TERABYTES}\n}"),
+			inBasic + "hash of \"alice\": argon2id m=4000000000 is out of range; allowed: 1 to 2097152; `caddy hash-password` makes a hash of a useful cost"},
 
 		{"store: an empty variable", globally("store badger {env.EMPTY}"),
 			`access_tokens: store: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
