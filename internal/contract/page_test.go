@@ -51,7 +51,7 @@ func TestPageHeaders(t *testing.T) {
 			"Referrer-Policy":              "no-referrer",
 			"X-Content-Type-Options":       "nosniff",
 			"X-Frame-Options":              "DENY",
-			"Cross-Origin-Opener-Policy":   "same-origin",
+			"Cross-Origin-Opener-Policy":   "noopener-allow-popups",
 			"Cross-Origin-Resource-Policy": "same-origin",
 		} {
 			if !strings.Contains(got.header.Get(name), want) {
@@ -97,9 +97,11 @@ func TestPageFormOnce(t *testing.T) {
 	wantSays(t, got, http.StatusOK, "Your new token")
 	secret(valueField.FindStringSubmatch(got.body)[1])
 	wantSays(t, p.post(t, "/generate", form), http.StatusConflict, "made already")
-	wantSays(t, signedIn(t, g, "carol").post(t, "/generate", form), http.StatusOK, "Your new token")
-	form.Set("nonce", "")
-	wantSays(t, p.post(t, "/generate", form), http.StatusBadRequest)
+	wantSays(t, signedIn(t, g, "carol").post(t, "/generate", form), http.StatusForbidden, "This form can’t be used any more")
+	for _, nonce := range []string{"", "AAECAwQFBgcICQoLDA0ODw"} {
+		form.Set("nonce", nonce)
+		wantSays(t, p.post(t, "/generate", form), http.StatusForbidden, "Nothing was changed.")
+	}
 	if n := len(g.list(t, as("bob"), "").Data); n != 1 {
 		t.Errorf("%d tokens", n)
 	}

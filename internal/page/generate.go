@@ -2,10 +2,8 @@ package page
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -84,11 +82,7 @@ func (v *visit) mayNotGenerate() (done bool, err error) {
 
 func (v *visit) renderGenerate(status int, form generateForm) error {
 	if form.Nonce == "" {
-		var random [nonceBytes]byte
-		if _, err := io.ReadFull(v.Memory.random, random[:]); err != nil {
-			return fmt.Errorf("%w: reading random bytes: %w", store.ErrUnavailable, err)
-		}
-		form.Nonce = base64.RawURLEncoding.EncodeToString(random[:])
+		form.Nonce = v.nonce
 	}
 	form.Now = v.Registry.Now()
 	form.MaxDays, form.Unlimited = maxDays(v.policy), unlimited(v.policy)
@@ -149,9 +143,6 @@ func parseLifetime(p registry.Policy, lifetime, days string) (seconds int64, wro
 	return int64(n) * int64(day/time.Second), "", ""
 }
 
-// nonceBytes is how many random bytes tell one form from another.
-const nonceBytes = 16
-
 // madeToken is the document that shows a new token's value, this once.
 type madeToken struct {
 	row
@@ -181,9 +172,6 @@ func (v *visit) generate() error {
 	form.Lifetime.Error, form.Days.Error = wrongLifetime, wrongDays
 	if n := utf8.RuneCountInString(form.Description.Value); n > registry.MaxDescription {
 		form.Description.Error = fmt.Sprintf("Enter at most %d characters; these are %d.", registry.MaxDescription, n)
-	}
-	if !isNonce(form.Nonce) {
-		return errBadForm
 	}
 	if form.HasErrors() {
 		return v.renderGenerate(http.StatusBadRequest, form)
@@ -227,10 +215,4 @@ func (v *visit) generateFailed(form generateForm, err error) error {
 		return err
 	}
 	return answered{err}
-}
-
-// isNonce tells whether a form carries what renderGenerate put there.
-func isNonce(s string) bool {
-	_, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	return err == nil && len(s) == base64.RawURLEncoding.EncodedLen(nonceBytes)
 }

@@ -73,7 +73,9 @@ type visit struct {
 	lapsed bool
 	// expired: the request has a cookie that opens nothing.
 	expired bool
-	policy  registry.Policy
+	// nonce is for the forms of the document that answers.
+	nonce  string
+	policy registry.Policy
 }
 
 // place is one of the page's paths and what it answers.
@@ -81,18 +83,20 @@ type place struct {
 	get, post func(*visit) error
 	// open: for people who aren't signed in, too.
 	open bool
+	// part: not a document, but what one loads.
+	part bool
 }
 
 var places = map[string]place{
 	"":          {get: (*visit).list},
 	"/sign-in":  {get: (*visit).toList, post: (*visit).signIn, open: true},
-	"/sign-out": {get: (*visit).toList, post: (*visit).signOut, open: true},
+	"/sign-out": {get: (*visit).toList, post: (*visit).signOut},
 	"/generate": {get: (*visit).generateForm, post: (*visit).generate},
 	"/delete":   {get: (*visit).deleteForm, post: (*visit).delete},
 	"/settings": {get: (*visit).settingsForm, post: (*visit).changeSettings},
-	"/page.css": {get: (*visit).static, open: true},
-	"/page.js":  {get: (*visit).static, open: true},
-	"/icon.svg": {get: (*visit).static, open: true},
+	"/page.css": {get: (*visit).static, open: true, part: true},
+	"/page.js":  {get: (*visit).static, open: true, part: true},
+	"/icon.svg": {get: (*visit).static, open: true, part: true},
 }
 
 // crossOrigin refuses what a browser sends for another origin's page.
@@ -111,7 +115,7 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Autho
 		return p.refuseToken(auth)
 	}
 	v := &visit{Page: p, w: w, r: r, root: p.root(rest)}
-	p.protect(w.Header())
+	p.protect(w, r)
 	if err := v.serve(rest); IsAnswered(err) {
 		return err
 	} else if err != nil {
@@ -127,7 +131,7 @@ func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	// However the path is written, the browser takes its slashes for levels.
 	up := strings.Repeat("../", max(0, strings.Count(r.URL.EscapedPath(), "/")-1))
 	v := &visit{Page: p, w: w, r: r, root: up + strings.TrimPrefix(p.Path, "/")}
-	p.protect(w.Header())
+	p.protect(w, r)
 	problem := v.problemOf(reason)
 	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, tokenapi.ErrTokenInURL)}})
 }
@@ -165,6 +169,9 @@ func (v *visit) serve(rest string) error {
 	if crossOrigin.Check(v.r) != nil {
 		return errCrossOrigin
 	}
+	if !to.part && !isNavigation(v.r.Header) {
+		return errNoNavigation
+	}
 	if v.r.Method == http.MethodPost {
 		if err := v.readForm(); err != nil {
 			return err
@@ -183,10 +190,26 @@ func (v *visit) serve(rest string) error {
 		return v.askToSignIn(rest)
 	}
 	v.policy = v.Registry.Policy(v.Project)
-	if !v.policy.Enabled && rest != "/settings" {
+	if err := v.checkNonce(); err != nil {
+		return err
+	}
+	if !v.policy.Enabled && rest != "/settings" && rest != "/sign-out" {
 		return v.off()
 	}
 	return handle(v)
+}
+
+// checkNonce refuses a form that isn't one that this user was shown, and issues
+// a nonce for the next.
+func (v *visit) checkNonce() (err error) {
+	user := sessionUser{v.Project.Name, v.caller.User.ID}
+	if v.nonce, err = v.Memory.nonces.issue(user); err != nil {
+		return err
+	}
+	if v.r.Method == http.MethodPost && !v.Memory.nonces.issued(user, v.r.PostForm.Get("nonce")) {
+		return errNotOurForm
+	}
+	return nil
 }
 
 // identify finds out who has sent the request: the page's session decides, or

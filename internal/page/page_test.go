@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"html"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -94,8 +95,13 @@ func (d *desk) get(t *testing.T, below string) *httptest.ResponseRecorder {
 	return w
 }
 
+// post sends a form, with a nonce for whoever is signed in, unless it has one.
 func (d *desk) post(t *testing.T, below string, form url.Values) *httptest.ResponseRecorder {
 	t.Helper()
+	if !form.Has("nonce") {
+		form = maps.Clone(form)
+		form.Set("nonce", d.nonce(t))
+	}
 	r := httptest.NewRequest(http.MethodPost, "/access-tokens"+below, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	w, err := d.ask(t, r)
@@ -103,6 +109,21 @@ func (d *desk) post(t *testing.T, below string, form url.Values) *httptest.Respo
 		t.Fatal(err)
 	}
 	return w
+}
+
+// nonce returns one as the user's documents have it, "" for nobody.
+func (d *desk) nonce(t *testing.T) string {
+	t.Helper()
+	_, secret, _ := strings.Cut(d.cookie, "=")
+	caller, _, found := d.page.Memory.Sessions.find(d.page.Project.Name, secret)
+	if !found {
+		return ""
+	}
+	nonce, err := d.page.Memory.nonces.issue(sessionUser{d.page.Project.Name, caller.User.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nonce
 }
 
 func wantSays(t *testing.T, w *httptest.ResponseRecorder, status int, texts ...string) {
@@ -364,7 +385,7 @@ func TestAFormWhoseBrowserHasGone(t *testing.T) {
 	d := newDesk(t)
 	d.page.Project.Fixed = store.Settings{Generate: "everyone"}
 	d.post(t, "/sign-in", url.Values{"user": {"bob"}, "password": {"open"}})
-	form := url.Values{"nonce": {"AAECAwQFBgcICQoLDA0ODw"}, "lifetime": {"30"}, "days": {""}, "description": {""}}
+	form := url.Values{"nonce": {d.nonce(t)}, "lifetime": {"30"}, "days": {""}, "description": {""}}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r := httptest.NewRequest(http.MethodPost, "/access-tokens/generate", strings.NewReader(form.Encode())).WithContext(ctx)

@@ -54,6 +54,8 @@ type document struct {
 	// User is who is signed in, "" for nobody; Name what to call them.
 	User, Name string
 	CanSignOut bool
+	// Nonce is for the document's forms.
+	Nonce string
 	// Admin: the caller administrates the project, or would after entering
 	// the password again.
 	Admin bool
@@ -68,7 +70,8 @@ const contentSecurityPolicy = "default-src 'none'; style-src 'self'; script-src 
 	"frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // protect sets the headers that every answer of the page has.
-func (p *Page) protect(h http.Header) {
+func (p *Page) protect(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -79,20 +82,23 @@ func (p *Page) protect(h http.Header) {
 		// There a browser tells of a form's origin by Origin alone, and without a
 		// referrer that is "null", as another site's may be.
 		h.Set("Referrer-Policy", "same-origin")
-		return
 	}
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	if p.Connection != Open || r.Header["Sec-Fetch-Mode"] != nil {
+		isolate(h, r.UserAgent()) // without TLS browsers complain of it; with, they say what a request is for
+	}
 }
 
 // render answers with a document.
 func (v *visit) render(status int, name string, d document) {
-	d.Root, d.Project = v.root, v.Project.Name
+	d.Root, d.Project, d.Nonce = v.root, v.Project.Name, v.nonce
 	if v.signedIn {
 		d.User, d.Name = v.caller.User.ID, v.caller.User.Name
 		if d.Name == "" {
 			d.Name = d.User
 		}
-		d.CanSignOut = v.bySession
+		// A refusal holds no form, so that it is the same, to the byte, for a token
+		// that is another's as for none.
+		d.CanSignOut = v.bySession && name != "message"
 		d.Admin = v.isAdmin() || v.lapsed
 	}
 	var body bytes.Buffer
