@@ -153,12 +153,13 @@ http://:{$PORT3} {
 }
 
 // With API access off people sign in, and learn that it is off; only
-// administrators see the switch.
+// administrators see the switch, and the tokens, of which they delete what has
+// leaked.
 func TestPageOff(t *testing.T) {
 	t.Parallel()
 	g := start(t, site("allow_generate everyone"))
 	alice, bob := signedIn(t, g, "alice"), signedIn(t, g, "bob")
-	value := bob.generate(t, "30", "")
+	value, leaked := bob.generate(t, "30", "stays"), bob.generate(t, "30", "leaked")
 	got := alice.post(t, "/settings", url.Values{"all": {"1"}, "generate": {"everyone"}, "limit": {"days"}, "days": {"100"}})
 	wantStatus(t, got, http.StatusSeeOther)
 	wantRefused(t, g.do(t, ask{auth: bearer(value)}), http.StatusForbidden, "AccessControlException")
@@ -169,11 +170,20 @@ func TestPageOff(t *testing.T) {
 			t.Errorf("bob sees the switch: %s", got)
 		}
 	}
+	list := alice.get(t, "?user=*")
+	wantSays(t, list, http.StatusOK, "Switch API access on", "stays", "leaked")
+	id := wholeID.FindStringSubmatch(alice.get(t, "?user=bob&q=leaked").body)[1]
+	wantSays(t, alice.get(t, "/delete?id="+id), http.StatusOK, "Delete Token", "leaked")
+	wantSays(t, bob.post(t, "/delete", url.Values{"id": {id}}), http.StatusForbidden, "API access is off")
+	wantStatus(t, alice.post(t, "/delete", url.Values{"id": {id}}), http.StatusSeeOther)
+	wantSays(t, alice.post(t, "/generate", url.Values{"lifetime": {"30"}}), http.StatusForbidden, "No token was made.")
 	carol := signedIn(t, g, "carol")
 	wantSays(t, carol.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusForbidden, "API access is off")
 	wantStatus(t, alice.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusSeeOther)
 	wantProxied(t, g.do(t, ask{auth: bearer(value)}), "bob")
+	wantRefused(t, g.do(t, ask{auth: bearer(leaked)}), http.StatusUnauthorized, "InvalidToken")
 	wantSays(t, bob.get(t, "/generate"), http.StatusOK, "100 days")
+	wantStatus(t, carol.post(t, "/sign-out", nil), http.StatusSeeOther)
 }
 
 // Others' tokens are administrators' business.

@@ -37,6 +37,8 @@ var (
 		"Scripts and frames can’t: open it in a window of its own. Programs manage tokens through the API."}
 	errNotOurForm = &problem{http.StatusForbidden, "This form can’t be used any more",
 		"Nothing was changed. A form of this page works for 12 hours, for whoever opened it, until the gateway is restarted. Go to your access tokens and fill in a new one."}
+	errOff = &problem{http.StatusForbidden, "API access is off",
+		"No token was made. An administrator can switch API access on first."}
 	errTooEarly = &problem{http.StatusTooEarly, "Try again",
 		"The request came before the connection was secure. Load the page again."}
 	errTooLarge = &problem{http.StatusRequestEntityTooLarge, "That’s too much text",

@@ -64,6 +64,9 @@ var presets = []int{7, 30, 90, 365}
 const defaultDays = 30
 
 func (v *visit) generateForm() error {
+	if !v.policy.Enabled {
+		return v.settingsForm() // where the switch is
+	}
 	if done, err := v.mayNotGenerate(); done {
 		return err
 	}
@@ -73,6 +76,9 @@ func (v *visit) generateForm() error {
 
 // mayNotGenerate answers those who can't generate.
 func (v *visit) mayNotGenerate() (done bool, err error) {
+	if !v.policy.Enabled {
+		return true, errOff
+	}
 	err = v.policy.MayGenerate(v.caller, v.Registry.Now())
 	if err != nil && v.lacksAdmin() {
 		return true, v.askAgain("generate")
@@ -206,7 +212,9 @@ func (v *visit) generateFailed(form generateForm, err error) error {
 	case errors.Is(err, registry.ErrInvalid):
 		form.Lifetime.Error = "Choose how long the token is to work; this is no longer allowed."
 		return v.renderGenerate(http.StatusBadRequest, form)
-	case errors.Is(err, registry.ErrForbidden), errors.Is(err, registry.ErrOff):
+	case errors.Is(err, registry.ErrOff):
+		return errOff
+	case errors.Is(err, registry.ErrForbidden):
 		return err
 	}
 	form.Error = "The token couldn’t be made right now. Try again in a few seconds."

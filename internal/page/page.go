@@ -81,6 +81,8 @@ type visit struct {
 // place is one of the page's paths and what it answers.
 type place struct {
 	get, post func(*visit) error
+	// whileOff: for everybody, not administrators alone, while API access is off.
+	whileOff bool
 	// open: for people who aren't signed in, too.
 	open bool
 	// part: not a document, but what one loads.
@@ -90,7 +92,7 @@ type place struct {
 var places = map[string]place{
 	"":          {get: (*visit).list},
 	"/sign-in":  {get: (*visit).toList, post: (*visit).signIn, open: true},
-	"/sign-out": {get: (*visit).toList, post: (*visit).signOut},
+	"/sign-out": {get: (*visit).toList, post: (*visit).signOut, whileOff: true},
 	"/generate": {get: (*visit).generateForm, post: (*visit).generate},
 	"/delete":   {get: (*visit).deleteForm, post: (*visit).delete},
 	"/settings": {get: (*visit).settingsForm, post: (*visit).changeSettings},
@@ -193,8 +195,8 @@ func (v *visit) serve(rest string) error {
 	if err := v.checkNonce(); err != nil {
 		return err
 	}
-	if !v.policy.Enabled && rest != "/settings" && rest != "/sign-out" {
-		return v.off()
+	if !v.policy.Enabled && !to.whileOff && !v.isAdmin() {
+		return v.off(rest)
 	}
 	return handle(v)
 }

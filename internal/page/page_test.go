@@ -407,3 +407,75 @@ func TestLinksOfNearMisses(t *testing.T) {
 		wantSays(t, w, http.StatusNotFound, `href="`+want+`"`, `href="`+want+`/page.css"`)
 	}
 }
+
+// While API access is off, administrators manage tokens all the same, and can
+// switch it on; but nobody makes any.
+func TestOff(t *testing.T) {
+	d := newDesk(t)
+	signIn := func(user string) { d.post(t, "/sign-in", url.Values{"user": {user}, "password": {"open"}}) }
+	d.page.Project.Fixed = store.Settings{Generate: "everyone"}
+	bobs := make([]string, 2)
+	for i := range bobs {
+		_, made, err := d.page.Registry.Issue(t.Context(), d.page.Project, registry.SignedIn(store.User{ID: "bob"}, false), registry.Wish{LifetimeSeconds: 3600, Description: "bob's own"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bobs[i] = made.ID.String()
+	}
+	signIn("alice")
+	wantSays(t, d.post(t, "/settings", url.Values{"switch": {"1"}}), http.StatusSeeOther)
+	const isOff, toSwitch, fixed = "API access is off", "Switch API access on", "It is set in the Caddyfile."
+	lacks := func(w *httptest.ResponseRecorder, text string) {
+		t.Helper()
+		if strings.Contains(w.Body.String(), text) {
+			t.Errorf("says %q: %s", text, w.Body)
+		}
+	}
+
+	wantSays(t, d.get(t, ""), http.StatusOK, isOff, toSwitch, "You have no access tokens")
+	lacks(d.get(t, ""), "Generate New Token")
+	wantSays(t, d.get(t, "?user=*"), http.StatusOK, isOff, toSwitch, "bob's own", "/delete?id="+bobs[0])
+	wantSays(t, d.get(t, "/delete?id="+bobs[0]), http.StatusOK, "Delete Token", "bob's own")
+	wantSays(t, d.post(t, "/delete", url.Values{"id": {bobs[0]}}), http.StatusSeeOther)
+	wantSays(t, d.get(t, "/settings"), http.StatusOK, isOff, toSwitch)
+	lacks(d.get(t, "/settings"), "Save Settings")
+	wantSays(t, d.get(t, "/generate"), http.StatusOK, isOff, toSwitch)
+	wantSays(t, d.post(t, "/generate", url.Values{"lifetime": {"30"}}), http.StatusForbidden, isOff, "No token was made.")
+
+	// Who has to enter the password again goes on to what was wanted.
+	d.advance(adminLimit)
+	wantSays(t, d.get(t, "?user=*"), http.StatusOK, "Enter your password again", `value="everyone"`)
+	wantSays(t, d.get(t, "/delete?id="+bobs[1]), http.StatusOK, "Enter your password again", `value="delete:`+bobs[1])
+	wantSays(t, d.post(t, "/delete", url.Values{"id": {bobs[1]}}), http.StatusUnauthorized, "Nothing was changed.")
+
+	signIn("bob")
+	for _, below := range []string{"", "?user=*", "/generate", "/delete?id=" + bobs[1], "/settings"} {
+		w := d.get(t, below)
+		wantSays(t, w, http.StatusOK, isOff, "once an administrator of the project has switched", "Sign out")
+		lacks(w, toSwitch)
+		lacks(w, "bob's own")
+	}
+	wantSays(t, d.post(t, "/delete", url.Values{"id": {bobs[1]}}), http.StatusForbidden, isOff)
+	wantSays(t, d.post(t, "/generate", url.Values{"lifetime": {"30"}}), http.StatusForbidden, isOff)
+	wantSays(t, d.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusForbidden, isOff)
+	wantSays(t, d.post(t, "/sign-out", url.Values{}), http.StatusSeeOther)
+	if d.cookie != "" {
+		t.Error("bob can't sign out")
+	}
+
+	signIn("alice")
+	d.page.Project.Fixed.Enabled = new(false)
+	for _, below := range []string{"", "/settings"} {
+		w := d.get(t, below)
+		wantSays(t, w, http.StatusOK, isOff, fixed)
+		lacks(w, toSwitch)
+	}
+	d.page.Project.Fixed.Enabled = nil
+	wantSays(t, d.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusSeeOther)
+	w := d.get(t, "")
+	wantSays(t, w, http.StatusOK, "Generate New Token")
+	lacks(w, isOff)
+	if tokens, _, err := d.page.Registry.List(d.page.Project, registry.SignedIn(store.User{ID: "bob"}, false), registry.Listing{}); err != nil || len(tokens) != 1 {
+		t.Errorf("%d tokens, %v", len(tokens), err)
+	}
+}

@@ -8,9 +8,12 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
 
 //go:embed templates/*.html
@@ -59,6 +62,8 @@ type document struct {
 	// Admin: the caller administrates the project, or would after entering
 	// the password again.
 	Admin bool
+	// Off: API access is off now, which the Caddyfile says if OffFixed.
+	Off, OffFixed bool
 	// Section is the navigation's entry that the document belongs to.
 	Section string
 	Body    any
@@ -100,6 +105,7 @@ func (v *visit) render(status int, name string, d document) {
 		// that is another's as for none.
 		d.CanSignOut = v.bySession && name != "message"
 		d.Admin = v.isAdmin() || v.lapsed
+		d.Off, d.OffFixed = !v.policy.Enabled, slices.Contains(v.Project.FixedSettings(), registry.SettingEnabled)
 	}
 	var body bytes.Buffer
 	if err := documents[name].Execute(&body, d); err != nil {
