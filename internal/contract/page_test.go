@@ -261,6 +261,40 @@ func TestPageNearMisses(t *testing.T) {
 	}
 }
 
+// However long a path is, what answers it is small, and leads to the page.
+func TestPageDeepPaths(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("without_token pass")+`
+http://:{$PORT2} {
+	bind 127.0.0.1
+	handle_path /pre/* {
+		access_tokens {
+			project pre
+			admins alice
+			sign_in basic {
+				alice {$ALICE_HASH}
+			}
+		}
+	}
+}`)
+	many := func(text string) string { return strings.Repeat(text, 10_000/len(text)) }
+	for _, path := range []string{
+		pagePath + many("/"), "/x" + many("/..") + many("/") + pagePath, pagePath + many("/x"), many("/..") + pagePath, pagePath + many(";/"), pagePath + many("/%2e"), pagePath + many("%2F"),
+	} {
+		got := g.do(t, ask{target: path, lines: []string{"Accept: text/html"}})
+		wantSays(t, got, http.StatusNotFound, "This page doesn’t exist")
+		program := g.do(t, ask{target: path})
+		wantStatus(t, program, http.StatusNotFound)
+		if longest := max(len(got.body), len(program.body)); longest > 4<<10 || got.reached+program.reached > 0 {
+			t.Errorf("%.40s of %d bytes is answered with %d", path, len(path), longest)
+		}
+	}
+	got := g.do(t, ask{site: 1, target: "/pre" + pagePath + strings.Repeat("/x", 100), lines: []string{"Accept: text/html"}})
+	if !strings.Contains(got.body, `href="/pre`+pagePath+`"`) {
+		t.Errorf("no way back to where the prefix leads: %s", got.body)
+	}
+}
+
 // A form that is sent twice leads to the token that it has made.
 func TestPageAFormSentTwice(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ package page
 import (
 	"errors"
 	"net/http"
+	"path"
 	"strings"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
@@ -30,7 +31,7 @@ const (
 )
 
 // Page serves the page of one project to one request. All fields are required,
-// but Cookies and Origin.
+// but Cookies, Origin and CutOff.
 type Page struct {
 	Registry *registry.Registry
 	Project  *registry.Project
@@ -55,6 +56,9 @@ type Page struct {
 	// Origin is the scheme, the host and what stands before API in a URL as
 	// programs see it.
 	Origin string
+	// CutOff is what handlers in front have cut off the path that the browser
+	// knows, as far as that can be told.
+	CutOff string
 }
 
 // visit is one request on its way.
@@ -62,7 +66,7 @@ type visit struct {
 	*Page
 	w http.ResponseWriter
 	r *http.Request
-	// root is the page's own path, relative to the request's.
+	// root is where the page is, as links of the answer have it.
 	root string
 
 	caller   registry.Caller
@@ -116,7 +120,7 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Autho
 	if auth.Scheme == incoming.Bearer {
 		return p.refuseToken(auth)
 	}
-	v := &visit{Page: p, w: w, r: r, root: p.root(rest)}
+	v := &visit{Page: p, w: w, r: r, root: p.root(strings.Count(rest, "/"), path.Base(p.Path))}
 	p.protect(w, r)
 	if err := v.serve(rest); IsAnswered(err) {
 		return err
@@ -127,12 +131,12 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Autho
 }
 
 // Refuse answers people whose request is for none of the page's paths, but
-// nearly so, or holds a token in its URL. Of p it needs Project, Path and
-// Connection.
+// nearly so, or holds a token in its URL. Of p it needs Project, Path,
+// Connection and CutOff.
 func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	// However the path is written, the browser takes its slashes for levels.
-	up := strings.Repeat("../", max(0, strings.Count(r.URL.EscapedPath(), "/")-1))
-	v := &visit{Page: p, w: w, r: r, root: up + strings.TrimPrefix(p.Path, "/")}
+	levels := max(0, strings.Count(r.URL.EscapedPath(), "/")-1)
+	v := &visit{Page: p, w: w, r: r, root: p.root(levels, strings.TrimPrefix(p.Path, "/"))}
 	p.protect(w, r)
 	problem := v.problemOf(reason)
 	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, tokenapi.ErrTokenInURL)}})

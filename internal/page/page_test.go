@@ -408,6 +408,30 @@ func TestLinksOfNearMisses(t *testing.T) {
 	}
 }
 
+// However deep a path is, the answer is a small document, whose links lead to
+// the page, also where something was cut off.
+func TestDeepPaths(t *testing.T) {
+	for _, path := range []string{
+		"/access-tokens" + strings.Repeat("/", 10_000), strings.Repeat("/", 10_000) + "access-tokens",
+		"/access-tokens" + strings.Repeat("/x", 10_000), strings.Repeat("/..", 10_000) + "/access-tokens", "/access-tokens/generate" + strings.Repeat("/", 20),
+	} {
+		d := newDesk(t)
+		d.page.CutOff = "/pre"
+		near := httptest.NewRecorder()
+		d.page.Refuse(near, httptest.NewRequest(http.MethodGet, path, nil), tokenapi.ErrNoRoute)
+		ours, err := d.ask(t, httptest.NewRequest(http.MethodGet, "/access-tokens"+path, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, w := range map[string]*httptest.ResponseRecorder{"a near miss": near, "below the page": ours} {
+			wantSays(t, w, http.StatusNotFound, "This page doesn’t exist", `href="/pre/access-tokens"`, `href="/pre/access-tokens/page.css"`)
+			if size := w.Body.Len(); size > 4<<10 {
+				t.Errorf("%s with %d bytes is answered with %d: %.30s", name, len(path), size, path)
+			}
+		}
+	}
+}
+
 // While API access is off, administrators manage tokens all the same, and can
 // switch it on; but nobody makes any.
 func TestOff(t *testing.T) {

@@ -49,7 +49,7 @@ func parseDocuments() map[string]*template.Template {
 
 // document is what a template is given.
 type document struct {
-	// Root is the page's path relative to the request's.
+	// Root is where the page is, for links.
 	Root  string
 	Title string
 	// Project is the project's name.
@@ -134,10 +134,18 @@ func (v *visit) static() error {
 	return nil
 }
 
-// root returns the page's path relative to the one that rest belongs to, so
-// that links work whatever was cut off in front.
-func (p *Page) root(rest string) string {
-	return strings.Repeat("../", strings.Count(rest, "/")) + path.Base(p.Path)
+// maxLevels is how many levels a link goes up. Only near misses lie deeper.
+const maxLevels = 16
+
+// root returns the page's path as below lies it, that many levels above the
+// request's: relative, so that links work whatever was cut off in front, here or
+// by a server that nobody knows of; or in whole, as far as that is known, where
+// a path is deeper than any link has to be.
+func (p *Page) root(levels int, below string) string {
+	if levels > maxLevels {
+		return p.CutOff + p.Path
+	}
+	return strings.Repeat("../", levels) + below
 }
 
 // redirect answers with the page at a path below the page's own, as the result
