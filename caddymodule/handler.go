@@ -170,6 +170,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return refused{err}
 	}
+	h.warnOfProxy(r)
 	path := incoming.PathOf(r.URL)
 	place, rest := path.Locate(h.API)
 	switch place {
@@ -295,6 +296,7 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 	if err != nil {
 		return refused{err}
 	}
+	h.warnOfPassword(r, auth)
 	api := tokenapi.API{
 		Registry: tokens, Project: &h.project, Identified: h.identified,
 		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },

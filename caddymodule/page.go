@@ -40,7 +40,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incomin
 		Knows:      h.mayKnow,
 		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
 		Identified: h.identified,
-		Connection: connectionOf(r), Cookies: cookies, Origin: h.originOf(r), CutOff: cutOff(r),
+		Connection: connectionOf(r), Untrusted: saysHTTPSUntrusted(r), Cookies: cookies, Origin: h.originOf(r), CutOff: cutOff(r),
 	}
 	err = p.Serve(w, r, auth, rest)
 	if page.IsAnswered(err) {

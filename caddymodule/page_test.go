@@ -62,6 +62,37 @@ func TestConnectionOf(t *testing.T) {
 	}
 }
 
+// Only where trusting a proxy would make a difference is the owner told to.
+func TestSaysHTTPSUntrusted(t *testing.T) {
+	for name, test := range map[string]struct {
+		tls, trusted bool
+		said         []string
+		want         bool
+	}{
+		"a proxy that isn't trusted":      {false, false, []string{"https"}, true},
+		"in capitals":                     {false, false, []string{"HTTPS"}, true},
+		"one that is":                     {false, true, []string{"https"}, false},
+		"one without TLS":                 {false, false, []string{"http"}, false},
+		"one after another":               {false, false, []string{"http", "https"}, true},
+		"one before another":              {false, false, []string{"https", "http"}, false},
+		"nobody":                          {false, false, nil, false},
+		"over TLS to here":                {true, false, []string{"https"}, false},
+		"over TLS to here, where trusted": {true, true, []string{"https"}, false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		if test.said != nil {
+			r.Header["X-Forwarded-Proto"] = test.said
+		}
+		if test.tls {
+			r.TLS = new(tls.ConnectionState)
+		}
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: test.trusted}))
+		if got := saysHTTPSUntrusted(r); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 // What was cut off a path stands in links and in a command for a shell.
 func TestCutOff(t *testing.T) {
 	for _, test := range []struct{ original, now, want string }{

@@ -31,7 +31,7 @@ const (
 )
 
 // Page serves the page of one project to one request. All fields are required,
-// but Cookies, Origin and CutOff.
+// but Cookies, Origin, CutOff and Untrusted.
 type Page struct {
 	Registry *registry.Registry
 	Project  *registry.Project
@@ -59,6 +59,9 @@ type Page struct {
 	// CutOff is what handlers in front have cut off the path that the browser
 	// knows, as far as that can be told.
 	CutOff string
+	// Untrusted: something in front says that the connection is encrypted, and
+	// isn't believed.
+	Untrusted bool
 }
 
 // visit is one request on its way.

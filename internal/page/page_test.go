@@ -503,3 +503,17 @@ func TestOff(t *testing.T) {
 		t.Errorf("%d tokens, %v", len(tokens), err)
 	}
 }
+
+// Who can't sign in because the proxy in front isn't trusted learns who can
+// mend that.
+func TestUntrustedProxy(t *testing.T) {
+	d := newDesk(t)
+	d.page.Connection, d.page.Untrusted = Open, true
+	wantSays(t, d.get(t, ""), http.StatusOK, "trusted_proxies", "the gateway doesn’t know that it can believe that")
+	d.page.Untrusted = false
+	wantSays(t, d.get(t, ""), http.StatusOK, "https://")
+	d.page.Untrusted, d.page.TakesPassword = true, false
+	if body := d.get(t, "").Body.String(); strings.Contains(body, "trusted_proxies") {
+		t.Errorf("nobody takes a password here: %s", body)
+	}
+}
