@@ -30,10 +30,19 @@ type options map[string]func(d *caddyfile.Dispenser) error
 // parse reads the block that d stands before. repeatable options may be
 // written more than once.
 func (o options) parse(d *caddyfile.Dispenser, repeatable ...string) error {
+	return o.parseBeside(nil, "", d, repeatable...)
+}
+
+// parseBeside is parse where another block is called the same: an option of
+// others belongs there.
+func (o options) parseBeside(others options, belongs string, d *caddyfile.Dispenser, repeatable ...string) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		parse, known := o[name]
+		if _, misplaced := others[name]; misplaced {
+			return d.Errf("%s %s", name, belongs)
+		}
 		if !known {
 			return d.Errf("unrecognized option %q; allowed: %s", name, strings.Join(slices.Sorted(maps.Keys(o)), ", "))
 		}
@@ -64,7 +73,21 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, d.Errf("the global option access_tokens takes no arguments; write its options into its block")
 	}
 	var a config.App
-	err := options{
+	if err := globalOptions(&a).parseBeside(siteOptions(httpcaddyfile.Helper{}, nil), belongsToASite, d, "retain"); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: appName, Value: caddyconfig.JSON(a, nil)}, nil
+}
+
+// What is said of an option that stands in the wrong one of the two blocks
+// called access_tokens.
+const (
+	belongsToASite = "belongs to a site; write it in the block `access_tokens` of that site"
+	belongsToAll   = "belongs to all sites together; write it in the global options block `access_tokens`, at the top of the Caddyfile"
+)
+
+func globalOptions(a *config.App) options {
+	return options{
 		"store": func(d *caddyfile.Dispenser) error {
 			args := d.RemainingArgs()
 			if len(args) < 1 || len(args) > 2 {
@@ -92,11 +115,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			return nil
 		},
 		"retain": func(d *caddyfile.Dispenser) error { return parseRetain(d, &a.Retain) },
-	}.parse(d, "retain")
-	if err != nil {
-		return nil, err
 	}
-	return httpcaddyfile.App{Name: appName, Value: caddyconfig.JSON(a, nil)}, nil
 }
 
 func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
@@ -158,7 +177,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		return nil, h.Errf("access_tokens takes no matcher and no arguments (%q); to use it for some requests only, write it into a `handle` block", h.Val())
 	}
 	var handler Handler
-	if err := siteOptions(h, &handler.Site).parse(h.Dispenser, "sign_in", "public", "strip"); err != nil {
+	if err := siteOptions(h, &handler.Site).parseBeside(globalOptions(nil), belongsToAll, h.Dispenser, "sign_in", "public", "strip"); err != nil {
 		return nil, err
 	}
 	for _, raw := range handler.SignInsRaw {
