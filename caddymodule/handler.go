@@ -162,6 +162,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return refused{err}
 	}
+	h.warnOfProxy(r)
 	if request.Upgraded && r.ProtoMajor == 1 {
 		// The client is told what it could upgrade to (RFC 9110 section 7.8).
 		w.Header().Set("Upgrade", "websocket")
@@ -283,6 +284,7 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 	if err != nil {
 		return err
 	}
+	h.warnOfPassword(r, auth)
 	api := tokenapi.API{
 		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, ScriptAccess: h.ScriptAccess, Identified: h.identified,
 		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },

@@ -39,7 +39,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incomin
 		Check:      h.checkPassword,
 		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 		Identified: h.identified,
-		Connection: connectionOf(r), Cookies: cookies, Origin: h.originOf(r),
+		Connection: connectionOf(r), Untrusted: saysHTTPSUntrusted(r), Cookies: cookies, Origin: h.originOf(r), CutOff: cutOff(r),
 	}
 	err = p.Serve(w, r, auth, rest)
 	if page.IsAnswered(err) {
@@ -59,7 +59,7 @@ func (h *Handler) refuseOnPage(w http.ResponseWriter, r *http.Request, reason er
 	if place, _ := h.locatePage(&path); place == incoming.Elsewhere || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return false
 	}
-	p := page.Page{Project: &registry.Project{Name: h.Project}, Path: h.Page, Connection: connectionOf(r)}
+	p := page.Page{Project: &registry.Project{Name: h.Project}, Path: h.Page, Connection: connectionOf(r), CutOff: cutOff(r)}
 	p.Refuse(w, r, reason)
 	return true
 }
@@ -83,11 +83,9 @@ func (h *Handler) checkPassword(r *http.Request, user, password string) (registr
 // connectionOf says how the browser reached whatever is in front. That is
 // believed where Caddy trusts it (trusted_proxies).
 func connectionOf(r *http.Request) page.Connection {
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	protocols := r.Header["X-Forwarded-Proto"]
 	switch {
-	case trusted && len(protocols) > 0:
-		if strings.EqualFold(protocols[len(protocols)-1], "https") {
+	case isTrusted(r) && r.Header["X-Forwarded-Proto"] != nil:
+		if saysHTTPS(r) {
 			return page.Encrypted
 		}
 		return page.Open
@@ -97,6 +95,24 @@ func connectionOf(r *http.Request) page.Connection {
 		return page.Local
 	}
 	return page.Open
+}
+
+// isTrusted tells whether Caddy trusts whoever sent r (trusted_proxies).
+func isTrusted(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted
+}
+
+// saysHTTPS tells whether whoever sent r says that it came to it over https.
+func saysHTTPS(r *http.Request) bool {
+	protocols := r.Header["X-Forwarded-Proto"]
+	return len(protocols) > 0 && strings.EqualFold(protocols[len(protocols)-1], "https")
+}
+
+// saysHTTPSUntrusted tells whether trusting whoever sent r would make its
+// connection an encrypted one.
+func saysHTTPSUntrusted(r *http.Request) bool {
+	return r.TLS == nil && saysHTTPS(r) && !isTrusted(r)
 }
 
 // isLocal tells whether r comes from a browser on this machine, and through
@@ -119,10 +135,10 @@ func hostName(host string) string {
 	return strings.Trim(strings.ToLower(host), "[]")
 }
 
-// What can be shown to be pasted into a shell.
+// What can be shown to be pasted into a shell, and in links.
 var (
 	plainHost = regexp.MustCompile(`^[A-Za-z0-9.\-\[\]:]+$`)
-	plainPath = regexp.MustCompile(`^[A-Za-z0-9._~/\-]*$`)
+	plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._~\-]+)*$`)
 )
 
 // originOf is what stands before the routes' path in a URL as the client knows
@@ -136,12 +152,22 @@ func (h *Handler) originOf(r *http.Request) string {
 	if !plainHost.MatchString(host) {
 		host = "localhost"
 	}
-	prefix := ""
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		before, found := strings.CutSuffix(original.URL.Path, r.URL.Path)
-		if found && plainPath.MatchString(before) {
-			prefix = before
-		}
+	return (&url.URL{Scheme: scheme, Host: host, Path: cutOff(r)}).String()
+}
+
+// maxCutOff is how long a part of a path that was cut off can be, in bytes.
+const maxCutOff = 256
+
+// cutOff is what handlers in front, such as handle_path, have cut off the path
+// that the client knows.
+func cutOff(r *http.Request) string {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok {
+		return ""
 	}
-	return (&url.URL{Scheme: scheme, Host: host, Path: prefix}).String()
+	before, found := strings.CutSuffix(original.URL.Path, r.URL.Path)
+	if !found || len(before) > maxCutOff || !plainPath.MatchString(before) {
+		return ""
+	}
+	return before
 }

@@ -219,7 +219,7 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"an unknown global option", globally("path /var/lib/tokens"),
 			`unrecognized option "path"; allowed: ` + globalOptionNames + `, at Caddyfile:3`},
 		{"a site's option among the global ones", globally("store badger\nadmins alice"),
-			`unrecognized option "admins"; allowed: ` + globalOptionNames + `, at Caddyfile:4`},
+			"admins belongs to a site; write it in the block `access_tokens` of that site, at Caddyfile:4"},
 		{"store without a kind", globally("store"),
 			"store takes a kind, and at most a directory; write `store badger`, or `store badger <directory>`, at Caddyfile:3"},
 		{"store with an unknown kind", globally("store sqlite /var/lib/tokens"), `"sqlite" is no kind of store; allowed: badger, at Caddyfile:3`},
@@ -269,6 +269,25 @@ func TestWrongCaddyfile(t *testing.T) {
 
 const apiAllows = "must begin with / and name at least one segment, like /v4/apiAccessTokens, without a / at its end, empty segments, " +
 	". or .. as a segment, or other characters than A-Z a-z 0-9 - . _ ~"
+
+// Each option that stands in the wrong one of the two blocks called access_tokens
+// is sent to the other.
+func TestOptionInTheOtherBlock(t *testing.T) {
+	const atTheTop = " belongs to all sites together; write it in the global options block `access_tokens`, at the top of the Caddyfile, at Caddyfile:4"
+	const inASite = " belongs to a site; write it in the block `access_tokens` of that site, at Caddyfile:4"
+	for name := range strings.SplitSeq(globalOptionNames, ", ") {
+		_, _, err := adapt(t, site("admins alice\n"+name+" something"))
+		if err == nil || !strings.HasSuffix(err.Error(), name+atTheTop) {
+			t.Errorf("%s in a site: %v", name, err)
+		}
+	}
+	for name := range strings.SplitSeq(siteOptionNames, ", ") {
+		_, _, err := adapt(t, globally("store badger\n"+name+" something"))
+		if err == nil || !strings.HasSuffix(err.Error(), name+inASite) {
+			t.Errorf("%s among the global options: %v", name, err)
+		}
+	}
+}
 
 // What is wrong only once the configuration is put together: the message names
 // project and option.

@@ -144,14 +144,13 @@ func TestBrowserSessionEnds(t *testing.T) {
 // Over TLS the browser takes the cookie under its guarded name.
 func TestBrowserTLS(t *testing.T) {
 	t.Parallel()
-	encrypted := strings.Replace(site("allow_generate everyone"), "http://:", "https://localhost:", 1)
-	g := prepare(t, strings.Replace(encrypted, "bind 127.0.0.1", "bind 127.0.0.1\ntls {$DIR}/certificate.pem {$DIR}/key.pem", 1),
-		globals("servers {\nprotocols h1 h2\n}"))
+	g := prepare(t, overTLS(site("allow_generate everyone")), globals("servers {\nprotocols h1 h2\n}"))
 	g.writeCertificate(t)
 	g.up(t)
 	v := browse(t, g)
-	base := strings.Replace(v.url(""), "http:", "https:", 1)
-	v.run(t, chromedp.Navigate(base))
+	v.encrypted = true
+	base := v.url("")
+	v.open(t, "")
 	v.signIn(t, "bob")
 	v.wants(t, "You have no access tokens")
 	cookies, err := chromedp.Run(v.ctx, func(ctx context.Context, target *chromedp.Target) ([]*network.Cookie, error) {

@@ -8,6 +8,7 @@ package page
 import (
 	"errors"
 	"net/http"
+	"path"
 	"strings"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
@@ -30,7 +31,7 @@ const (
 )
 
 // Page serves the page of one project to one request. All fields are required,
-// but Cookies and Origin.
+// but Cookies, Origin, CutOff and Untrusted.
 type Page struct {
 	Registry *registry.Registry
 	Project  *registry.Project
@@ -56,6 +57,12 @@ type Page struct {
 	// Origin is the scheme, the host and what stands before API in a URL as
 	// programs see it.
 	Origin string
+	// CutOff is what handlers in front have cut off the path that the browser
+	// knows, as far as that can be told.
+	CutOff string
+	// Untrusted: something in front says that the connection is encrypted, and
+	// isn't believed.
+	Untrusted bool
 }
 
 // visit is one request on its way.
@@ -63,7 +70,7 @@ type visit struct {
 	*Page
 	w http.ResponseWriter
 	r *http.Request
-	// root is the page's own path, relative to the request's.
+	// root is where the page is, as links of the answer have it.
 	root string
 
 	caller   registry.Caller
@@ -74,26 +81,32 @@ type visit struct {
 	lapsed bool
 	// expired: the request has a cookie that opens nothing.
 	expired bool
-	policy  registry.Policy
+	// nonce is for the forms of the document that answers.
+	nonce  string
+	policy registry.Policy
 }
 
 // place is one of the page's paths and what it answers.
 type place struct {
 	get, post func(*visit) error
+	// whileOff: for everybody, not administrators alone, while API access is off.
+	whileOff bool
 	// open: for people who aren't signed in, too.
 	open bool
+	// part: not a document, but what one loads.
+	part bool
 }
 
 var places = map[string]place{
 	"":          {get: (*visit).list},
 	"/sign-in":  {get: (*visit).toList, post: (*visit).signIn, open: true},
-	"/sign-out": {get: (*visit).toList, post: (*visit).signOut, open: true},
+	"/sign-out": {get: (*visit).toList, post: (*visit).signOut, whileOff: true},
 	"/generate": {get: (*visit).generateForm, post: (*visit).generate},
 	"/delete":   {get: (*visit).deleteForm, post: (*visit).delete},
 	"/settings": {get: (*visit).settingsForm, post: (*visit).changeSettings},
-	"/page.css": {get: (*visit).static, open: true},
-	"/page.js":  {get: (*visit).static, open: true},
-	"/icon.svg": {get: (*visit).static, open: true},
+	"/page.css": {get: (*visit).static, open: true, part: true},
+	"/page.js":  {get: (*visit).static, open: true, part: true},
+	"/icon.svg": {get: (*visit).static, open: true, part: true},
 }
 
 // crossOrigin refuses what a browser sends for another origin's page.
@@ -111,8 +124,8 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Autho
 	if auth.Scheme == incoming.Bearer {
 		return p.refuseToken(auth)
 	}
-	v := &visit{Page: p, w: w, r: r, root: p.root(rest)}
-	p.protect(w.Header())
+	v := &visit{Page: p, w: w, r: r, root: p.root(strings.Count(rest, "/"), path.Base(p.Path))}
+	p.protect(w, r)
 	if err := v.serve(rest); IsAnswered(err) {
 		return err
 	} else if err != nil {
@@ -122,13 +135,13 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Autho
 }
 
 // Refuse answers people whose request is for none of the page's paths, but
-// nearly so, or holds a token in its URL. Of p it needs Project, Path and
-// Connection.
+// nearly so, or holds a token in its URL. Of p it needs Project, Path,
+// Connection and CutOff.
 func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	// However the path is written, the browser takes its slashes for levels.
-	up := strings.Repeat("../", max(0, strings.Count(r.URL.EscapedPath(), "/")-1))
-	v := &visit{Page: p, w: w, r: r, root: up + strings.TrimPrefix(p.Path, "/")}
-	p.protect(w.Header())
+	levels := max(0, strings.Count(r.URL.EscapedPath(), "/")-1)
+	v := &visit{Page: p, w: w, r: r, root: p.root(levels, strings.TrimPrefix(p.Path, "/"))}
+	p.protect(w, r)
 	problem := v.problemOf(reason)
 	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, incoming.ErrTokenInURL)}})
 }
@@ -166,6 +179,9 @@ func (v *visit) serve(rest string) error {
 	if crossOrigin.Check(v.r) != nil {
 		return errCrossOrigin
 	}
+	if !to.part && !isNavigation(v.r.Header) {
+		return errNoNavigation
+	}
 	if v.r.Method == http.MethodPost {
 		if err := v.readForm(); err != nil {
 			return err
@@ -184,10 +200,26 @@ func (v *visit) serve(rest string) error {
 		return v.askToSignIn(rest)
 	}
 	v.policy = v.Registry.Policy(v.Project)
-	if !v.policy.Enabled && rest != "/settings" {
-		return v.off()
+	if err := v.checkNonce(); err != nil {
+		return err
+	}
+	if !v.policy.Enabled && !to.whileOff && !v.isAdmin() {
+		return v.off(rest)
 	}
 	return handle(v)
+}
+
+// checkNonce refuses a form that isn't one that this user was shown, and issues
+// a nonce for the next.
+func (v *visit) checkNonce() (err error) {
+	user := sessionUser{v.Project.Name, v.caller.User.ID}
+	if v.nonce, err = v.Memory.nonces.issue(user); err != nil {
+		return err
+	}
+	if v.r.Method == http.MethodPost && !v.Memory.nonces.issued(user, v.r.PostForm.Get("nonce")) {
+		return errNotOurForm
+	}
+	return nil
 }
 
 // identify finds out who has sent the request: the page's session decides, or
