@@ -145,9 +145,8 @@ func wantInvalidToken(transport http.RoundTripper, r *http.Request) error {
 	return nil
 }
 
-func TestARefusalArrivesOverTLS(t *testing.T) {
-	t.Parallel()
-	g := prepare(t, `
+// overTLS is a site with the certificate of writeCertificate, over HTTP/1, 2 and 3.
+const overTLS = `
 https://localhost:{$PORT} {
 	bind 127.0.0.1
 	tls {$DIR}/certificate.pem {$DIR}/key.pem
@@ -158,7 +157,11 @@ https://localhost:{$PORT} {
 		}
 	}
 	reverse_proxy {$UPSTREAM}
-}`, env("GORACE", "exitcode=0")) // see TestTheRoutesRefuseEarlyData
+}`
+
+func TestARefusalArrivesOverTLS(t *testing.T) {
+	t.Parallel()
+	g := prepare(t, overTLS, env("GORACE", "exitcode=0")) // see TestTheRoutesRefuseEarlyData
 	trusts := &tls.Config{RootCAs: g.writeCertificate(t), ServerName: "localhost", MinVersion: tls.VersionTLS12}
 	g.up(t)
 	overHTTP3 := &http3.Transport{TLSClientConfig: trusts.Clone()}

@@ -85,6 +85,10 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The URL holds an access token",
 			Details: "Send tokens as `Authorization: Bearer <token>` only. URLs end up in logs: delete this token and make a new one."}
+	case errors.Is(err, incoming.ErrConnect):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "CONNECT isn't for this gateway",
+			Details: "It makes no tunnels. Only a WebSocket is opened by CONNECT, over HTTP/2 or HTTP/3."}
 	case errors.Is(err, incoming.ErrTarget):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The request target is malformed",

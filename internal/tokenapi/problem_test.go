@@ -30,6 +30,7 @@ func TestProblemOf(t *testing.T) {
 		{incoming.ErrRepeated, 400, "InvalidRequest"},
 		{incoming.ErrTokenInURL, 400, "InvalidRequest"},
 		{incoming.ErrTarget, 400, "InvalidRequest"},
+		{incoming.ErrConnect, 400, "InvalidRequest"},
 		{registry.ErrInvalid, 400, "ApiValidationFailed"},
 		{ErrNotSignedIn, 401, "AuthenticationRequired"},
 		{registry.ErrInvalidToken, 401, "InvalidToken"},
