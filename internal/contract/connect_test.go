@@ -161,7 +161,7 @@ func TestAWebSocketOverHTTP2Passes(t *testing.T) {
 // And over HTTP/3 by that of RFC 9220.
 func TestAWebSocketOverHTTP3Passes(t *testing.T) {
 	t.Parallel()
-	g := prepare(t, overTLS, env("GORACE", "exitcode=0")) // see TestTheRoutesRefuseEarlyData
+	g := prepare(t, certifiedSite, env("GORACE", "exitcode=0")) // see TestTheRoutesRefuseEarlyData
 	trusts := &tls.Config{RootCAs: g.writeCertificate(t), ServerName: "localhost", MinVersion: tls.VersionTLS13, NextProtos: []string{http3.NextProtoH3}}
 	g.up(t)
 	users := make(chan string, 1)

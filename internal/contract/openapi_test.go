@@ -340,7 +340,7 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 	}
 	g := start(t, site(""))
 	made := g.create(t, as("alice"), 3600, "")
-	seen := map[string]bool{}
+	seen, said := map[string]bool{}, map[exception]bool{}
 	want := func(a ask, status int, name string) {
 		t.Helper()
 		got := g.do(t, a)
@@ -350,8 +350,11 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 		}
 		if a.method == "HEAD" {
 			name = ""
-		} else if name != "" && got.exception(t).Name != name {
-			t.Errorf("%s %s: want %s: %s", a.method, a.target, name, got)
+		} else if name != "" {
+			e := got.exception(t)
+			if said[e] = true; e.Name != name {
+				t.Errorf("%s %s: want %s: %s", a.method, a.target, name, got)
+			}
 		}
 		seen[promise(a.method, pathOf(a.target), status, name)] = true
 	}
@@ -369,9 +372,13 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 			want(ask{method: method, target: target, auth: bearer(neverIssued("cat"))}, 401, "InvalidToken")
 		}
 	}
+	want(ask{method: "GET", target: api, auth: "Bearer"}, 400, "InvalidRequest")
 	const body = `{"lifetimeSeconds": 60}`
 	want(ask{method: "POST", target: api, auth: as("alice"), body: body}, 201, "")
 	want(ask{method: "POST", target: api, auth: as("alice"), body: `{}`}, 400, "ApiValidationFailed")
+	want(ask{method: "POST", target: api, auth: as("alice"), body: `{"lifetimeSeconds": 0}`}, 400, "ApiValidationFailed")
+	methods := g.do(t, ask{method: "PUT", target: made.target(), auth: as("alice")}) // which no operation promises
+	said[wantRefused(t, methods, 405, "MethodNotAllowed")] = true
 	want(ask{method: "POST", target: api, auth: as("bob"), body: body}, 403, "AccessControlException")
 	want(ask{method: "POST", target: api, auth: as("alice"), body: strings.Repeat(" ", 65537)}, 413, "PayloadTooLarge")
 	want(ask{method: "POST", target: api, auth: as("alice"), kind: "none", body: body}, 415, "UnsupportedMediaType")
@@ -463,8 +470,12 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 					t.Errorf("%s %s, but it was given", key, elsewhere.why)
 				}
 				seen[key] = true
-				if err := checkAgainstOpenAPI(ask{method: method, target: path}.text("localhost"), answerTo(method, elsewhere.reason)); err != nil {
+				got := answerTo(method, elsewhere.reason)
+				if err := checkAgainstOpenAPI(ask{method: method, target: path}.text("localhost"), got); err != nil {
 					t.Error(err)
+				}
+				if method != "HEAD" {
+					said[got.exception(t)] = true
 				}
 			}
 		}
@@ -472,6 +483,31 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 	if diff := cmp.Diff(promises(t, doc), slices.Sorted(maps.Keys(seen))); diff != "" {
 		t.Errorf("described and given (-described +given):\n%s", diff)
 	}
+	for name, response := range doc.Components.Responses {
+		content := response.Value.Content.Get("application/json")
+		if content == nil {
+			t.Errorf("%s has no JSON", name)
+			continue
+		}
+		if content.Examples == nil {
+			t.Errorf("%s has no example", name)
+		}
+		for of, example := range content.Examples {
+			if e, refusal := exceptionOf(example.Value.Value); refusal && !said[e] {
+				t.Errorf("%s, example %s: nobody was told %+v", name, of, e)
+			}
+		}
+	}
+}
+
+// exceptionOf returns the refusal that an example is, if it is one.
+func exceptionOf(example any) (e exception, ok bool) {
+	outer, _ := example.(map[string]any)
+	inner, ok := outer["exception"].(map[string]any)
+	e.Name, _ = inner["name"].(string)
+	e.Message, _ = inner["message"].(string)
+	e.Details, _ = inner["details"].(string)
+	return e, ok
 }
 
 // pathOf is the description's path that a target of the routes belongs to.

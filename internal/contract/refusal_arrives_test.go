@@ -145,8 +145,8 @@ func wantInvalidToken(transport http.RoundTripper, r *http.Request) error {
 	return nil
 }
 
-// overTLS is a site with the certificate of writeCertificate, over HTTP/1, 2 and 3.
-const overTLS = `
+// certifiedSite is a site with the certificate of writeCertificate, over HTTP/1, 2 and 3.
+const certifiedSite = `
 https://localhost:{$PORT} {
 	bind 127.0.0.1
 	tls {$DIR}/certificate.pem {$DIR}/key.pem
@@ -161,7 +161,7 @@ https://localhost:{$PORT} {
 
 func TestARefusalArrivesOverTLS(t *testing.T) {
 	t.Parallel()
-	g := prepare(t, overTLS, env("GORACE", "exitcode=0")) // see TestTheRoutesRefuseEarlyData
+	g := prepare(t, certifiedSite, env("GORACE", "exitcode=0")) // see TestTheRoutesRefuseEarlyData
 	trusts := &tls.Config{RootCAs: g.writeCertificate(t), ServerName: "localhost", MinVersion: tls.VersionTLS12}
 	g.up(t)
 	overHTTP3 := &http3.Transport{TLSClientConfig: trusts.Clone()}
