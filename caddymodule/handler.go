@@ -240,7 +240,7 @@ func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, aut
 	}
 	user := p.stored()
 	h.setUser(r, repl, &user, "")
-	return h.setIdentity(r, repl, &user)
+	return h.setIdentity(r, &user)
 }
 
 // forwardWithToken makes r its token's user's.
@@ -251,7 +251,7 @@ func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, auth i
 	}
 	h.setUser(r, repl, &record.User, record.ID.String())
 	h.rules.DropCredentials(r)
-	return h.setIdentity(r, repl, &record.User)
+	return h.setIdentity(r, &record.User)
 }
 
 // registry returns the registry once the app has opened it.

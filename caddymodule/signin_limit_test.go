@@ -25,6 +25,7 @@ import (
 const limitedSite = `
 http://:PORT {
 	bind 127.0.0.1
+	establish id {header.X-User}
 	access_tokens {
 		allow_generate everyone
 		sign_in_limit 2 1h
@@ -390,7 +391,7 @@ func TestARefusedSessionBesideABusyGuestCounts(t *testing.T) {
 // A user established in front isn't limited for what others of the address do.
 func TestPlaceholderIsNotLimited(t *testing.T) {
 	api := startAPI(t, refuseAll)
-	s := serveLimited(t, "sign_in upstream "+api.URL+" {\ncookies sid\n}\nsign_in placeholder {http.vars.user}\n}\nvars {\nuser {header.X-User}")
+	s := serveLimited(t, "sign_in upstream "+api.URL+" {\ncookies sid\n}\nsign_in placeholder {http.auth.user.id}")
 	for i := range 20 {
 		s.attempts(t, 1, basicFrom("192.0.2.1", strconv.Itoa(i)))
 	}

@@ -60,7 +60,10 @@ type Site struct {
 	PublicRaw []map[string]json.RawMessage `json:"public,omitempty" caddy:"namespace=http.matchers"`
 
 	// The headers that tell the API behind who the user is, with the
-	// placeholders they are set to. No client can send them. Default:
+	// text they are set to. No client can send them, or choose what is in
+	// them: allowed placeholders are {http.auth.user.*},
+	// {http.reverse_proxy.header.*}, {http.request.tls.client.*}, which is empty
+	// unless the certificate was verified, {env.*}, {file.*} and {system.*}. Default:
 	// Remote-User, Remote-Email and Remote-Name, set to
 	// {http.auth.user.id}, {http.auth.user.email} and {http.auth.user.name}.
 	Identity map[string]string `json:"identity,omitempty"`
@@ -294,6 +297,9 @@ func CheckIdentity(headers map[string]string) error {
 			return fmt.Errorf("identity: %s and %s are one header to many servers; name it once", other, name)
 		}
 		spellings[folded] = name
+		if err := CheckSource(headers[name]); err != nil {
+			return fmt.Errorf("identity: %s: %w", name, err)
+		}
 	}
 	return nil
 }

@@ -82,13 +82,16 @@ func TestBrowserSignedInOtherwise(t *testing.T) {
 http://:{$PORT} {
 	bind 127.0.0.1
 	@erin not header Cookie *stranger*
-	vars @erin user erin
+	forward_auth @erin 127.0.0.1:{$PORT2} {
+		uri /
+		copy_headers Remote-User
+	}
 	access_tokens {
 		allow_generate everyone
-		sign_in placeholder {http.vars.user}
+		sign_in placeholder {http.reverse_proxy.header.Remote-User}
 	}
 	reverse_proxy {$UPSTREAM}
-}`)
+}`+erinsPortal)
 	v := browse(t, g)
 	base := strings.Replace(v.url(""), "localhost", "tokens.example", 1)
 	v.run(t, chromedp.Navigate(base))
