@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -26,17 +27,17 @@ func (s *Store) snapshot(readAt uint64, update bool) *snapshot {
 }
 
 // read runs f on the state as of the last durable revision.
-func (s *Store) read(f func(*snapshot) error) error {
+func (s *Store) read(f func(*snapshot) error) (err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed || s.dbClosed || s.failure.Load() != nil {
 		return store.ErrUnavailable
 	}
-	return s.guard(func() error {
-		txn := s.snapshot(s.applied.Load(), false)
-		defer txn.Discard()
-		return f(txn)
-	})
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer s.stopAtDamage(&err)
+	txn := s.snapshot(s.applied.Load(), false)
+	defer txn.Discard()
+	return f(txn)
 }
 
 // ByHash implements store.Store.

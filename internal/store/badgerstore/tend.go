@@ -15,30 +15,39 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// guard runs f, which reads the database. Badger panics where a block is damaged,
-// and a disk that can't be read is a fault in mapped memory: both stop the store.
-// So does an error that says that something is damaged.
-func (s *Store) guard(f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: reading the database panics: %w", store.ErrUnavailable, store.ErrCorrupt)
-			s.logger.Debug("a panic in the database", zap.Any("panic", r), zap.Stack("stack"))
-			s.fail(&Damage{s.dir, "db", "reading it panics"})
-		}
-	}()
-	err = f()
+// stopAtDamage is deferred by what reads the database. Badger panics where a block
+// is damaged, and a disk that can't be read is a fault in mapped memory, which
+// debug.SetPanicOnFault makes a panic: both stop the store. So does an error that
+// says that a file is damaged.
+func (s *Store) stopAtDamage(err *error) {
+	if r := recover(); r != nil {
+		s.logger.Debug("a panic in the database", zap.Any("panic", r), zap.Stack("stack"))
+		d := &Damage{s.dir, "db", "reading it panics"}
+		s.fail(d)
+		*err = d
+	}
+	if *err == nil || errors.Is(*err, store.ErrNotFound) {
+		return
+	}
 	var d *Damage
-	if errors.As(err, &d) {
+	if errors.As(*err, &d) {
 		s.fail(d)
 	}
-	return err
+}
+
+// guard runs f, which reads the database.
+func (s *Store) guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer s.stopAtDamage(&err)
+	return f()
 }
 
 // fail stops the store for good: from here on everything fails with
 // store.ErrUnavailable.
 func (s *Store) fail(err error) {
-	err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	if !errors.Is(err, store.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
 	if s.failure.CompareAndSwap(nil, &err) {
 		s.logger.Error("the token store has stopped: every token is answered with 503", zap.Error(err))
 		close(s.failed)
