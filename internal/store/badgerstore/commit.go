@@ -226,7 +226,7 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 		return unavailable(err)
 	}
 	if len(taken) > 0 {
-		reach := listReach{w.list.last, taken[len(taken)-1].revision}
+		reach := listReach{w.list.last, w.list.last.after(taken)}
 		if err := t.set(write{metaList, reach.append(nil)}); err != nil {
 			return unavailable(err)
 		}

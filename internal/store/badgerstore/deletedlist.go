@@ -134,12 +134,28 @@ func cutLine(line []byte) (text string, ok bool) {
 	return string(line[:at]), true
 }
 
+// place is where a list has come to: the revision of its last record, and how many
+// records have that one.
+type place struct{ revision, records uint64 }
+
+func (p place) before(q place) bool {
+	return p.revision < q.revision || p.revision == q.revision && p.records < q.records
+}
+
+// then returns where a list is with one more record.
+func (p place) then(revision uint64) place {
+	if revision != p.revision {
+		return place{revision, 1}
+	}
+	return place{revision, p.records + 1}
+}
+
 // listState is what a file of that kind says.
 type listState struct {
 	store storeID
-	// last is the revision of the last record before anything damaged, end where
-	// it ends, lines how many lines there are up to there.
-	last  uint64
+	// last is where it has come to before anything damaged, end where that is in
+	// the file, lines how many lines there are up to there.
+	last  place
 	end   int64
 	lines int
 	mark  mark
@@ -180,7 +196,7 @@ func scanList(r io.Reader, f func(a takenAway, line []byte) error) (s listState,
 			continue
 		}
 		a, err := parseTakenAway(text)
-		if !ok || err != nil || s.damaged || a.revision < s.last {
+		if !ok || err != nil || s.damaged || a.revision < s.last.revision {
 			s.damaged = true
 			continue
 		}
@@ -189,9 +205,9 @@ func scanList(r io.Reader, f func(a takenAway, line []byte) error) (s listState,
 				return s, err
 			}
 		}
-		s.last, s.end, s.lines = a.revision, s.end+int64(len(line)), s.lines+1
+		s.last, s.end, s.lines = s.last.then(a.revision), s.end+int64(len(line)), s.lines+1
 	}
-	s.mark.revision = max(s.mark.revision, s.last)
+	s.mark.revision = max(s.mark.revision, s.last.revision)
 	return s, nil
 }
 
@@ -203,8 +219,8 @@ type deletedList struct {
 
 	mu       sync.Mutex
 	file     *os.File
-	end      int64  // where the mark is
-	last     uint64 // revision of the last record
+	end      int64 // where the mark is
+	last     place
 	mark     mark
 	reserved int64 // the file can certainly grow up to there
 }
@@ -225,6 +241,14 @@ func makeList(dir string, id storeID) (listState, error) {
 	return s, writeFile(filepath.Join(dir, deletedListName), mark{}.append(b))
 }
 
+// after returns where a list is with more records.
+func (p place) after(all []takenAway) place {
+	for _, a := range all {
+		p = p.then(a.revision)
+	}
+	return p
+}
+
 // append adds records, and marks the revision that the database has reached with
 // them. When it returns without error they are on disk.
 func (l *deletedList) append(all []takenAway, revision uint64) error {
@@ -238,7 +262,7 @@ func (l *deletedList) append(all []takenAway, revision uint64) error {
 		return err
 	}
 	l.end += int64(len(b))
-	l.last = all[len(all)-1].revision
+	l.last = l.last.after(all)
 	l.reserve()
 	return nil
 }

@@ -80,12 +80,12 @@ func (s *Store) check(e *examination) error {
 		return e.damage(deletedListName, "it is missing")
 	case id != nil && string(id) != string(e.list.store[:]), id == nil && e.list.mark.revision > 0:
 		return e.damage(deletedListName, "it is another store's, or the database is")
-	case e.list.last > reach.after:
-		return e.damage("db", "what was taken away at revision %d, as %s says, is not in it", e.list.last, deletedListName)
-	case e.hasList && e.list.last < reach.before && e.list.damaged:
+	case reach.after.before(e.list.last):
+		return e.damage("db", "what was taken away at revision %d, as %s says, is not in it", e.list.last.revision, deletedListName)
+	case e.hasList && e.list.last.before(reach.before) && e.list.damaged:
 		return e.damage(deletedListName, "line %d isn't what was written", e.list.lines+1)
-	case e.hasList && e.list.last < reach.before:
-		return e.damage(deletedListName, "it ends at revision %d, and what was taken away until revision %d was in it", e.list.last, reach.before)
+	case e.hasList && e.list.last.before(reach.before):
+		return e.damage(deletedListName, "it ends at revision %d, and what was taken away until revision %d was in it", e.list.last.revision, reach.before.revision)
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func (s *Store) prepare(e *examination) (err error) {
 			return fmt.Errorf("writing to a new token store: %w", err)
 		}
 		if !isNew {
-			reach = listReach{0, s.applied.Load()}
+			reach = everythingUpTo(s.applied.Load())
 		}
 	}
 	s.db.SetDiscardTs(s.applied.Load())
@@ -172,7 +172,7 @@ func (s *Store) begin(isNew bool, id storeID) error {
 		entries = append(entries, badger.NewEntry(metaKeyID, keyID[:]))
 	} else {
 		// What was taken away before is listed once this is written.
-		entries = append(entries, badger.NewEntry(metaList, listReach{0, revision}.append(nil)))
+		entries = append(entries, badger.NewEntry(metaList, everythingUpTo(revision).append(nil)))
 	}
 	for _, e := range entries {
 		if err := txn.SetEntry(e); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,20 +16,32 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// listReach is written along with what a batch takes away: the revision that the
-// last record in deleted.list has before it and after it. So the list can be
+// listReach is written along with what a batch takes away: where deleted.list is
+// before it and after it. So the list can be
 // completed after a crash between the two, and one that lacks more is damaged.
-type listReach struct{ before, after uint64 }
+type listReach struct{ before, after place }
 
 func (r listReach) append(b []byte) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, r.before), r.after)
+	for _, n := range []uint64{r.before.revision, r.before.records, r.after.revision, r.after.records} {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	return b
+}
+
+// everythingUpTo is what the list of a store has to reach that had none.
+func everythingUpTo(revision uint64) listReach {
+	return listReach{after: place{revision, math.MaxUint64}}
 }
 
 // reach returns what deleted.list has to reach; nothing if nothing has been taken
 // away yet.
 func (e *examination) reach() (r listReach) {
-	if b := e.meta.get(metaList); len(b) == 16 {
-		r = listReach{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
+	b := e.meta.get(metaList)
+	if len(b) != 4*8 {
+		return r
+	}
+	for i, n := range []*uint64{&r.before.revision, &r.before.records, &r.after.revision, &r.after.records} {
+		*n = binary.BigEndian.Uint64(b[8*i:])
 	}
 	return r
 }
@@ -59,7 +72,11 @@ func timeAndID(key []byte) (time.Time, uuid.UUID) {
 
 // completeList makes the list, which is in state l, hold all that it has to reach.
 func (s *Store) completeList(l listState, reach listReach) error {
-	if l.last == reach.after && !l.damaged {
+	done := l.last == reach.after
+	if reach.after.records == math.MaxUint64 {
+		done = l.mark.revision >= reach.after.revision
+	}
+	if done && !l.damaged {
 		return nil
 	}
 	// A crash may have left some of the last batch.
@@ -70,15 +87,15 @@ func (s *Store) completeList(l listState, reach listReach) error {
 	defer f.Close()
 	until := listState{store: l.store}
 	if _, err := scanList(f, func(a takenAway, line []byte) error {
-		if a.revision <= reach.before {
-			until.last, until.end = a.revision, until.end+int64(len(line))
+		if a.revision <= reach.before.revision {
+			until.last, until.end = until.last.then(a.revision), until.end+int64(len(line))
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
 	until.end += int64(len(appendLine(nil, listTitle+" "+l.store.String())))
-	missing, err := s.takenBetween(reach.before, reach.after)
+	missing, err := s.takenBetween(reach.before.revision, reach.after.revision)
 	if err != nil {
 		return fmt.Errorf("completing %s: %w", deletedListName, err)
 	}
@@ -154,7 +171,7 @@ func (l *deletedList) tidy(dir string, now time.Time) error {
 		return err
 	}
 	needed := func(a takenAway) bool {
-		if a.revision == l.last {
+		if a.revision == l.last.revision {
 			return true // says where the list ends
 		}
 		if a.token == uuid.Nil {
