@@ -187,7 +187,7 @@ func purge(txn *snapshot, m store.Purge) ([]write, error) {
 // childrenOf returns at most limit successors of a token, or all if 0.
 func childrenOf(txn *snapshot, id uuid.UUID, limit int) (children []uuid.UUID, err error) {
 	prefix := childrenPrefix(id)
-	err = iterate(txn, prefix, false, func(item *badger.Item) (bool, error) {
+	err = iterate(txn, prefix, func(item *badger.Item) (bool, error) {
 		children = append(children, uuid.UUID(item.Key()[len(prefix):]))
 		return len(children) != limit, nil
 	})

@@ -270,7 +270,11 @@ func (s *Store) Close() error {
 	s.stopTending()
 	s.tending.Wait()
 	defer s.list.close()
-	if s.dbClosed {
+	if s.failure.Load() != nil {
+		// What is damaged stays as it is, and the mark where it was.
+		if !s.dbClosed {
+			_ = closeDB(s.db)
+		}
 		return nil
 	}
 	if err := s.list.note(s.applied.Load()); err != nil {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -383,6 +384,28 @@ func bySize(t *testing.T, dir string) string {
 		}
 	}
 	return ""
+}
+
+// A MANIFEST that ends earlier names fewer tables, and can be sound. What isn't
+// refused has to be the truth.
+func TestEveryCutOfTheManifest(t *testing.T) {
+	eachStore(t, 1, func(t *tester, _ int, dir string, atOpen time.Duration) {
+		file := filepath.Join(dir, "db", badger.ManifestFilename)
+		b := readFile(t.T, file)
+		s := &Store{dir: dir, options: Options{MemTableSize: damagedMemTable}, space: &space{dir: filepath.Join(dir, "db")}}
+		opened := 0
+		for n := range len(b) {
+			writeBack(t.T, file, b[:n])
+			if _, err := examine(dir, s.badgerOptions()); err != nil {
+				continue
+			}
+			opened++
+			again := dir + "-again"
+			freshCopy(t.T, again, dir)
+			t.look(fmt.Sprintf("MANIFEST of %d cut to %d bytes", len(b), n), again, atOpen)
+		}
+		t.Logf("%d of %d cuts lose nothing", opened, len(b))
+	})
 }
 
 func TestMissingFile(t *testing.T) {

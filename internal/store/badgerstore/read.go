@@ -64,7 +64,7 @@ func (s *Store) List(q store.Query) (page store.Page, err error) {
 		page.Records = []store.Record{}
 		// Records are read as they come: counting on may take longer than
 		// overwritten ones are kept.
-		return iterate(txn, listPrefix(q.Project, q.User), true, func(item *badger.Item) (bool, error) {
+		return iterate(txn, listPrefix(q.Project, q.User), func(item *badger.Item) (bool, error) {
 			page.Count++
 			wanted := page.Count > q.Offset && (q.Limit == 0 || len(page.Records) < q.Limit)
 			if wanted {
@@ -136,7 +136,7 @@ func (s *Store) Ended(expired, revoked time.Time, limit int) (ids []uuid.UUID, e
 			before time.Time
 		}{{spaceExpires, expired}, {spaceRevoked, revoked}} {
 			end := uint64(queue.before.UnixMilli())
-			err := iterate(txn, []byte{queue.space}, false, func(item *badger.Item) (bool, error) {
+			err := iterate(txn, []byte{queue.space}, func(item *badger.Item) (bool, error) {
 				at := binary.BigEndian.Uint64(item.Key()[1:])
 				if at >= end || len(ids) >= limit {
 					return false, nil
@@ -254,11 +254,13 @@ func idEntryOf(txn *snapshot, id uuid.UUID) (e idEntry, err error) {
 }
 
 // iterate calls f for the items under prefix in order, until it returns false.
-func iterate(txn *snapshot, prefix []byte, values bool, f func(*badger.Item) (more bool, err error)) error {
+func iterate(txn *snapshot, prefix []byte, f func(*badger.Item) (more bool, err error)) error {
 	if err := txn.unverified.between(prefix, endOf(prefix)); err != nil {
 		return err
 	}
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: values, PrefetchSize: 100})
+	// Values are prefetched in goroutines, whose panics nobody can recover from; and
+	// they stand beside their keys.
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: false})
 	defer it.Close()
 	for it.Rewind(); it.Valid(); it.Next() {
 		if more, err := f(it.Item()); err != nil || !more {

@@ -112,7 +112,7 @@ func (s *Store) completeList(l listState, reach listReach) error {
 // as the records say.
 func (s *Store) takenBetween(before, after uint64) (all []takenAway, err error) {
 	err = s.read(func(txn *snapshot) error {
-		err := iterate(txn, []byte{spaceRevoked}, false, func(item *badger.Item) (bool, error) {
+		err := iterate(txn, []byte{spaceRevoked}, func(item *badger.Item) (bool, error) {
 			_, id := timeAndID(item.Key())
 			r, err := recordByID(txn, id)
 			if err != nil {
@@ -128,7 +128,7 @@ func (s *Store) takenBetween(before, after uint64) (all []takenAway, err error) 
 		if err != nil {
 			return err
 		}
-		return iterate(txn, []byte{spacePolicy}, true, func(item *badger.Item) (bool, error) {
+		return iterate(txn, []byte{spacePolicy}, func(item *badger.Item) (bool, error) {
 			now, err := settingOf(item)
 			if err == nil && now.Enabled != nil && now.revision > before && now.revision <= after {
 				all = append(all, takenAway{revision: now.revision, project: string(item.Key()[1:]), enabled: *now.Enabled})

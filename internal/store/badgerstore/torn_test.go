@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,5 +140,29 @@ func checkAsOf(t *testing.T, s *Store, revision uint64, n int) {
 func fillRandom(b []byte) {
 	for i := range b {
 		b[i] = byte(rand.Uint32())
+	}
+}
+
+// Also what only made tokens isn't lost unnoticed.
+func TestStoreBehindItsMarkDoesntOpen(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{tendEvery: time.Hour})
+	for i := range 20 {
+		mustCommit(t, s, store.Create{Record: storetest.NewRecord("p", "alice", i)})
+	}
+	if err := s.tendOnce(); err != nil {
+		t.Fatal(err)
+	}
+	crashed := filepath.Join(t.TempDir(), "crashed")
+	if err := copyStore(crashed, dir); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(crashed, "db", "00001.mem")
+	b := readFile(t, log)
+	writeBack(t, log, b[:len(bytes.TrimRight(b, "\x00"))-10])
+	_, err := Open(crashed, Options{})
+	var d *Damage
+	if !errors.As(err, &d) || !strings.Contains(err.Error(), "was at revision 21") {
+		t.Errorf("a store that has lost its last token: %v", err)
 	}
 }

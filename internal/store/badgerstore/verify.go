@@ -223,9 +223,12 @@ func (s *Store) liveTables() map[uint64]int {
 	if s.dbClosed {
 		return live
 	}
-	for _, t := range s.db.Tables() {
-		live[t.ID] = t.Level
-	}
+	_ = s.guard(func() error {
+		for _, t := range s.db.Tables() {
+			live[t.ID] = t.Level
+		}
+		return nil
+	})
 	return live
 }
 
