@@ -19,13 +19,13 @@ type batchMeta struct {
 	store             storeID
 }
 
-func (m batchMeta) append(b []byte) []byte {
-	b = binary.BigEndian.AppendUint64(b, m.revision)
+func (m batchMeta) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, m.revision)
 	b = binary.BigEndian.AppendUint64(b, m.follows)
 	return append(b, m.store[:]...)
 }
 
-// decodeBatchMeta reads what append wrote; not ok if it isn't all there.
+// decodeBatchMeta reads what encode wrote; not ok if it isn't all there.
 func decodeBatchMeta(b []byte) (m batchMeta, ok bool) {
 	if len(b) != 8+8+len(m.store) {
 		return m, false

@@ -222,7 +222,7 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 		taken = append(taken, c.taken...)
 	}
 	meta := batchMeta{revision, w.applied.Load(), w.list.store}
-	if err := t.set(write{metaRevision, meta.append(nil)}); err != nil {
+	if err := t.set(write{metaRevision, meta.encode()}); err != nil {
 		return unavailable(err)
 	}
 	if len(taken) > 0 {

@@ -175,7 +175,7 @@ func makeOld(t *testing.T, s *Store) {
 		}
 	}
 	set(metaFormat, []byte{1})
-	set(metaRevision, batchMeta{revision: at + 1}.append(nil)[:8])
+	set(metaRevision, batchMeta{revision: at + 1}.encode()[:8])
 	for _, n := range []int{1, 2, 3, 9} {
 		r := storetest.NewRecord("p", "alice", n)
 		set(idKey(r.ID), r.Hash[:])
@@ -282,7 +282,7 @@ func FuzzScanList(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var again []byte
-		s, err := scanList(bytes.NewReader(b), func(a takenAway, line []byte) error {
+		s, err := scanList(bytes.NewReader(b), func(_ takenAway, line []byte) error {
 			again = append(again, line...)
 			return nil
 		})

@@ -166,7 +166,7 @@ func (s *Store) begin(isNew bool, id storeID) error {
 	entries := []*badger.Entry{
 		badger.NewEntry(metaFormat, []byte{format}),
 		badger.NewEntry(metaStoreID, id[:]),
-		badger.NewEntry(metaRevision, batchMeta{revision, before, id}.append(nil)),
+		badger.NewEntry(metaRevision, batchMeta{revision, before, id}.encode()),
 	}
 	if isNew {
 		entries = append(entries, badger.NewEntry(metaKeyID, keyID[:]))

@@ -297,7 +297,7 @@ func TestTablesThatNobodyNames(t *testing.T) {
 	s = open(t, dir, Options{})
 	mustCommit(t, s, store.Touch{})
 	txn := s.db.NewTransactionAt(s.applied.Load(), true)
-	for key, value := range map[string][]byte{string(metaFormat): {1}, string(metaRevision): batchMeta{revision: s.applied.Load() + 1}.append(nil)[:8]} {
+	for key, value := range map[string][]byte{string(metaFormat): {1}, string(metaRevision): batchMeta{revision: s.applied.Load() + 1}.encode()[:8]} {
 		if err := txn.SetEntry(badger.NewEntry([]byte(key), value)); err != nil {
 			t.Fatal(err)
 		}
