@@ -51,8 +51,9 @@ func newDesk(t *testing.T) *desk {
 	d.API = API{
 		Registry: registry.New(registry.Config{
 			Store: opened, Key: opened.Key(), Random: rand.Reader, Audit: noAudit{}, Logger: zap.NewNop(),
-			Now:    func() time.Time { return d.now },
-			Retain: registry.Retain{Expired: 24 * time.Hour, Deleted: 24 * time.Hour},
+			Now:     func() time.Time { return d.now },
+			Certain: func() time.Time { return d.now },
+			Retain:  registry.Retain{Expired: 24 * time.Hour, Deleted: 24 * time.Hour},
 		}),
 		Prefix: "cat",
 		SignIn: signIn,

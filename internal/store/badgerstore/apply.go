@@ -27,7 +27,7 @@ const (
 // effects works out what m writes at a revision, given everything before it.
 // It reads nothing but txn and m, so that the same mutations in the same order
 // give the same store anywhere.
-func effects(txn *badger.Txn, m store.Mutation, revision uint64) ([]write, error) {
+func effects(txn *snapshot, m store.Mutation, revision uint64) ([]write, error) {
 	switch m := m.(type) {
 	case store.Create:
 		return create(txn, m, revision)
@@ -43,7 +43,7 @@ func effects(txn *badger.Txn, m store.Mutation, revision uint64) ([]write, error
 	return nil, fmt.Errorf("%w: unknown mutation %T", store.ErrUnavailable, m)
 }
 
-func create(txn *badger.Txn, m store.Create, revision uint64) ([]write, error) {
+func create(txn *snapshot, m store.Create, revision uint64) ([]write, error) {
 	r := m.Record
 	if err := settingsAre(txn, r.Project, m.SettingsRevision); err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func create(txn *badger.Txn, m store.Create, revision uint64) ([]write, error) {
 	r.Revision = revision
 	writes := []write{
 		{tokenKey(r.Hash), r.Append(nil)},
-		{idKey(r.ID), r.Hash[:]},
+		{idKey(r.ID), idEntryFor(&r).append(nil)},
 	}
 	for _, key := range liveKeys(&r) {
 		writes = append(writes, write{key, r.Hash[:]})
@@ -70,7 +70,7 @@ func create(txn *badger.Txn, m store.Create, revision uint64) ([]write, error) {
 }
 
 // tokenIs returns store.ErrConflict if a token isn't at that revision.
-func tokenIs(txn *badger.Txn, id uuid.UUID, revision uint64) error {
+func tokenIs(txn *snapshot, id uuid.UUID, revision uint64) error {
 	r, err := recordByID(txn, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && r.Revision != revision {
 		return store.ErrConflict
@@ -78,7 +78,7 @@ func tokenIs(txn *badger.Txn, id uuid.UUID, revision uint64) error {
 	return err
 }
 
-func revoke(txn *badger.Txn, m store.Revoke, revision uint64) ([]write, error) {
+func revoke(txn *snapshot, m store.Revoke, revision uint64) ([]write, error) {
 	r, err := recordByID(txn, m.ID)
 	if err != nil {
 		return nil, err
@@ -102,6 +102,7 @@ func revoke(txn *badger.Txn, m store.Revoke, revision uint64) ([]write, error) {
 			r.Revoked, r.Revision = m.At, revision
 			writes = append(writes,
 				write{tokenKey(r.Hash), r.Append(nil)},
+				write{idKey(id), idEntryFor(&r).append(nil)},
 				write{timeKey(spaceRevoked, m.At, id), nothing})
 		}
 		if !m.Successors {
@@ -119,7 +120,7 @@ func revoke(txn *badger.Txn, m store.Revoke, revision uint64) ([]write, error) {
 	return writes, nil
 }
 
-func touch(txn *badger.Txn, m store.Touch) ([]write, error) {
+func touch(txn *snapshot, m store.Touch) ([]write, error) {
 	writes := make([]write, 0, len(m.Uses))
 	for _, use := range m.Uses {
 		known, err := lastUsed(txn, use.ID)
@@ -144,7 +145,7 @@ func touch(txn *badger.Txn, m store.Touch) ([]write, error) {
 // purge removes all that is known of a token. Its successors become its
 // parent's, so that what is left of a line stays one line. While there are more
 // of them than fit, they are all that it changes.
-func purge(txn *badger.Txn, m store.Purge) ([]write, error) {
+func purge(txn *snapshot, m store.Purge) ([]write, error) {
 	r, err := recordByID(txn, m.ID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
@@ -184,9 +185,9 @@ func purge(txn *badger.Txn, m store.Purge) ([]write, error) {
 }
 
 // childrenOf returns at most limit successors of a token, or all if 0.
-func childrenOf(txn *badger.Txn, id uuid.UUID, limit int) (children []uuid.UUID, err error) {
+func childrenOf(txn *snapshot, id uuid.UUID, limit int) (children []uuid.UUID, err error) {
 	prefix := childrenPrefix(id)
-	err = iterate(txn, prefix, false, func(item *badger.Item) (bool, error) {
+	err = iterate(txn, prefix, func(item *badger.Item) (bool, error) {
 		children = append(children, uuid.UUID(item.Key()[len(prefix):]))
 		return len(children) != limit, nil
 	})

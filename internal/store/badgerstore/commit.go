@@ -2,12 +2,10 @@ package badgerstore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -25,8 +23,10 @@ type commit struct {
 	ctx      context.Context
 	mutation store.Mutation
 	revision uint64
-	err      error
-	done     chan struct{}
+	// taken is what the mutation takes away.
+	taken []takenAway
+	err   error
+	done  chan struct{}
 }
 
 func (c *commit) finish(err error) {
@@ -53,7 +53,7 @@ func (s *Store) Commit(ctx context.Context, m store.Mutation) (uint64, error) {
 func (s *Store) enqueue(c *commit) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.closed {
+	if s.closed || s.failure.Load() != nil {
 		return store.ErrUnavailable
 	}
 	select {
@@ -79,10 +79,17 @@ type committer struct {
 // waiting, until it is told to stop and the queue is empty.
 func (s *Store) runCommitter() {
 	w := &committer{Store: s, next: s.applied.Load(), nextSince: time.Now()}
+	allVerified, failed := s.allVerified, s.failed
 	for {
 		select {
 		case c := <-s.commits:
 			w.commit(s.gather(c))
+		case <-allVerified:
+			allVerified = nil
+			w.startCompactions()
+		case <-failed:
+			failed = nil
+			w.abandon()
 		case <-s.stop:
 			for len(s.commits) > 0 {
 				w.commit(s.gather(<-s.commits))
@@ -109,17 +116,37 @@ func (s *Store) gather(first *commit) []*commit {
 // commit commits batch in as few transactions as it fits in.
 func (w *committer) commit(batch []*commit) {
 	for len(batch) > 0 {
-		batch = w.commitSome(batch)
+		rest := batch
+		if err := w.guard(func() error { rest = w.commitSome(batch); return nil }); err != nil {
+			w.broken = err
+			rest = unanswered(batch)
+		}
+		batch = rest
 	}
-	if time.Since(w.nextSince) > discardLag {
+	if w.broken == nil && time.Since(w.nextSince) > discardLag {
 		w.db.SetDiscardTs(w.next)
 		w.next, w.nextSince = w.applied.Load(), time.Now()
 	}
 }
 
+// unanswered returns those of a batch that nobody has answered.
+func unanswered(batch []*commit) (rest []*commit) {
+	for _, c := range batch {
+		select {
+		case <-c.done:
+		default:
+			rest = append(rest, c)
+		}
+	}
+	return rest
+}
+
 // commitSome commits as much of batch as fits in one transaction, answers
 // those mutations, and returns the rest.
 func (w *committer) commitSome(batch []*commit) (rest []*commit) {
+	if failure := w.failure.Load(); failure != nil && w.broken == nil {
+		w.broken = *failure
+	}
 	if w.broken != nil {
 		for _, c := range batch {
 			c.finish(w.broken)
@@ -183,20 +210,37 @@ func (w *committer) tryOne(t *transaction, c *commit, room room, revision uint64
 	if err != nil {
 		return err
 	}
+	c.taken = w.takenBy(c.mutation, writes, revision)
 	return t.add(writes)
 }
 
 // write makes a transaction durable, and then visible.
 func (w *committer) write(t *transaction, accepted []*commit) error {
 	revision := accepted[len(accepted)-1].revision
-	if err := t.set(write{metaRevision, binary.BigEndian.AppendUint64(nil, revision)}); err != nil {
+	var taken []takenAway
+	for _, c := range accepted {
+		taken = append(taken, c.taken...)
+	}
+	meta := batchMeta{revision, w.applied.Load(), w.list.store}
+	if err := t.set(write{metaRevision, meta.encode()}); err != nil {
 		return unavailable(err)
+	}
+	if len(taken) > 0 {
+		reach := listReach{w.list.last, w.list.last.after(taken)}
+		if err := t.set(write{metaList, reach.append(nil)}); err != nil {
+			return unavailable(err)
+		}
 	}
 	if err := t.txn.CommitAt(revision, nil); err != nil {
 		return fmt.Errorf("%w: committing: %T", store.ErrUnavailable, err)
 	}
-	if err := w.space.wrote(t.size + 3*entryOverhead); err != nil {
+	if err := w.space.wrote(t.size + 4*entryOverhead); err != nil {
 		return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
+	}
+	if len(taken) > 0 {
+		if err := w.list.append(taken, revision); err != nil {
+			return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
+		}
 	}
 	w.showSettings(accepted)
 	w.applied.Store(revision)
@@ -205,7 +249,7 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 
 // transaction is a Badger transaction that knows how much more it can take.
 type transaction struct {
-	txn         *badger.Txn
+	txn         *snapshot
 	count, size int64
 	maxCount    int64
 	maxSize     int64
@@ -220,9 +264,9 @@ const entryOverhead = 64
 
 func (w *committer) begin(readAt uint64) *transaction {
 	return &transaction{
-		txn:      w.db.NewTransactionAt(readAt, true),
-		maxCount: w.db.MaxBatchCount() - 3, // the revision, and Badger's own end mark
-		maxSize:  w.db.MaxBatchSize() - 3*entryOverhead,
+		txn:      w.snapshot(readAt, true),
+		maxCount: w.db.MaxBatchCount() - 4, // the revision, the list's, and Badger's own end mark
+		maxSize:  w.db.MaxBatchSize() - 4*entryOverhead,
 	}
 }
 

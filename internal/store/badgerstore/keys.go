@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"time"
 
@@ -14,9 +15,9 @@ import (
 // that is revoked leaves the lists and the expiry queue; its record stays,
 // overwritten, until it is purged.
 const (
-	spaceMeta    = 'm' // name → format, revision, key id
+	spaceMeta    = 'm' // name → format, revision, key id, store id, state of deleted.list
 	spaceToken   = 't' // hash → record
-	spaceID      = 'i' // token id → hash
+	spaceID      = 'i' // token id → hash, revision of the record
 	spaceProject = 'p' // project, creation, token id → hash: everyone's tokens, oldest first
 	spaceUser    = 'u' // project, user, creation, token id → hash: one user's tokens, oldest first
 	spaceChild   = 'c' // token id, successor's id → nothing
@@ -30,6 +31,8 @@ var (
 	metaFormat   = []byte{spaceMeta, 'f'}
 	metaRevision = []byte{spaceMeta, 'r'}
 	metaKeyID    = []byte{spaceMeta, 'k'}
+	metaStoreID  = []byte{spaceMeta, 's'}
+	metaList     = []byte{spaceMeta, 'd'}
 )
 
 func tokenKey(h token.Hash) []byte { return append([]byte{spaceToken}, h[:]...) }
@@ -56,6 +59,18 @@ func listPrefix(project, user string) []byte {
 // among those of another that it begins with.
 func appendName(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+}
+
+// endOf returns a key behind all that begin with prefix.
+func endOf(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for len(end) > 0 {
+		if end[len(end)-1]++; end[len(end)-1] != 0 {
+			break
+		}
+		end = end[:len(end)-1]
+	}
+	return end
 }
 
 func timeKey(space byte, at time.Time, id uuid.UUID) []byte {
