@@ -163,11 +163,6 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		return refused{err}
 	}
 	h.warnOfProxy(r)
-	if request.Upgraded && r.ProtoMajor == 1 {
-		// The client is told what it could upgrade to (RFC 9110 section 7.8).
-		w.Header().Set("Upgrade", "websocket")
-		w.Header().Add("Connection", "Upgrade")
-	}
 	switch place, rest := request.Path.Locate(h.API); place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
@@ -186,6 +181,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	}
 	if err := h.forward(r, repl, &request, found); err != nil {
 		return refused{err}
+	}
+	if request.Upgraded && r.ProtoMajor == 1 {
+		// The client is told what it could upgrade to (RFC 9110 section 7.8).
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Add("Connection", "Upgrade")
 	}
 	return next.ServeHTTP(w, r)
 }
@@ -287,7 +287,8 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 	h.warnOfPassword(r, auth)
 	api := tokenapi.API{
 		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, ScriptAccess: h.ScriptAccess, Identified: h.identified,
-		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
+		SignIn:       func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
+		Authenticate: func(r *http.Request) (store.Record, error) { return h.authenticate(r, auth) },
 	}
 	return api.Serve(w, r, auth, rest)
 }

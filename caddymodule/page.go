@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
@@ -36,10 +37,11 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incomin
 	p := page.Page{
 		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Memory: h.app.pages.Load(),
 		Path: h.Page, API: h.API, TakesPassword: h.signIns.takeBasic(),
-		Check:      h.checkPassword,
-		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
-		Identified: h.identified,
-		Connection: connectionOf(r), Untrusted: saysHTTPSUntrusted(r), Cookies: cookies, Origin: h.originOf(r), CutOff: cutOff(r),
+		Authenticate: func(r *http.Request) (store.Record, error) { return h.authenticate(r, auth) },
+		Check:        h.checkPassword,
+		Known:        func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
+		Identified:   h.identified,
+		Connection:   connectionOf(r), Untrusted: saysHTTPSUntrusted(r), Cookies: cookies, Origin: h.originOf(r), CutOff: cutOff(r),
 	}
 	err = p.Serve(w, r, auth, rest)
 	if page.IsAnswered(err) {

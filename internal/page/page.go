@@ -13,7 +13,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
@@ -42,6 +42,9 @@ type Page struct {
 	Path, API string
 	// TakesPassword: one of the sign-ins takes user name and password.
 	TakesPassword bool
+	// Authenticate returns the record of the request's valid bearer token, or fails
+	// as registry.Registry.Authenticate does.
+	Authenticate func(*http.Request) (store.Record, error)
 	// Check asks the sign-ins about a user name and password; Known asks who
 	// has sent the request, by other means than the page's session. Both fail
 	// with tokenapi.ErrNotSignedIn, or any other error if it can't be told.
@@ -122,7 +125,7 @@ var errToken = &tokenapi.Problem{Status: http.StatusForbidden, Name: "AccessCont
 // then.
 func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string) error {
 	if auth.Scheme == incoming.Bearer {
-		return p.refuseToken(auth)
+		return p.refuseToken(r)
 	}
 	v := &visit{Page: p, w: w, r: r, root: p.root(strings.Count(rest, "/"), path.Base(p.Path))}
 	p.protect(w, r)
@@ -146,12 +149,8 @@ func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, incoming.ErrTokenInURL)}})
 }
 
-func (p *Page) refuseToken(auth incoming.Authorization) error {
-	value, ok := token.Parse(auth.Token68)
-	if !ok {
-		return registry.ErrInvalidToken
-	}
-	if _, err := p.Registry.Authenticate(p.Project, value); err != nil {
+func (p *Page) refuseToken(r *http.Request) error {
+	if _, err := p.Authenticate(r); err != nil {
 		return err
 	}
 	return errToken

@@ -65,6 +65,13 @@ func newDesk(t *testing.T) *desk {
 	d.page = Page{
 		Registry: tokens, Project: registry.NewProject("p", d.rules), Prefix: "cat", Memory: NewMemory(d.Now, rand.Reader),
 		Path: "/access-tokens", API: "/api", TakesPassword: true, Connection: Encrypted, Origin: "https://example.com",
+		Authenticate: func(r *http.Request) (store.Record, error) {
+			auth, err := incoming.ParseAuthorization(r.Header)
+			if err != nil || auth.Value.IsZero() {
+				return store.Record{}, registry.ErrInvalidToken
+			}
+			return d.page.Registry.Authenticate(d.page.Project, auth.Value)
+		},
 		Check: func(_ *http.Request, user, password string) (registry.Caller, error) {
 			switch {
 			case user == "dora":

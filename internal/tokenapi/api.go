@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
 // API serves the routes of one project. All fields but ScriptAccess are required.
@@ -26,6 +26,9 @@ type API struct {
 	Project  *registry.Project
 	// Prefix is what new tokens' values begin with.
 	Prefix string
+	// Authenticate returns the record of the request's valid bearer token, or fails
+	// as registry.Registry.Authenticate does.
+	Authenticate func(*http.Request) (store.Record, error)
 	// SignIn says who sent a request without a bearer token. It fails with
 	// ErrNotSignedIn, or any other error if it can't tell.
 	SignIn func(*http.Request) (registry.Caller, error)
@@ -149,7 +152,7 @@ func (a *API) isOff() bool { return !a.Registry.Policy(a.Project).Enabled }
 
 func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *route) (registry.Caller, error) {
 	if auth.Scheme == incoming.Bearer {
-		return a.authenticateToken(r, auth.Token68, to)
+		return a.authenticateToken(r, to)
 	}
 	caller, err := a.SignIn(r)
 	if a.isOff() && !mayKnow(a.Project, caller, err) {
@@ -167,12 +170,8 @@ func changes(method string) bool { return method != http.MethodGet && method != 
 
 // authenticateToken lets the holder of a token end it, also while it opens
 // nothing else.
-func (a *API) authenticateToken(r *http.Request, token68 string, to *route) (registry.Caller, error) {
-	value, ok := token.Parse(token68)
-	if !ok {
-		return registry.Caller{}, registry.ErrInvalidToken
-	}
-	record, err := a.Registry.Authenticate(a.Project, value)
+func (a *API) authenticateToken(r *http.Request, to *route) (registry.Caller, error) {
+	record, err := a.Authenticate(r)
 	denial, denied := errors.AsType[*registry.Denial](err)
 	if denied && errors.Is(err, registry.ErrOff) && to == current && r.Method == http.MethodDelete {
 		return registry.Holder(&denial.Token), nil

@@ -57,6 +57,13 @@ func newDesk(t *testing.T) *desk {
 		}),
 		Prefix: "cat",
 		SignIn: signIn,
+		Authenticate: func(r *http.Request) (store.Record, error) {
+			auth, err := incoming.ParseAuthorization(r.Header)
+			if err != nil || auth.Value.IsZero() {
+				return store.Record{}, registry.ErrInvalidToken
+			}
+			return d.Registry.Authenticate(d.Project, auth.Value)
+		},
 		Identified: func(_ *http.Request, c *registry.Caller) {
 			d.identified = append(d.identified, c.User.ID)
 		},

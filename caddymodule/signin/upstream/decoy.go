@@ -1,63 +1,50 @@
 package upstream
 
 import (
-	"crypto/hkdf"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base32"
-	"encoding/base64"
+	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync"
-
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
+	"time"
 )
 
-// Decoy implements the interface of that name. It really asks the API,
-// whose time can't be guessed, with the session of r or, instead of a password
-// of r, a made-up user's.
+// Decoy implements signin.Decoy. It waits as long as one of the API's recent
+// answers took, and asks nothing: the API would be shown what may be another
+// user's password, and count failures that are none of its users'.
 func (u *SignIn) Decoy(r *http.Request) {
-	header, byBasic := u.credentials(r)
-	if header == nil {
+	if header, _ := u.credentials(r); header == nil {
 		return
 	}
-	if byBasic {
-		_, token68, _ := strings.Cut(header.Get("Authorization"), " ")
-		user, password, _ := incoming.DecodeBasic(token68)
-		header.Set("Authorization", decoyBasic(user, password))
+	timer := time.NewTimer(u.recent.any())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.Context().Done():
 	}
-	_, _, _ = u.ask(header)
 }
 
-// decoyKey keys the choice of made-up users, so that nobody can make their names
-// known to an API beforehand.
-var decoyKey = sync.OnceValue(func() []byte {
-	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key) // never fails
-	return key
-})
-
-// decoyBasic returns Basic credentials of a user who doesn't exist. They are the
-// same for the same user and password, since an API may become slower for a user
-// whose sign-ins fail; and they look alike, since it may be quicker to refuse
-// what is no e-mail address, or too short for a password.
-func decoyBasic(user, password string) string {
-	name := decoyText("user "+user, 20)
-	if at := strings.IndexByte(user, '@'); at >= 0 {
-		name += user[at:]
-	}
-	password = decoyText("password "+user+":"+password, len(password))
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))
+// durations remembers how long the API's most recent answers took.
+type durations struct {
+	mu    sync.Mutex
+	known [32]time.Duration
+	n     int // that were ever noted
 }
 
-// decoyText returns letters and digits that nobody can tell from random ones,
-// and that are always the same for the same purpose.
-func decoyText(purpose string, length int) string {
-	const most = 4096 // characters; HKDF has an end
-	length = min(length, most)
-	bytes, err := hkdf.Key(sha256.New, decoyKey(), nil, purpose, length)
-	if err != nil {
-		panic(err) // the length is within bounds
+// unknownDuration stands for how long an API takes that hasn't answered yet.
+const unknownDuration = 50 * time.Millisecond
+
+func (d *durations) note(took time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known[d.n%len(d.known)] = took
+	d.n++
+}
+
+// any returns one of them, so that they spread as the API's own do.
+func (d *durations) any() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.n == 0 {
+		return unknownDuration
 	}
-	return strings.ToLower(base32.StdEncoding.EncodeToString(bytes))[:length]
+	return d.known[rand.N(min(d.n, len(d.known)))]
 }

@@ -71,6 +71,7 @@ type SignIn struct {
 
 	url     *url.URL
 	api     http.RoundTripper
+	recent  durations
 	session *incoming.Rules // which cookies are the session's
 }
 
@@ -130,7 +131,7 @@ func (u *SignIn) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	u.api = transport
+	u.api, u.recent = transport, new(durations)
 	return nil
 }
 
@@ -219,10 +220,12 @@ func (u *SignIn) SignIn(r *http.Request) (signin.User, error) {
 	if header == nil {
 		return signin.User{}, signin.ErrNotMine
 	}
+	begun := time.Now()
 	answer, status, err := u.ask(header)
 	if err != nil {
 		return signin.User{}, err
 	}
+	u.recent.note(time.Since(begun))
 	user, err := u.read(answer)
 	if err != nil || user.ID != "" {
 		return user, err
