@@ -71,7 +71,7 @@ type SignIn struct {
 
 	url     *url.URL
 	api     http.RoundTripper
-	recent  durations
+	recent  *durations
 	session *incoming.Rules // which cookies are the session's
 }
 
