@@ -70,19 +70,3 @@ func TestTwoSitesGiveNoMoreGuessesThanOne(t *testing.T) {
 		})
 	}
 }
-
-// Whoever is listed in `sign_in basic` is so in secret: a wrong password costs
-// what it costs for somebody else, whom the API is asked about.
-func TestWhoIsListedCostsAQuestionToo(t *testing.T) {
-	t.Parallel()
-	a := newRealAPI(t)
-	g := start(t, siteAt("{$PORT}", askRealAPI), a.behind())
-	for _, user := range []string{"alice", "nobody"} {
-		asked := a.timesAsked()
-		got := g.do(t, ask{target: api, auth: basic(user, "guess")})
-		wantRefused(t, got, http.StatusUnauthorized, "AuthenticationRequired")
-		if got := a.timesAsked() - asked; got != 1 {
-			t.Errorf("%s: it was asked %d times, want once", user, got)
-		}
-	}
-}

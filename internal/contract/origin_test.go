@@ -2,6 +2,7 @@ package contract
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -103,7 +104,7 @@ http://:{$PORT2} {
 			for _, change := range []ask{
 				{method: "POST", target: api, body: anHour}, {method: "DELETE", target: mine.target()}, {method: "PATCH", target: settingsTarget, body: `{"enabled": false}`},
 			} {
-				change.site, change.auth, change.lines = by.site, by.auth, append(script, by.lines...)
+				change.site, change.auth, change.lines = by.site, by.auth, slices.Concat(script, by.lines)
 				e := wantRefused(t, g.do(t, change), http.StatusForbidden, "AccessControlException")
 				if !strings.Contains(e.Details, "Send an access token") || !strings.Contains(e.Details, "script_access on") {
 					t.Errorf("details %q", e.Details)

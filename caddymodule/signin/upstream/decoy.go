@@ -46,5 +46,5 @@ func (d *durations) any() time.Duration {
 	if d.n == 0 {
 		return unknownDuration
 	}
-	return d.known[rand.N(min(d.n, len(d.known)))]
+	return d.known[rand.N(min(d.n, len(d.known)))] //nolint:gosec // no secret
 }
