@@ -110,7 +110,7 @@ http://:{$PORT2} {
 					t.Errorf("details %q", e.Details)
 				}
 			}
-			look := ask{site: by.site, target: mine.target(), auth: by.auth, lines: append(script, by.lines...)}
+			look := ask{site: by.site, target: mine.target(), auth: by.auth, lines: slices.Concat(script, by.lines)}
 			wantStatus(t, g.do(t, look), http.StatusOK)
 			byToken := ask{site: by.site, method: "POST", target: api, auth: bearer(mine.value), body: anHour, lines: script}
 			wantStatus(t, g.do(t, byToken), http.StatusCreated)
