@@ -100,7 +100,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.provisionIdentity(); err != nil {
 		return err
 	}
-	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic(), API: h.API}
+	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic()}
 	app, err := ctx.App(appName)
 	if err != nil {
 		return err
