@@ -55,7 +55,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision implements caddy.Provisioner.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = ctx.Logger()
+	h.logger = ctx.Logger(new(App)) // one name for all that the owner is told
 	h.accessLog = accesslog.New(ctx)
 	h.Site = h.Complete()
 	if err := h.provision(ctx); err != nil {
