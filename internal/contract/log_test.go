@@ -211,6 +211,22 @@ func TestTheMaskedLineGoesToTheSameLogger(t *testing.T) {
 	}
 }
 
+// Whoever filters the log needs one name for all that the owner is told.
+func TestTheOwnerIsToldUnderOneName(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("allow_generate everyone"))
+	made := g.create(t, as("alice"), 3600, "")
+	g.do(t, ask{target: "/x?t=" + made.value})
+	g.wait(t, "a token in a URL is told of under access_tokens", func() bool {
+		for _, line := range g.logLines("access_tokens") {
+			if line.text("msg") == "refused a request with a token in its URL" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // Every change says who made it.
 func TestChangesAreLoggedWithTheirActor(t *testing.T) {
 	t.Parallel()
