@@ -55,7 +55,7 @@ func TestWrongSignInCaddyfile(t *testing.T) {
 		{"upstream basic with another word", asking("basic no"), `basic: "no" is not known; allowed: on, off, at Caddyfile:4`},
 		{"upstream with no cookies", asking("cookies"), "cookies takes at least one value; write `cookies <cookie>…`, at Caddyfile:4"},
 		{"upstream with all cookies", asking("cookies sid="),
-			"cookies: cookie \"sid=\": a name has one or more letters, digits and !#$%&'*+-.^_`|~, at Caddyfile:4"},
+			"cookies: cookie \"sid=\": a name has one or more letters, digits and !#$%&'+-.^_`|~, and may have one '*' at its end for any ending, at Caddyfile:4"},
 		{"upstream with no time", asking("timeout 0s"), `timeout: "0s" is no duration; write one such as 5s, at Caddyfile:4`},
 		{"upstream with less than no time", asking("timeout -5s"), `timeout: "-5s" is no duration; write one such as 5s, at Caddyfile:4`},
 		{"upstream with a time without a unit", asking("timeout 5"), `timeout: "5" is no duration; write one such as 5s, at Caddyfile:4`},

@@ -78,7 +78,8 @@ type Site struct {
 	// ending.
 	Strip []string `json:"strip,omitempty"`
 
-	// Cookies that may accompany a token. Default: none.
+	// Cookies that may accompany a token; a '*' at the end stands for any ending.
+	// Default: none.
 	KeepCookies []string `json:"keep_cookies,omitempty"`
 
 	// Whether scripts of the site's own pages may make and delete tokens with

@@ -96,7 +96,7 @@ func TestWrongSites(t *testing.T) {
 		"strip": {func(s *Site) { s.Strip = []string{"X-A", "Cook*"} },
 			`strip: header "Cook*": use a longer beginning, because this one takes Cookie too`},
 		"keep_cookies": {func(s *Site) { s.KeepCookies = []string{"a", "b c"} },
-			"keep_cookies: cookie \"b c\": a name has one or more letters, digits and !#$%&'*+-.^_`|~"},
+			"keep_cookies: cookie \"b c\": a name has one or more letters, digits and !#$%&'+-.^_`|~, and may have one '*' at its end for any ending"},
 		"sign_in_limit of nothing": {func(s *Site) { s.SignInLimit.Failures = 0 },
 			"sign_in_limit: 0 failures is out of range; allowed: 1 to 1000000"},
 		"sign_in_limit below nothing": {func(s *Site) { s.SignInLimit.Failures = -1 },
