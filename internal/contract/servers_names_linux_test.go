@@ -1,0 +1,57 @@
+package contract
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// separators are all bytes that RFC 9110 (section 5.6.2) allows in a header's name
+// and that are no letter or digit. lighttpd's and busybox's CGI take each for '_'.
+const separators = "!#$%&'*+-.^_`|~"
+
+func TestNoServerTakesANameForAnother(t *testing.T) {
+	t.Parallel()
+	const options = `public /cgi-bin/* /v3/*
+		strip X-Trifacta-*
+		identity {
+			Remote-User {http.auth.user.id}
+			X-Api-User-Id {http.auth.user.id}
+		}`
+	// What a client may not say, as CGI names it, and what alice's token says.
+	protected := map[string][]string{
+		"Remote-User": {"alice"}, "X-Api-User-Id": {"alice"}, "Remote-Name": nil, "X-Trifacta-Role-Name": nil,
+	}
+	names := []string{"lighttpd", "busybox", "php", "node", "wsgiref", "waitress"}
+	behindEach(t, names, site(options), func(t *testing.T, g *gateway, behind server) {
+		made := g.create(t, as("alice"), 3600, "")
+		for version, send := range map[string]over{"HTTP/1.1": overHTTP1, "HTTP/2": overHTTP2} {
+			for _, auth := range []string{bearer(made.value), ""} {
+				for _, separator := range separators {
+					a := attack{name: fmt.Sprintf("%s, %q for '-'", version, separator), target: behind.target}
+					for name := range protected {
+						mixed := strings.Replace(name, "-", string(separator), 1)
+						for _, spelled := range []string{strings.ReplaceAll(name, "-", string(separator)), mixed} {
+							a.lines = append(a.lines, spelled+": "+forged)
+						}
+					}
+					got := send(t, g, 0, auth, a)
+					if got.status == 400 {
+						continue // refused: it reaches nobody
+					}
+					wantServer(t, got)
+					for name, want := range protected {
+						if auth == "" {
+							want = nil
+						}
+						variable := "HTTP_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+						if values := got.made(variable); !slices.Equal(values, want) {
+							t.Errorf("%s: %s is %q, want %q", a.name, variable, values, want)
+						}
+					}
+				}
+			}
+		}
+	}, globals(withHTTP2))
+}
