@@ -4,6 +4,7 @@ import (
 	"embed"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -222,7 +223,7 @@ func (a answered) made(name string) (values []string) {
 // wantServer wants a real server behind to have answered a request.
 func wantServer(t testing.TB, got answered) {
 	t.Helper()
-	wantStatus(t, got, 200)
+	wantStatus(t, got, http.StatusOK)
 	if len(got.made("SERVER")) != 1 {
 		t.Fatalf("the server behind didn't answer this: %s", got)
 	}
