@@ -304,6 +304,7 @@ func (h *Handler) identified(r *http.Request, c *registry.Caller) {
 	h.setUser(r, repl, &c.User, tokenID)
 	c.ClientIP = caddyvalue.ClientIP(r)
 	c.RequestID, _ = repl.GetString("http.request.uuid")
+	accesslog.Add(r, zap.String("uuid", c.RequestID)) // as Caddy does for its own line
 }
 
 // Interface guards
