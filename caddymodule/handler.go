@@ -295,7 +295,7 @@ func (h *Handler) authenticate(r *http.Request, auth credentials.Authorization) 
 	if err != nil {
 		return store.Record{}, err
 	}
-	return tokens.Authenticate(&h.project, value)
+	return tokens.Authenticate(&h.project, value, clientAddress(r))
 }
 
 func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string, inFront established) error {
@@ -304,7 +304,7 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth credential
 		return refused{err}
 	}
 	api := tokenapi.API{
-		Registry: tokens, Project: &h.project, Identified: h.identified,
+		Registry: tokens, Project: &h.project, Identified: h.identified, Client: clientAddress(r),
 		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
 	}
 	if err := api.Serve(w, r, auth, rest); err != nil {

@@ -8,6 +8,7 @@ package page
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
@@ -137,7 +138,7 @@ func (p *Page) refuseToken(auth credentials.Authorization) error {
 	if !ok {
 		return registry.ErrInvalidToken
 	}
-	if _, err := p.Registry.Authenticate(p.Project, value); err != nil {
+	if _, err := p.Registry.Authenticate(p.Project, value, netip.Addr{}); err != nil {
 		return err
 	}
 	return errToken

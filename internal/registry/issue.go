@@ -62,6 +62,7 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 	if record.Revision, err = r.add(ctx, policy, c, record); err != nil {
 		return token.Value{}, Token{}, err
 	}
+	record.CreatedRevision = record.Revision
 	return value, Token{Record: record}, nil
 }
 

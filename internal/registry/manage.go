@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,10 +14,12 @@ import (
 // MaxPage is how many of others' tokens an administrator lists at a time.
 const MaxPage = 1000
 
-// Token is a record and when the token was last used, zero for never.
+// Token is a record and when the token was last used, zero for never, and from
+// where at that moment, zero if that isn't known.
 type Token struct {
 	store.Record
-	LastUsed time.Time
+	LastUsed        time.Time
+	LastUsedAddress netip.Addr
 }
 
 // Everyone stands, as Listing.User, for all users. No user's id is that.
@@ -58,13 +61,13 @@ func (r *Registry) List(p *Project, c Caller, l Listing) ([]Token, int, error) {
 	for i := range page.Records {
 		ids[i] = page.Records[i].ID
 	}
-	lastUsed, err := r.lastUsed(ids...)
+	uses, err := r.lastUses(ids...)
 	if err != nil {
 		return nil, 0, err
 	}
 	tokens := make([]Token, len(page.Records))
 	for i, record := range page.Records {
-		tokens[i] = Token{record, lastUsed[i]}
+		tokens[i] = Token{record, uses[i].At, uses[i].Address}
 	}
 	return tokens, page.Count, nil
 }
@@ -92,11 +95,11 @@ func (r *Registry) Get(p *Project, c Caller, id uuid.UUID) (Token, error) {
 	if record.IsRevoked() {
 		return Token{}, ErrNotFound
 	}
-	lastUsed, err := r.lastUsed(id)
+	uses, err := r.lastUses(id)
 	if err != nil {
 		return Token{}, err
 	}
-	return Token{record, lastUsed[0]}, nil
+	return Token{record, uses[0].At, uses[0].Address}, nil
 }
 
 // visible returns the record of a token that the caller may see, deleted or

@@ -5,10 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -112,6 +115,9 @@ func (f *fixture) close() {
 	}
 }
 
+// alike compares tokens as users of the registry see them.
+var alike = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.IgnoreFields(store.Record{}, "Number")}
+
 // newProject returns a project of which alice is administrator, and everyone
 // may make tokens of at most a year.
 func newProject(name string) *Project {
@@ -141,7 +147,7 @@ func (f *fixture) issue(p *Project, c Caller, lifetime int64) made {
 // holder is whoever holds a valid token.
 func (f *fixture) holder(p *Project, m made) Caller {
 	f.Helper()
-	r, err := f.Authenticate(p, m.value)
+	r, err := f.Authenticate(p, m.value, netip.Addr{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -157,14 +163,14 @@ func (f *fixture) delete(p *Project, c Caller, id uuid.UUID, successors bool) {
 
 func (f *fixture) wantAuthenticated(p *Project, m made) {
 	f.Helper()
-	if r, err := f.Authenticate(p, m.value); err != nil || r.ID != m.ID {
+	if r, err := f.Authenticate(p, m.value, netip.Addr{}); err != nil || r.ID != m.ID {
 		f.Errorf("token %v: %v, want it valid", m.ID, err)
 	}
 }
 
 func (f *fixture) wantRefused(p *Project, m made, want error) {
 	f.Helper()
-	if r, err := f.Authenticate(p, m.value); !errors.Is(err, want) || r.ID != uuid.Nil {
+	if r, err := f.Authenticate(p, m.value, netip.Addr{}); !errors.Is(err, want) || r.ID != uuid.Nil {
 		f.Errorf("token %v: %v and a record of %v, want %v and none", m.ID, err, r.ID, want)
 	}
 }

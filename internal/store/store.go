@@ -13,6 +13,7 @@ package store
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,9 +49,9 @@ type Store interface {
 	// List returns the records that are not revoked, oldest first.
 	List(Query) (Page, error)
 
-	// LastUsed returns when each token was last used according to the last
-	// committed Touch, zero for never.
-	LastUsed(ids ...uuid.UUID) ([]time.Time, error)
+	// LastUsed returns each token's last use according to the last committed
+	// Touch; At is zero for never.
+	LastUsed(ids ...uuid.UUID) ([]Use, error)
 
 	// Successors returns all that descend from a token and aren't revoked,
 	// parents before their successors.
@@ -120,6 +121,9 @@ type Touch struct{ Uses []Use }
 type Use struct {
 	ID uuid.UUID
 	At time.Time
+	// Address is where it came from at that moment, without a zone; zero if that
+	// isn't known.
+	Address netip.Addr
 }
 
 // Purge removes every trace of a token that ended long ago, if there is any.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -22,13 +23,15 @@ import (
 // maxBody is the largest body read, in bytes.
 const maxBody = 64 << 10
 
-// API serves the routes of one project. All fields are required.
+// API serves the routes of one project. All fields but Client are required.
 type API struct {
 	Registry *registry.Registry
 	Project  *registry.Project
 	// SignIn says who sent a request without a bearer token. It fails with
 	// ErrNotSignedIn, or any other error if it can't tell.
 	SignIn func(*http.Request) (registry.Caller, error)
+	// Client is where the request comes from, zero if that isn't known.
+	Client netip.Addr
 	// Identified is told who the caller is before the request is carried out.
 	Identified func(*http.Request, registry.Caller)
 }
@@ -136,7 +139,7 @@ func (a *API) authenticate(r *http.Request, auth credentials.Authorization, to *
 		if !ok {
 			return registry.Caller{}, registry.ErrInvalidToken
 		}
-		record, err := a.Registry.Authenticate(a.Project, value)
+		record, err := a.Registry.Authenticate(a.Project, value, a.Client)
 		return registry.Holder(&record), err
 	}
 	if !a.Registry.Policy(a.Project).Enabled {

@@ -55,13 +55,18 @@ func create(txn *badger.Txn, m store.Create, revision uint64) ([]write, error) {
 			return nil, err
 		}
 	}
-	r.Revision = revision
-	writes := []write{
-		{tokenKey(r.Hash), r.Append(nil)},
-		{idKey(r.ID), r.Hash[:]},
+	number, err := counter(txn, metaNumber)
+	if err != nil {
+		return nil, err
 	}
-	for _, key := range liveKeys(&r) {
-		writes = append(writes, write{key, r.Hash[:]})
+	r.Revision, r.CreatedRevision, r.Number = revision, revision, number+1
+	writes := append(recordWrites(&r), write{metaNumber, binary.BigEndian.AppendUint64(nil, r.Number)})
+	entry := listedOf(&r).append(nil)
+	for _, key := range listKeys(&r) {
+		writes = append(writes, write{key, entry})
+	}
+	if at, ok := r.Expires(); ok {
+		writes = append(writes, write{timeKey(spaceExpires, at, r.ID), nothing})
 	}
 	if r.Parent == uuid.Nil {
 		return writes, nil
@@ -100,9 +105,7 @@ func revoke(txn *badger.Txn, m store.Revoke, revision uint64) ([]write, error) {
 				writes = append(writes, write{key, nil})
 			}
 			r.Revoked, r.Revision = m.At, revision
-			writes = append(writes,
-				write{tokenKey(r.Hash), r.Append(nil)},
-				write{timeKey(spaceRevoked, m.At, id), nothing})
+			writes = append(append(writes, recordWrites(&r)...), write{timeKey(spaceRevoked, m.At, id), nothing})
 		}
 		if !m.Successors {
 			break
@@ -126,7 +129,7 @@ func touch(txn *badger.Txn, m store.Touch) ([]write, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !use.At.After(known) {
+		if !use.At.After(known.At) {
 			continue
 		}
 		_, err = find(txn, idKey(use.ID))
@@ -136,7 +139,7 @@ func touch(txn *badger.Txn, m store.Touch) ([]write, error) {
 		if err != nil {
 			return nil, err
 		}
-		writes = append(writes, write{usedKey(use.ID), binary.BigEndian.AppendUint64(nil, uint64(use.At.UnixMilli()))})
+		writes = append(writes, write{usedKey(use.ID), appendUse(nil, use)})
 	}
 	return writes, nil
 }
@@ -163,7 +166,7 @@ func purge(txn *badger.Txn, m store.Purge) ([]write, error) {
 			return nil, lost(err, "a line of renewals")
 		}
 		child.Parent = r.Parent
-		writes = append(writes, write{childKey(r.ID, id), nil}, write{tokenKey(child.Hash), child.Append(nil)})
+		writes = append(append(writes, recordWrites(&child)...), write{childKey(r.ID, id), nil})
 		if r.Parent != uuid.Nil {
 			writes = append(writes, write{childKey(r.Parent, id), nothing})
 		}
@@ -181,6 +184,19 @@ func purge(txn *badger.Txn, m store.Purge) ([]write, error) {
 		writes = append(writes, write{childKey(r.Parent, r.ID), nil})
 	}
 	return writes, nil
+}
+
+// counter returns a number that is counted up while applying, from 0 on.
+func counter(txn *badger.Txn, key []byte) (uint64, error) {
+	var n [8]byte
+	item, err := find(txn, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	if err == nil {
+		err = copyValue(item, n[:])
+	}
+	return binary.BigEndian.Uint64(n[:]), err
 }
 
 // childrenOf returns at most limit successors of a token, or all if 0.

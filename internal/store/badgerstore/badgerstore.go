@@ -29,8 +29,13 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
-// format is the layout of keys and records that this release writes.
-const format = 1
+// A store is of the lowest format whose releases can read all that is in it.
+// It begins as oldestFormat, and the first entry that those releases would
+// overlook or couldn't read raises it, in the same transaction.
+const (
+	oldestFormat = 1
+	newestFormat = 2
+)
 
 // memTableSize is a compromise: small records fill it slowly, and its log is
 // reserved on disk in full. It can't shrink: a log that is larger than its
@@ -59,6 +64,8 @@ type Store struct {
 	logger *zap.Logger
 	space  *space
 
+	// format is the committer's.
+	format byte
 	// applied is the last revision that is on disk. Readers read at it.
 	applied atomic.Uint64
 	// settings are those of all projects as of applied. The map is replaced,
@@ -174,8 +181,8 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 		return fmt.Errorf("reading the token store in %s: %w", dir, err)
 	}
 	isNew := meta.format == nil
-	if !isNew && (len(meta.format) != 1 || meta.format[0] != format) {
-		return fmt.Errorf("the token store in %s has format %x, and this release reads format %d: upgrade, or choose another directory", dir, meta.format, format)
+	if !isNew && (len(meta.format) != 1 || meta.format[0] < oldestFormat || meta.format[0] > newestFormat) {
+		return fmt.Errorf("the token store in %s has format %x, and this release reads formats %d to %d: upgrade, or choose another directory", dir, meta.format, oldestFormat, newestFormat)
 	}
 	keyFile := filepath.Join(dir, "hash.key")
 	if key == nil {
@@ -191,6 +198,7 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 	if string(meta.keyID) != string(id[:]) {
 		return fmt.Errorf("the token store in %s was made with hash key %x, and this is %s: every token would be refused; give it the key it was made with", dir, meta.keyID, id)
 	}
+	s.format = meta.format[0]
 	s.applied.Store(binary.BigEndian.Uint64(meta.revision))
 	s.db.SetDiscardTs(s.applied.Load())
 	return nil
@@ -201,7 +209,7 @@ func (s *Store) initialise(id token.KeyID) error {
 	txn := s.db.NewTransactionAt(0, true)
 	defer txn.Discard()
 	for _, e := range []*badger.Entry{
-		badger.NewEntry(metaFormat, []byte{format}),
+		badger.NewEntry(metaFormat, []byte{oldestFormat}),
 		badger.NewEntry(metaRevision, binary.BigEndian.AppendUint64(nil, first)),
 		badger.NewEntry(metaKeyID, id[:]),
 	} {
@@ -212,6 +220,7 @@ func (s *Store) initialise(id token.KeyID) error {
 	if err := txn.CommitAt(first, nil); err != nil {
 		return fmt.Errorf("writing to a new token store: %w", err)
 	}
+	s.format = oldestFormat
 	s.applied.Store(first)
 	return nil
 }

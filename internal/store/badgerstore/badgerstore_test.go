@@ -89,7 +89,7 @@ func TestEverythingIsThereAfterReopening(t *testing.T) {
 	if r, err := s.ByHash(revoked.Hash); err != nil || !r.IsRevoked() || r.Revision != last {
 		t.Errorf("the revoked token: %+v, %v", r, err)
 	}
-	if used, err := s.LastUsed(kept.ID); err != nil || !used[0].Equal(storetest.Epoch) {
+	if used, err := s.LastUsed(kept.ID); err != nil || !used[0].At.Equal(storetest.Epoch) {
 		t.Errorf("last used %v, %v", used, err)
 	}
 	if got, at := s.Settings("p"); !cmp.Equal(got, settings) || at != atSettings {
@@ -231,7 +231,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Options{})
 	txn := s.db.NewTransactionAt(s.applied.Load(), true)
-	if err := txn.Set(metaFormat, []byte{format + 1}); err != nil {
+	if err := txn.Set(metaFormat, []byte{newestFormat + 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := txn.CommitAt(s.applied.Load()+1, nil); err != nil {

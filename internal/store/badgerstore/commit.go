@@ -192,12 +192,18 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 	if err := t.set(write{metaRevision, binary.BigEndian.AppendUint64(nil, revision)}); err != nil {
 		return unavailable(err)
 	}
+	if t.format > w.format {
+		if err := t.set(write{metaFormat, []byte{t.format}}); err != nil {
+			return unavailable(err)
+		}
+	}
 	if err := t.txn.CommitAt(revision, nil); err != nil {
 		return fmt.Errorf("%w: committing: %T", store.ErrUnavailable, err)
 	}
-	if err := w.space.wrote(t.size + 3*entryOverhead); err != nil {
+	if err := w.space.wrote(t.size + ownEntries*entryOverhead); err != nil {
 		return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 	}
+	w.format = max(w.format, t.format)
 	w.showSettings(accepted)
 	w.applied.Store(revision)
 	return nil
@@ -209,7 +215,13 @@ type transaction struct {
 	count, size int64
 	maxCount    int64
 	maxSize     int64
+	// format is what the store has to be of afterwards.
+	format byte
 }
+
+// ownEntries are those of each transaction: the revision, the format, and
+// Badger's own end mark.
+const ownEntries = 4
 
 // errNoFit: the transaction has no room for that.
 var errNoFit = fmt.Errorf("no room in the transaction")
@@ -221,8 +233,8 @@ const entryOverhead = 64
 func (w *committer) begin(readAt uint64) *transaction {
 	return &transaction{
 		txn:      w.db.NewTransactionAt(readAt, true),
-		maxCount: w.db.MaxBatchCount() - 3, // the revision, and Badger's own end mark
-		maxSize:  w.db.MaxBatchSize() - 3*entryOverhead,
+		maxCount: w.db.MaxBatchCount() - ownEntries,
+		maxSize:  w.db.MaxBatchSize() - ownEntries*entryOverhead,
 	}
 }
 
@@ -238,6 +250,7 @@ func (t *transaction) add(writes []write) error {
 		if err := t.set(w); err != nil {
 			return unavailable(err)
 		}
+		t.format = max(t.format, w.format())
 	}
 	t.count += int64(len(writes))
 	t.size += size

@@ -69,8 +69,8 @@ func TestCompactionBringsNothingBack(t *testing.T) {
 			if state == valid {
 				live++
 			}
-			if at, err := s.LastUsed(record(n).ID); err != nil || !at[0].Equal(used[n]) {
-				t.Fatalf("round %d: token %d was last used at %v (%v), want %v", round, n, at[0], err, used[n])
+			if at, err := s.LastUsed(record(n).ID); err != nil || !at[0].At.Equal(used[n]) {
+				t.Fatalf("round %d: token %d was last used at %v (%v), want %v", round, n, at[0].At, err, used[n])
 			}
 		}
 		if page, err := s.List(store.Query{Project: "p", Count: true, Limit: 1}); err != nil || page.Count != live {

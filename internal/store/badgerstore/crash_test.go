@@ -95,7 +95,7 @@ func (a *acknowledged) check(t *testing.T, s *Store) {
 			t.Fatalf("token %d, revoked at %d, is valid again", n, at)
 		}
 		if _, ok := a.used[n]; ok {
-			if used, err := s.LastUsed(want.ID); err != nil || !used[0].Equal(want.Created) {
+			if used, err := s.LastUsed(want.ID); err != nil || !used[0].At.Equal(want.Created) {
 				t.Fatalf("token %d was used at %v (%v), want %v", n, used, err, want.Created)
 			}
 		}

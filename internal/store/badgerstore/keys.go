@@ -14,15 +14,15 @@ import (
 // that is revoked leaves the lists and the expiry queue; its record stays,
 // overwritten, until it is purged.
 const (
-	spaceMeta    = 'm' // name → format, revision, key id
+	spaceMeta    = 'm' // name → format, revision, key id, number of the last token
 	spaceToken   = 't' // hash → record
-	spaceID      = 'i' // token id → hash
-	spaceProject = 'p' // project, creation, token id → hash: everyone's tokens, oldest first
-	spaceUser    = 'u' // project, user, creation, token id → hash: one user's tokens, oldest first
+	spaceID      = 'i' // token id → hash, revision of the record
+	spaceProject = 'p' // project, creation, token id → listed: everyone's tokens, oldest first
+	spaceUser    = 'u' // project, user, creation, token id → listed: one user's tokens, oldest first
 	spaceChild   = 'c' // token id, successor's id → nothing
 	spaceExpires = 'x' // expiry, token id → nothing
 	spaceRevoked = 'r' // time of revocation, token id → nothing
-	spaceUsed    = 'l' // token id → time of last use
+	spaceUsed    = 'l' // token id → time and address of last use
 	spacePolicy  = 's' // project → revision, settings
 )
 
@@ -30,6 +30,7 @@ var (
 	metaFormat   = []byte{spaceMeta, 'f'}
 	metaRevision = []byte{spaceMeta, 'r'}
 	metaKeyID    = []byte{spaceMeta, 'k'}
+	metaNumber   = []byte{spaceMeta, 'n'}
 )
 
 func tokenKey(h token.Hash) []byte { return append([]byte{spaceToken}, h[:]...) }
@@ -69,12 +70,16 @@ func appendTimeID(b []byte, at time.Time, id uuid.UUID) []byte {
 // liveKeys are the entries that make a record show up in lists and in the
 // expiry queue for as long as it isn't revoked.
 func liveKeys(r *store.Record) [][]byte {
-	keys := [][]byte{
-		appendTimeID(listPrefix(r.Project, ""), r.Created, r.ID),
-		appendTimeID(listPrefix(r.Project, r.User.ID), r.Created, r.ID),
-	}
+	keys := listKeys(r)
 	if at, ok := r.Expires(); ok {
 		keys = append(keys, timeKey(spaceExpires, at, r.ID))
 	}
 	return keys
+}
+
+func listKeys(r *store.Record) [][]byte {
+	return [][]byte{
+		appendTimeID(listPrefix(r.Project, ""), r.Created, r.ID),
+		appendTimeID(listPrefix(r.Project, r.User.ID), r.Created, r.ID),
+	}
 }

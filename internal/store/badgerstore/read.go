@@ -53,11 +53,11 @@ func (s *Store) List(q store.Query) (page store.Page, err error) {
 			page.Count++
 			wanted := page.Count > q.Offset && (q.Limit == 0 || len(page.Records) < q.Limit)
 			if wanted {
-				var h token.Hash
-				if err := copyValue(item, h[:]); err != nil {
+				entry, err := readListed(txn, item)
+				if err != nil {
 					return false, err
 				}
-				r, err := recordByHash(txn, h)
+				r, err := recordByHash(txn, entry.hash)
 				if err != nil {
 					return false, lost(err, "a listed token")
 				}
@@ -74,19 +74,17 @@ func (s *Store) List(q store.Query) (page store.Page, err error) {
 }
 
 // LastUsed implements store.Store.
-func (s *Store) LastUsed(ids ...uuid.UUID) ([]time.Time, error) {
-	times := make([]time.Time, len(ids))
-	err := s.read(func(txn *badger.Txn) error {
+func (s *Store) LastUsed(ids ...uuid.UUID) ([]store.Use, error) {
+	uses := make([]store.Use, len(ids))
+	err := s.read(func(txn *badger.Txn) (err error) {
 		for i, id := range ids {
-			at, err := lastUsed(txn, id)
-			if err != nil {
+			if uses[i], err = lastUsed(txn, id); err != nil {
 				return err
 			}
-			times[i] = at
 		}
 		return nil
 	})
-	return times, err
+	return uses, err
 }
 
 // Successors implements store.Store.
@@ -120,7 +118,7 @@ func (s *Store) Ended(expired, revoked time.Time, limit int) (ids []uuid.UUID, e
 			space  byte
 			before time.Time
 		}{{spaceExpires, expired}, {spaceRevoked, revoked}} {
-			end := uint64(queue.before.UnixMilli())
+			end := uint64(max(0, queue.before.UnixMilli()))
 			err := iterate(txn, []byte{queue.space}, false, func(item *badger.Item) (bool, error) {
 				at := binary.BigEndian.Uint64(item.Key()[1:])
 				if at >= end || len(ids) >= limit {
@@ -157,19 +155,15 @@ func find(txn *badger.Txn, key []byte) (*badger.Item, error) {
 }
 
 // lastUsed returns when a token was last used, zero for never.
-func lastUsed(txn *badger.Txn, id uuid.UUID) (time.Time, error) {
-	var ms [8]byte
+func lastUsed(txn *badger.Txn, id uuid.UUID) (store.Use, error) {
 	item, err := find(txn, usedKey(id))
 	if errors.Is(err, store.ErrNotFound) {
-		return time.Time{}, nil
-	}
-	if err == nil {
-		err = copyValue(item, ms[:])
+		return store.Use{ID: id}, nil
 	}
 	if err != nil {
-		return time.Time{}, err
+		return store.Use{}, err
 	}
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC(), nil
+	return useOf(id, item)
 }
 
 func recordByHash(txn *badger.Txn, h token.Hash) (r store.Record, err error) {
@@ -189,11 +183,11 @@ func recordByID(txn *badger.Txn, id uuid.UUID) (r store.Record, err error) {
 	if err != nil {
 		return r, err
 	}
-	var h token.Hash
-	if err := copyValue(item, h[:]); err != nil {
+	entry, err := identityOf(item)
+	if err != nil {
 		return r, err
 	}
-	r, err = recordByHash(txn, h)
+	r, err = recordByHash(txn, entry.hash)
 	return r, lost(err, "a token's id")
 }
 

@@ -7,12 +7,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -28,6 +30,8 @@ func Run(t *testing.T, open Open) {
 		test func(*testing.T, *fixture)
 	}{
 		{"a created record is found by hash and id", createAndFind},
+		{"what limits a token is kept", limits},
+		{"tokens are numbered", numbers},
 		{"what isn't there is not found", notFound},
 		{"an id or a hash can't be taken twice", createTwice},
 		{"revoking overwrites the record and unlists it", revoke},
@@ -101,6 +105,7 @@ func (f *fixture) wantSettings(project string, want store.Settings, wantRevision
 func (f *fixture) create(r store.Record) store.Record {
 	f.Helper()
 	r.Revision = f.commit(store.Create{Record: r, ParentRevision: f.parentRevision(r)})
+	r.CreatedRevision, r.Number = r.Revision, f.byID(r.ID).Number
 	return r
 }
 
@@ -143,7 +148,7 @@ func (f *fixture) descriptions(q store.Query) []string {
 
 func diff(t *testing.T, what string, want, got any) {
 	t.Helper()
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); d != "" {
 		t.Errorf("%s (-want +got):\n%s", what, d)
 	}
 }
@@ -159,6 +164,45 @@ func createAndFind(t *testing.T, f *fixture) {
 	}
 	diff(t, "by hash", want, byHash)
 	diff(t, "by id", want, f.byID(want.ID))
+}
+
+func limits(t *testing.T, f *fixture) {
+	want := NewRecord("p", "alice", 1)
+	want.Scopes = []string{"read", "jobs"}
+	want.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")}
+	want = f.create(want)
+	diff(t, "the record", want, f.byID(want.ID))
+	at := Epoch.Add(time.Hour)
+	want.Revision = f.commit(store.Revoke{ID: want.ID, Revision: want.Revision, At: at})
+	want.Revoked = at
+	diff(t, "the revoked record", want, f.byID(want.ID))
+}
+
+// A number names a place, so that none is given twice and none left out.
+func numbers(t *testing.T, f *fixture) {
+	first := f.create(NewRecord("p", "alice", 1))
+	f.wantError(store.Create{Record: first}, store.ErrConflict)
+	f.commit(store.Revoke{ID: first.ID, Revision: first.Revision, At: Epoch})
+	f.commit(store.Purge{ID: first.ID})
+	var wg sync.WaitGroup
+	const n = 50
+	for i := range n {
+		wg.Go(func() {
+			if _, err := f.Commit(context.Background(), store.Create{Record: NewRecord("q", "bob", i)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	got := map[uint64]int{first.Number: 1}
+	for i := range n {
+		got[f.byID(NewRecord("q", "bob", i).ID).Number]++
+	}
+	want := map[uint64]int{}
+	for i := range uint64(n + 1) {
+		want[i+1] = 1
+	}
+	diff(t, "numbers", want, got)
 }
 
 func notFound(t *testing.T, f *fixture) {
@@ -371,32 +415,35 @@ func listNames(t *testing.T, f *fixture) {
 	diff(t, "project pa", []string{"b's token 1"}, f.descriptions(store.Query{Project: "pa"}))
 }
 
+var v4, v6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+
 func lastUsed(t *testing.T, f *fixture) {
 	a, b, c := f.create(NewRecord("p", "alice", 1)), f.create(NewRecord("p", "alice", 2)), f.create(NewRecord("p", "alice", 3))
-	f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch}, {ID: c.ID, At: Epoch.Add(time.Minute)}}})
-	f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch.Add(time.Hour)}}})
+	f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch, Address: v4}, {ID: c.ID, At: Epoch.Add(time.Minute)}}})
+	f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch.Add(time.Hour), Address: v6}}})
 	got, err := f.LastUsed(a.ID, b.ID, c.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	diff(t, "last uses", []time.Time{Epoch.Add(time.Hour), {}, Epoch.Add(time.Minute)}, got)
+	diff(t, "last uses", []store.Use{{ID: a.ID, At: Epoch.Add(time.Hour), Address: v6}, {ID: b.ID}, {ID: c.ID, At: Epoch.Add(time.Minute)}}, got)
 }
 
 func lastUsedMonotonic(t *testing.T, f *fixture) {
 	r, unknown := f.create(NewRecord("p", "alice", 1)), NewRecord("p", "alice", 2)
-	used := func(at time.Time) {
-		f.commit(store.Touch{Uses: []store.Use{{ID: r.ID, At: at}, {ID: unknown.ID, At: at}}})
+	// The address is that of the last use, and of no other.
+	used := func(at time.Time, from netip.Addr) {
+		f.commit(store.Touch{Uses: []store.Use{{ID: r.ID, At: at, Address: from}, {ID: unknown.ID, At: at, Address: from}}})
 	}
-	used(Epoch.Add(time.Hour))
-	used(Epoch.Add(time.Minute))
+	used(Epoch.Add(time.Hour), v6)
+	used(Epoch.Add(time.Minute), v4)
 	got, err := f.LastUsed(r.ID, unknown.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	diff(t, "last uses", []time.Time{Epoch.Add(time.Hour), {}}, got)
+	diff(t, "last uses", []store.Use{{ID: r.ID, At: Epoch.Add(time.Hour), Address: v6}, {ID: unknown.ID}}, got)
 	// Made under that id only now, the token was never used.
 	f.create(unknown)
-	if got, err := f.LastUsed(unknown.ID); err != nil || !got[0].IsZero() {
+	if got, err := f.LastUsed(unknown.ID); err != nil || !got[0].At.IsZero() {
 		t.Errorf("a new token was used at %v, %v", got, err)
 	}
 }
@@ -438,7 +485,7 @@ func purge(t *testing.T, f *fixture) {
 	}
 	diff(t, "what is left to purge", []uuid.UUID{long.ID}, ended(2*time.Hour, time.Hour))
 	diff(t, "list", []string{"alice's token 1", "alice's token 3"}, f.descriptions(store.Query{Project: "p"}))
-	if used, err := f.LastUsed(short.ID); err != nil || !used[0].IsZero() {
+	if used, err := f.LastUsed(short.ID); err != nil || !used[0].At.IsZero() {
 		t.Errorf("a purged token's last use: %v, %v", used, err)
 	}
 }

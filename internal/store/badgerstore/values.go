@@ -1,0 +1,148 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+// In format 1 an id led to a hash alone, and so did an entry of a list.
+const bareHash = len(token.Hash{})
+
+// valueVersion is the first byte of the values below. None is as long as those
+// of format 1.
+const valueVersion = 1
+
+// identity is what the entry of a token's id says: where its record is, and
+// which revision of it. A record of another revision is damage.
+type identity struct {
+	hash token.Hash
+	// revision is 0 where the entry is of format 1 and doesn't say.
+	revision uint64
+}
+
+func (i identity) append(b []byte) []byte {
+	b = append(append(b, valueVersion), i.hash[:]...)
+	return binary.BigEndian.AppendUint64(b, i.revision)
+}
+
+func identityOf(item *badger.Item) (i identity, err error) {
+	err = item.Value(func(b []byte) error {
+		switch {
+		case len(b) == bareHash:
+			copy(i.hash[:], b)
+		case len(b) == 1+bareHash+8 && b[0] == valueVersion:
+			copy(i.hash[:], b[1:])
+			i.revision = binary.BigEndian.Uint64(b[1+bareHash:])
+		default:
+			return store.ErrCorrupt
+		}
+		return nil
+	})
+	return i, unavailable(err)
+}
+
+// listed is what an entry of a list says, so that a list can be searched and
+// counted without its records.
+type listed struct {
+	hash    token.Hash
+	created uint64 // the revision of the Create
+	// expires is in milliseconds since 1970, or never.
+	expires int64
+}
+
+const never = math.MaxInt64
+
+func listedOf(r *store.Record) listed {
+	l := listed{r.Hash, r.CreatedRevision, never}
+	if at, ok := r.Expires(); ok {
+		l.expires = at.UnixMilli()
+	}
+	return l
+}
+
+func (l listed) append(b []byte) []byte {
+	b = append(append(b, valueVersion), l.hash[:]...)
+	b = binary.BigEndian.AppendUint64(b, l.created)
+	return binary.BigEndian.AppendUint64(b, uint64(l.expires))
+}
+
+// readListed reads an entry of a list. Those of format 1 name a record, and
+// that says the rest.
+func readListed(txn *badger.Txn, item *badger.Item) (l listed, err error) {
+	bare := false
+	err = item.Value(func(b []byte) error {
+		switch {
+		case len(b) == bareHash:
+			bare = true
+			copy(l.hash[:], b)
+		case len(b) == 1+bareHash+16 && b[0] == valueVersion:
+			copy(l.hash[:], b[1:])
+			l.created = binary.BigEndian.Uint64(b[1+bareHash:])
+			l.expires = int64(binary.BigEndian.Uint64(b[1+bareHash+8:]))
+		default:
+			return store.ErrCorrupt
+		}
+		return nil
+	})
+	if err != nil || !bare {
+		return l, unavailable(err)
+	}
+	r, err := recordByHash(txn, l.hash)
+	return listedOf(&r), lost(err, "a listed token")
+}
+
+// appendUse writes when a token was last used, and from where if that is known.
+// In format 1 there was only the time.
+func appendUse(b []byte, use store.Use) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(use.At.UnixMilli()))
+	return append(b, use.Address.AsSlice()...)
+}
+
+func useOf(id uuid.UUID, item *badger.Item) (use store.Use, err error) {
+	err = item.Value(func(b []byte) (ok error) {
+		if len(b) < 8 {
+			return store.ErrCorrupt
+		}
+		use = store.Use{ID: id, At: time.UnixMilli(int64(binary.BigEndian.Uint64(b))).UTC()}
+		if b = b[8:]; len(b) == 0 {
+			return nil
+		}
+		addr, valid := netip.AddrFromSlice(b)
+		if !valid {
+			return store.ErrCorrupt
+		}
+		use.Address = addr
+		return nil
+	})
+	return use, unavailable(err)
+}
+
+// recordWrites are a record and the entry that names it. They change together.
+func recordWrites(r *store.Record) []write {
+	return []write{
+		{tokenKey(r.Hash), r.Append(nil)},
+		{idKey(r.ID), identity{r.Hash, r.Revision}.append(nil)},
+	}
+}
+
+// format is the lowest format whose releases heed what w writes. An entry that
+// they would overlook, or couldn't read, must not get into a store that they
+// would open.
+func (w write) format() byte {
+	space := w.key[0]
+	switch {
+	case w.value == nil, // they know what isn't there
+		space == spaceChild, space == spaceExpires, space == spaceRevoked, space == spacePolicy,
+		space == spaceUsed && len(w.value) == 8:
+		return 1
+	}
+	return 2
+}
