@@ -3,14 +3,43 @@ package registry
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // Authenticate returns the record of a valid token of the project and notes
-// that client used it, the zero address if who did isn't known. It fails with ErrInvalidToken, ErrOff or store.ErrUnavailable.
+// that client used it, the zero address if who did isn't known. It fails with
+// ErrInvalidToken, ErrOff, ErrBlocked, ErrAddress or store.ErrUnavailable.
 func (r *Registry) Authenticate(p *Project, v token.Value, client netip.Addr) (store.Record, error) {
+	now := r.Now()
+	record, err := r.recognise(p, v, now)
+	if err != nil {
+		return store.Record{}, err
+	}
+	if !r.Policy(p).Enabled {
+		return store.Record{}, ErrOff
+	}
+	if r.Store.IsBlocked(p.Name, record.User.ID) {
+		return store.Record{}, ErrBlocked
+	}
+	client = client.Unmap().WithZone("")
+	if !allows(&record, client) {
+		return store.Record{}, ErrAddress
+	}
+	r.uses.note(record.ID, now, client)
+	return record, nil
+}
+
+// Recognise returns the record of a token of the project that hasn't ended,
+// whatever may keep it from being used at present. It fails with
+// ErrInvalidToken or store.ErrUnavailable.
+func (r *Registry) Recognise(p *Project, v token.Value) (store.Record, error) {
+	return r.recognise(p, v, r.Now())
+}
+
+func (r *Registry) recognise(p *Project, v token.Value, now time.Time) (store.Record, error) {
 	record, err := r.Store.ByHash(r.Key.Hash(v))
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Record{}, ErrInvalidToken
@@ -18,13 +47,8 @@ func (r *Registry) Authenticate(p *Project, v token.Value, client netip.Addr) (s
 	if err != nil {
 		return store.Record{}, err
 	}
-	now := r.Now()
 	if record.Project != p.Name || record.IsRevoked() || record.Expired(now) {
 		return store.Record{}, ErrInvalidToken
 	}
-	if !r.Policy(p).Enabled {
-		return store.Record{}, ErrOff
-	}
-	r.uses.note(record.ID, now, client.Unmap().WithZone(""))
 	return record, nil
 }

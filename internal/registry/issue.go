@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,6 +21,13 @@ type Wish struct {
 	// LifetimeSeconds, or store.Never.
 	LifetimeSeconds int64
 	Description     string
+	// Scopes are names of the project's, Addresses hold the clients that may
+	// use the token. Where nil, a successor has its parent's, and another
+	// token isn't limited.
+	Scopes    []string
+	Addresses []netip.Prefix
+	// Replace ends the token that is renewed as its successor begins.
+	Replace bool
 }
 
 // Issue makes a token for the caller and returns its value, once. A caller who
@@ -27,12 +35,16 @@ type Wish struct {
 // longer than the parent's lifetime. When Issue returns without error the
 // token is durable.
 //
-// It fails with ErrForbidden, ErrInvalid, ErrOff, ErrInvalidToken if the
-// caller's token ended meanwhile, store.ErrFull or store.ErrUnavailable.
+// It fails with ErrForbidden, ErrInvalid, ErrOff, ErrBlocked, ErrLimit,
+// ErrInvalidToken if the caller's token ended meanwhile, store.ErrFull or
+// store.ErrUnavailable. Then a token that was to be replaced lives on.
 func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (token.Value, Token, error) {
 	now := r.Now().UTC().Truncate(time.Millisecond)
 	policy := r.Policy(p)
 	if err := policy.mayIssue(c, w.LifetimeSeconds, now); err != nil {
+		return token.Value{}, Token{}, err
+	}
+	if err := p.limit(c, &w); err != nil {
 		return token.Value{}, Token{}, err
 	}
 	// What people paste by mistake would be kept, for others to read.
@@ -52,6 +64,7 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 		Project: p.Name, User: c.User,
 		SignedIn: now, SignedInAdmin: c.SignedInAdmin,
 		Description: w.Description, Created: now, Lifetime: w.LifetimeSeconds,
+		Scopes: w.Scopes, Addresses: w.Addresses,
 	}
 	if c.Token != nil {
 		record.Parent = c.Token.ID
@@ -59,7 +72,7 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 		r.renewing.RLock()
 		defer r.renewing.RUnlock()
 	}
-	if record.Revision, err = r.add(ctx, policy, c, record); err != nil {
+	if record.Revision, err = r.add(ctx, p, c, record, w.Replace); err != nil {
 		return token.Value{}, Token{}, err
 	}
 	record.CreatedRevision = record.Revision
@@ -69,32 +82,42 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 // errTaken: two tokens would have the same value or id.
 var errTaken = fmt.Errorf("%w: the source of random bytes repeats itself", store.ErrUnavailable)
 
-// add commits the token that c makes. If the project's settings or the token
-// that it renews have changed since they were looked at, it decides again.
-func (r *Registry) add(ctx context.Context, policy Policy, c Caller, record store.Record) (revision uint64, err error) {
-	m := store.Create{Record: record, SettingsRevision: policy.revision}
-	if c.Token != nil {
-		m.ParentRevision = c.Token.Revision
-	}
+// add commits the token that c makes. If the project's settings, what holds of
+// the user as a whole or the token that it renews have changed since they were
+// looked at, it decides again.
+func (r *Registry) add(ctx context.Context, p *Project, c Caller, record store.Record, replace bool) (revision uint64, err error) {
+	var last store.Create
 	for {
-		revision, err = r.Store.Commit(ctx, m)
-		if !errors.Is(err, store.ErrConflict) {
-			return revision, err
-		}
-		policy = r.Policy(policy.project)
-		if err := policy.mayIssue(c, record.Lifetime, record.Created); err != nil {
+		m := store.Create{Record: record, ReplacesParent: replace, Limit: p.MaxTokensPerUser}
+		policy := r.Policy(p)
+		m.SettingsRevision = policy.revision
+		account, err := r.Store.Account(p.Name, c.User.ID)
+		if err != nil {
 			return 0, err
 		}
-		var parent uint64
+		m.AccountRevision = account.Revision
 		if c.Token != nil {
-			if parent, err = r.tokenRevision(c.Token.ID); err != nil {
+			if m.ParentRevision, err = r.tokenRevision(c.Token.ID); err != nil {
 				return 0, err
 			}
 		}
-		if policy.revision == m.SettingsRevision && parent == m.ParentRevision {
+		if err := policy.mayIssue(c, record.Lifetime, record.Created); err != nil {
+			return 0, err
+		}
+		if account.IsBlocked() {
+			return 0, ErrBlocked
+		}
+		if last.Record.ID != uuid.Nil && m.SettingsRevision == last.SettingsRevision && m.AccountRevision == last.AccountRevision && m.ParentRevision == last.ParentRevision {
 			return 0, errTaken
 		}
-		m.SettingsRevision, m.ParentRevision = policy.revision, parent
+		done, err := r.Store.Commit(ctx, m)
+		if errors.Is(err, store.ErrLimit) {
+			return 0, refuse(ErrLimit, "You have as many tokens as project %q allows, %d. Delete one that you no longer need, or renew one with \"replace\": true.", p.Name, p.MaxTokensPerUser)
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return done.Revision, err
+		}
+		last = m
 	}
 }
 

@@ -11,65 +11,12 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// MaxPage is how many of others' tokens an administrator lists at a time.
-const MaxPage = 1000
-
 // Token is a record and when the token was last used, zero for never, and from
 // where at that moment, zero if that isn't known.
 type Token struct {
 	store.Record
 	LastUsed        time.Time
 	LastUsedAddress netip.Addr
-}
-
-// Everyone stands, as Listing.User, for all users. No user's id is that.
-const Everyone = "*"
-
-// Listing says which tokens to list.
-type Listing struct {
-	// User is whose tokens an administrator asks for, or Everyone; the
-	// caller's own if "".
-	User string
-	// Offset is how many to pass over, Limit how many to return: 0 is all of
-	// the caller's own, and MaxPage of others'.
-	Offset, Limit int
-	// Count asks for the number of all.
-	Count bool
-}
-
-// List returns tokens that are not deleted, oldest first, and their number if
-// asked for. It fails with ErrForbidden or store.ErrUnavailable.
-func (r *Registry) List(p *Project, c Caller, l Listing) ([]Token, int, error) {
-	q := store.Query{Project: p.Name, User: c.User.ID, Offset: l.Offset, Limit: l.Limit, Count: l.Count}
-	if l.User != "" {
-		if err := p.MayAdministrate(c); err != nil {
-			return nil, 0, err
-		}
-		q.User = l.User
-		if l.User == Everyone {
-			q.User = ""
-		}
-		if q.Limit == 0 || q.Limit > MaxPage {
-			q.Limit = MaxPage
-		}
-	}
-	page, err := r.Store.List(q)
-	if err != nil {
-		return nil, 0, err
-	}
-	ids := make([]uuid.UUID, len(page.Records))
-	for i := range page.Records {
-		ids[i] = page.Records[i].ID
-	}
-	uses, err := r.lastUses(ids...)
-	if err != nil {
-		return nil, 0, err
-	}
-	tokens := make([]Token, len(page.Records))
-	for i, record := range page.Records {
-		tokens[i] = Token{record, uses[i].At, uses[i].Address}
-	}
-	return tokens, page.Count, nil
 }
 
 // MayAdministrate returns nil if c is an administrator of the project, or an

@@ -37,6 +37,11 @@ type Project struct {
 	Prefix string
 	// Admins are the ids of users who are always administrators.
 	Admins map[string]bool
+	// Scopes are the names that tokens can be limited to.
+	Scopes []string
+	// MaxTokensPerUser is how many living tokens a user can have, 0 for any
+	// number.
+	MaxTokensPerUser int
 	// Fixed are the settings that can't be changed at run time.
 	Fixed store.Settings
 }

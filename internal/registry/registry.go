@@ -59,8 +59,8 @@ type Registry struct {
 	keeper sync.WaitGroup
 }
 
-// New returns a registry and starts its keeper, which writes last uses and
-// purges records until Close.
+// New returns a registry and starts its keeper, which writes last uses,
+// sweeps and purges records until Close.
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Registry{Config: c, uses: newUses(), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
@@ -84,7 +84,7 @@ func (r *Registry) keep(ctx context.Context) {
 		var err error
 		select {
 		case <-flush.C:
-			err = r.flush(ctx)
+			err = errors.Join(r.flush(ctx), r.sweep(ctx))
 		case <-purge.C:
 			err = r.purge(ctx)
 		case <-ctx.Done():

@@ -20,12 +20,12 @@ type failingStore struct {
 	fail func(store.Mutation) error
 }
 
-func (s *failingStore) Commit(ctx context.Context, m store.Mutation) (uint64, error) {
+func (s *failingStore) Commit(ctx context.Context, m store.Mutation) (store.Outcome, error) {
 	s.mu.Lock()
 	err := s.fail(m)
 	s.mu.Unlock()
 	if err != nil {
-		return 0, err
+		return store.Outcome{}, err
 	}
 	return s.Store.Commit(ctx, m)
 }
@@ -194,7 +194,7 @@ func TestManyLastUsesAreWrittenInParts(t *testing.T) {
 // discard is a store that takes everything.
 type discard struct{ store.Store }
 
-func (discard) Commit(context.Context, store.Mutation) (uint64, error) { return 1, nil }
+func (discard) Commit(context.Context, store.Mutation) (store.Outcome, error) { return store.Outcome{}, nil }
 
 // Clocks are set back; last uses don't go with them.
 func TestLastUseNeverGoesBack(t *testing.T) {

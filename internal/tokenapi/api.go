@@ -178,7 +178,7 @@ func (c *call) create() error {
 	if wrong != nil {
 		return wrongBody(wrong, createExample, policy.AllowedLifetimes())
 	}
-	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish(request))
+	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish{LifetimeSeconds: request.LifetimeSeconds, Description: request.Description})
 	if err != nil {
 		return err
 	}

@@ -68,6 +68,10 @@ type Store struct {
 	format byte
 	// applied is the last revision that is on disk. Readers read at it.
 	applied atomic.Uint64
+	// position is applied with its epoch.
+	position atomic.Pointer[store.Position]
+	// holds are in force before anything is acknowledged that they are about.
+	holds atomic.Pointer[holds]
 	// settings are those of all projects as of applied. The map is replaced,
 	// never changed.
 	settings atomic.Pointer[map[string]setting]
@@ -122,6 +126,10 @@ func Open(dir string, o Options) (*Store, error) {
 		_ = db.Close()
 		return nil, fmt.Errorf("reading the settings in the token store in %s: %w", dir, err)
 	}
+	if err := s.loadHolds(); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("reading who is blocked in the token store in %s: %w", dir, err)
+	}
 	space.busy = s.badgerIsBusy
 	space.begin()
 	space.last = roomForCreates
@@ -164,7 +172,10 @@ func badgerOptions(dir string, o Options) badger.Options {
 // prepare checks that the database is ours and made with this key, or, if it
 // is new, makes it so.
 func (s *Store) prepare(dir string, key *token.Key) error {
-	var meta struct{ format, revision, keyID []byte }
+	var meta struct {
+		format, revision, keyID []byte
+		epoch                   uint64
+	}
 	err := s.db.View(func(txn *badger.Txn) (err error) {
 		if meta.format, err = get(txn, metaFormat); errors.Is(err, store.ErrNotFound) {
 			return nil
@@ -174,6 +185,9 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 		}
 		if err == nil {
 			meta.keyID, err = get(txn, metaKeyID)
+		}
+		if err == nil {
+			meta.epoch, err = epochOf(txn)
 		}
 		return err
 	})
@@ -199,7 +213,7 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 		return fmt.Errorf("the token store in %s was made with hash key %x, and this is %s: every token would be refused; give it the key it was made with", dir, meta.keyID, id)
 	}
 	s.format = meta.format[0]
-	s.applied.Store(binary.BigEndian.Uint64(meta.revision))
+	s.show(store.Position{Epoch: meta.epoch, Revision: binary.BigEndian.Uint64(meta.revision)})
 	s.db.SetDiscardTs(s.applied.Load())
 	return nil
 }
@@ -221,9 +235,18 @@ func (s *Store) initialise(id token.KeyID) error {
 		return fmt.Errorf("writing to a new token store: %w", err)
 	}
 	s.format = oldestFormat
-	s.applied.Store(first)
+	s.show(store.Position{Epoch: 1, Revision: first})
 	return nil
 }
+
+// show lets readers see what has become durable.
+func (s *Store) show(at store.Position) {
+	s.applied.Store(at.Revision)
+	s.position.Store(&at)
+}
+
+// Position implements store.Store.
+func (s *Store) Position() store.Position { return *s.position.Load() }
 
 // Key is the key that this store's hashes are made with.
 func (s *Store) Key() *token.Key { return s.key }

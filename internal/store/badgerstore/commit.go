@@ -24,7 +24,8 @@ const discardLag = 10 * time.Second
 type commit struct {
 	ctx      context.Context
 	mutation store.Mutation
-	revision uint64
+	effect   effect
+	outcome  store.Outcome
 	err      error
 	done     chan struct{}
 }
@@ -35,16 +36,16 @@ func (c *commit) finish(err error) {
 }
 
 // Commit implements store.Store.
-func (s *Store) Commit(ctx context.Context, m store.Mutation) (uint64, error) {
+func (s *Store) Commit(ctx context.Context, m store.Mutation) (store.Outcome, error) {
 	c := &commit{ctx: ctx, mutation: m, done: make(chan struct{})}
 	if err := s.enqueue(c); err != nil {
-		return 0, err
+		return store.Outcome{}, err
 	}
 	select {
 	case <-c.done:
-		return c.revision, c.err
+		return c.outcome, c.err
 	case <-ctx.Done():
-		return 0, fmt.Errorf("%w: %w", store.ErrUnavailable, context.Cause(ctx))
+		return store.Outcome{}, fmt.Errorf("%w: %w", store.ErrUnavailable, context.Cause(ctx))
 	}
 }
 
@@ -127,8 +128,8 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 		return nil
 	}
 	room := w.space.look()
-	revision := w.applied.Load()
-	t := w.begin(revision)
+	at := w.Position()
+	t := w.begin(at.Revision)
 	defer t.txn.Discard()
 
 	// Those that are refused may be so because of others in the batch: they
@@ -140,7 +141,7 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 		}
 	}()
 	for i, c := range batch {
-		err := w.tryOne(t, c, room, revision+1)
+		err := w.tryOne(t, c, room, at.Revision+1)
 		if errors.Is(err, errNoFit) {
 			if len(accepted) > 0 {
 				rest = batch[i:]
@@ -153,8 +154,9 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 			refused = append(refused, c)
 			continue
 		}
-		revision++
-		c.revision = revision
+		at.Revision++
+		at.Epoch = max(at.Epoch, c.effect.epoch)
+		c.outcome = store.Outcome{Position: at, Ended: c.effect.ended}
 		accepted = append(accepted, c)
 	}
 	if len(accepted) == 0 {
@@ -179,17 +181,18 @@ func (w *committer) tryOne(t *transaction, c *commit, room room, revision uint64
 	if room < roomFor(c.mutation) {
 		return store.ErrFull
 	}
-	writes, err := effects(t.txn, c.mutation, revision)
+	e, err := effectOf(t.txn, c.mutation, revision)
 	if err != nil {
 		return err
 	}
-	return t.add(writes)
+	c.effect = e
+	return t.add(e.writes)
 }
 
 // write makes a transaction durable, and then visible.
 func (w *committer) write(t *transaction, accepted []*commit) error {
-	revision := accepted[len(accepted)-1].revision
-	if err := t.set(write{metaRevision, binary.BigEndian.AppendUint64(nil, revision)}); err != nil {
+	at := accepted[len(accepted)-1].outcome.Position
+	if err := t.set(write{metaRevision, binary.BigEndian.AppendUint64(nil, at.Revision)}); err != nil {
 		return unavailable(err)
 	}
 	if t.format > w.format {
@@ -197,7 +200,7 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 			return unavailable(err)
 		}
 	}
-	if err := t.txn.CommitAt(revision, nil); err != nil {
+	if err := t.txn.CommitAt(at.Revision, nil); err != nil {
 		return fmt.Errorf("%w: committing: %T", store.ErrUnavailable, err)
 	}
 	if err := w.space.wrote(t.size + ownEntries*entryOverhead); err != nil {
@@ -205,7 +208,8 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 	}
 	w.format = max(w.format, t.format)
 	w.showSettings(accepted)
-	w.applied.Store(revision)
+	w.show(at)
+	w.showHolds(accepted)
 	return nil
 }
 

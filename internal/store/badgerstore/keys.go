@@ -14,7 +14,7 @@ import (
 // that is revoked leaves the lists and the expiry queue; its record stays,
 // overwritten, until it is purged.
 const (
-	spaceMeta    = 'm' // name → format, revision, key id, number of the last token
+	spaceMeta    = 'm' // name → format, revision, epoch, key id, number of the last token
 	spaceToken   = 't' // hash → record
 	spaceID      = 'i' // token id → hash, revision of the record
 	spaceProject = 'p' // project, creation, token id → listed: everyone's tokens, oldest first
@@ -24,12 +24,15 @@ const (
 	spaceRevoked = 'r' // time of revocation, token id → nothing
 	spaceUsed    = 'l' // token id → time and address of last use
 	spacePolicy  = 's' // project → revision, settings
+	spaceAccount = 'a' // project, user → account
+	spaceHold    = 'h' // project, user → flags: what of an account look-ups have to heed
 )
 
 var (
 	metaFormat   = []byte{spaceMeta, 'f'}
 	metaRevision = []byte{spaceMeta, 'r'}
 	metaKeyID    = []byte{spaceMeta, 'k'}
+	metaEpoch    = []byte{spaceMeta, 'e'}
 	metaNumber   = []byte{spaceMeta, 'n'}
 )
 
@@ -38,6 +41,26 @@ func idKey(id uuid.UUID) []byte    { return append([]byte{spaceID}, id[:]...) }
 func usedKey(id uuid.UUID) []byte  { return append([]byte{spaceUsed}, id[:]...) }
 
 func policyKey(project string) []byte { return append([]byte{spacePolicy}, project...) }
+
+func ownerKey(space byte, o owner) []byte {
+	return appendName(appendName([]byte{space}, o.project), o.user)
+}
+
+// ownerOf reads what ownerKey wrote.
+func ownerOf(key []byte) (o owner, err error) {
+	rest := key[1:]
+	for _, name := range []*string{&o.project, &o.user} {
+		if len(rest) < 2 || len(rest)-2 < int(binary.BigEndian.Uint16(rest)) {
+			return owner{}, unavailable(store.ErrCorrupt)
+		}
+		n := 2 + int(binary.BigEndian.Uint16(rest))
+		*name, rest = string(rest[2:n]), rest[n:]
+	}
+	if len(rest) > 0 {
+		return owner{}, unavailable(store.ErrCorrupt)
+	}
+	return o, nil
+}
 
 func childrenPrefix(parent uuid.UUID) []byte { return append([]byte{spaceChild}, parent[:]...) }
 func childKey(parent, child uuid.UUID) []byte {

@@ -1,9 +1,11 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -27,50 +29,115 @@ func (s *Store) read(f func(*badger.Txn) error) error {
 
 // ByHash implements store.Store.
 func (s *Store) ByHash(h token.Hash) (r store.Record, err error) {
+	holds := *s.holds.Load()
 	err = s.read(func(txn *badger.Txn) error {
 		r, err = recordByHash(txn, h)
 		return err
 	})
+	holds.end(&r)
 	return r, err
 }
 
 // ByID implements store.Store.
 func (s *Store) ByID(id uuid.UUID) (r store.Record, err error) {
+	holds := *s.holds.Load()
 	err = s.read(func(txn *badger.Txn) error {
 		r, err = recordByID(txn, id)
 		return err
 	})
+	holds.end(&r)
 	return r, err
 }
 
-// List implements store.Store.
-func (s *Store) List(q store.Query) (page store.Page, err error) {
+// Scan implements store.Store.
+func (s *Store) Scan(q store.Query) (entries []store.Entry, err error) {
+	if q.Limit <= 0 || q.Limit > store.MaxScan {
+		q.Limit = store.MaxScan
+	}
+	prefix := listPrefix(q.Project, q.User)
+	holds := *s.holds.Load()
+	newest := holds.newest(q.Project, q.User)
 	err = s.read(func(txn *badger.Txn) error {
-		page.Records = []store.Record{}
-		// Records are read as they come: counting on may take longer than
-		// overwritten ones are kept.
-		return iterate(txn, listPrefix(q.Project, q.User), true, func(item *badger.Item) (bool, error) {
-			page.Count++
-			wanted := page.Count > q.Offset && (q.Limit == 0 || len(page.Records) < q.Limit)
-			if wanted {
-				entry, err := readListed(txn, item)
-				if err != nil {
-					return false, err
-				}
+		return iterateFrom(txn, prefix, placeKey(prefix, q), q.Descending, func(item *badger.Item) (bool, error) {
+			entry, err := readListed(txn, item)
+			if err != nil {
+				return false, err
+			}
+			if entry.created < newest {
+				// A Void may have ended it. Whose it is, only the record says.
 				r, err := recordByHash(txn, entry.hash)
 				if err != nil {
 					return false, lost(err, "a listed token")
 				}
-				page.Records = append(page.Records, r)
+				if holds.end(&r); r.IsRevoked() {
+					return true, nil
+				}
 			}
-			full := q.Limit > 0 && len(page.Records) == q.Limit
-			return q.Count || !full, nil
+			entries = append(entries, entry.at(item.Key()[len(prefix):]))
+			return len(entries) < q.Limit, nil
 		})
 	})
-	if !q.Count {
-		page.Count = 0
+	return entries, err
+}
+
+// placeKey is where a scan begins.
+func placeKey(prefix []byte, q store.Query) []byte {
+	switch {
+	case q.After == (store.Place{}) && q.Descending:
+		return append(slices.Clone(prefix), bytes.Repeat([]byte{0xff}, 8+len(uuid.UUID{})+1)...)
+	case q.After == (store.Place{}):
+		return prefix
 	}
-	return page, err
+	key := appendTimeID(slices.Clone(prefix), q.After.Created, q.After.ID)
+	if q.Descending {
+		return before(key)
+	}
+	return append(key, 0)
+}
+
+// before is the greatest key of that length that comes before key.
+func before(key []byte) []byte {
+	for i := len(key) - 1; i >= 0; i-- {
+		key[i]--
+		if key[i] != 0xff {
+			break
+		}
+	}
+	return key
+}
+
+// at is what an entry says at its place, with which its key ends.
+func (l listed) at(place []byte) store.Entry {
+	e := store.Entry{Place: store.Place{
+		Created: time.UnixMilli(int64(binary.BigEndian.Uint64(place))).UTC(),
+		ID:      uuid.UUID(place[8:]),
+	}}
+	if l.expires != never {
+		e.Expires = time.UnixMilli(l.expires).UTC()
+	}
+	return e
+}
+
+// Records implements store.Store.
+func (s *Store) Records(ids ...uuid.UUID) ([]store.Record, error) {
+	records := make([]store.Record, 0, len(ids))
+	holds := *s.holds.Load()
+	err := s.read(func(txn *badger.Txn) error {
+		for _, id := range ids {
+			r, err := recordByID(txn, id)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if holds.end(&r); !r.IsRevoked() {
+				records = append(records, r)
+			}
+		}
+		return nil
+	})
+	return records, err
 }
 
 // LastUsed implements store.Store.
@@ -89,6 +156,7 @@ func (s *Store) LastUsed(ids ...uuid.UUID) ([]store.Use, error) {
 
 // Successors implements store.Store.
 func (s *Store) Successors(id uuid.UUID) (live []uuid.UUID, err error) {
+	holds := *s.holds.Load()
 	err = s.read(func(txn *badger.Txn) error {
 		for line := []uuid.UUID{id}; len(line) > 0; line = line[1:] {
 			children, err := childrenOf(txn, line[0], 0)
@@ -100,7 +168,7 @@ func (s *Store) Successors(id uuid.UUID) (live []uuid.UUID, err error) {
 				if err != nil {
 					return lost(err, "a line of renewals")
 				}
-				if !r.IsRevoked() {
+				if holds.end(&r); !r.IsRevoked() {
 					live = append(live, child)
 				}
 			}
@@ -194,8 +262,18 @@ func recordByID(txn *badger.Txn, id uuid.UUID) (r store.Record, err error) {
 // iterate calls f for the items under prefix in order, until it returns false.
 func iterate(txn *badger.Txn, prefix []byte, values bool, f func(*badger.Item) (more bool, err error)) error {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: values, PrefetchSize: 100})
+	return each(it, prefix, f)
+}
+
+// iterateFrom does so from a key on, with values.
+func iterateFrom(txn *badger.Txn, prefix, from []byte, reverse bool, f func(*badger.Item) (more bool, err error)) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: 100, Reverse: reverse})
+	return each(it, from, f)
+}
+
+func each(it *badger.Iterator, from []byte, f func(*badger.Item) (more bool, err error)) error {
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
+	for it.Seek(from); it.Valid(); it.Next() {
 		if more, err := f(it.Item()); err != nil || !more {
 			return err
 		}

@@ -25,39 +25,45 @@ type Open func(testing.TB) store.Store
 
 // Run runs the suite against the stores that open returns.
 func Run(t *testing.T, open Open) {
-	for _, c := range []struct {
-		name string
-		test func(*testing.T, *fixture)
-	}{
-		{"a created record is found by hash and id", createAndFind},
-		{"what limits a token is kept", limits},
-		{"tokens are numbered", numbers},
-		{"what isn't there is not found", notFound},
-		{"an id or a hash can't be taken twice", createTwice},
-		{"revoking overwrites the record and unlists it", revoke},
-		{"revoking what changed meanwhile is a conflict", revokeConflict},
-		{"of many who revoke one token one succeeds", revokeRace},
-		{"a successor of a revoked token can't be created", createAfterRevoke},
-		{"a line of renewals is revoked whole", revokeLine},
-		{"a line too long to be revoked at once is not changed at all", revokeLongLine},
-		{"successors are those that descend and aren't revoked", successors},
-		{"lists are oldest first, by project and user", list},
-		{"names that begin alike don't share lists", listNames},
-		{"last uses are kept", lastUsed},
-		{"last uses never go back, and only known tokens have one", lastUsedMonotonic},
-		{"ended tokens are found and purged", purge},
-		{"a line stays one line when a link is purged", purgeLink},
-		{"a token with many successors is purged, however often it takes", purgeManySuccessors},
-		{"settings are kept by project", configure},
-		{"settings that changed meanwhile are a conflict", configureConflict},
-		{"settings can't be changed by a token that has been revoked", configureByToken},
-		{"a token can't be created under settings that changed meanwhile", createUnderOldSettings},
-		{"revisions grow by one", revisions},
-		{"a cancelled context commits nothing later", cancelled},
-		{"concurrent creates are all there", concurrent},
-	} {
+	for _, c := range slices.Concat(tokenTests, accountTests) {
 		t.Run(c.name, func(t *testing.T) { c.test(t, &fixture{T: t, Store: open(t)}) })
 	}
+}
+
+type test struct {
+	name string
+	test func(*testing.T, *fixture)
+}
+
+var tokenTests = []test{
+	{"a created record is found by hash and id", createAndFind},
+	{"what limits a token is kept", limits},
+	{"tokens are numbered", numbers},
+	{"what isn't there is not found", notFound},
+	{"an id or a hash can't be taken twice", createTwice},
+	{"revoking overwrites the record and unlists it", revoke},
+	{"revoking what changed meanwhile is a conflict", revokeConflict},
+	{"of many who revoke one token one succeeds", revokeRace},
+	{"a successor of a revoked token can't be created", createAfterRevoke},
+	{"a line of renewals is revoked whole", revokeLine},
+	{"a line too long to be revoked at once is not changed at all", revokeLongLine},
+	{"successors are those that descend and aren't revoked", successors},
+	{"lists are oldest first, by project and user", list},
+	{"lists are read on from a place", listAfter},
+	{"lists are read in pages", listPages},
+	{"names that begin alike don't share lists", listNames},
+	{"last uses are kept", lastUsed},
+	{"last uses never go back, and only known tokens have one", lastUsedMonotonic},
+	{"ended tokens are found and purged", purge},
+	{"a line stays one line when a link is purged", purgeLink},
+	{"a token with many successors is purged, however often it takes", purgeManySuccessors},
+	{"settings are kept by project", configure},
+	{"settings that changed meanwhile are a conflict", configureConflict},
+	{"settings can't be changed by a token that has been revoked", configureByToken},
+	{"a token can't be created under settings that changed meanwhile", createUnderOldSettings},
+	{"revisions grow by one", revisions},
+	{"a cancelled context commits nothing later", cancelled},
+	{"concurrent creates are all there", concurrent},
 }
 
 // Epoch is when the records of this suite begin to be made.
@@ -86,11 +92,16 @@ type fixture struct {
 
 func (f *fixture) commit(m store.Mutation) uint64 {
 	f.Helper()
-	revision, err := f.Commit(context.Background(), m)
+	return f.outcome(m).Revision
+}
+
+func (f *fixture) outcome(m store.Mutation) store.Outcome {
+	f.Helper()
+	done, err := f.Commit(context.Background(), m)
 	if err != nil {
 		f.Fatalf("committing %T: %v", m, err)
 	}
-	return revision
+	return done
 }
 
 func (f *fixture) wantSettings(project string, want store.Settings, wantRevision uint64) {
@@ -104,7 +115,7 @@ func (f *fixture) wantSettings(project string, want store.Settings, wantRevision
 
 func (f *fixture) create(r store.Record) store.Record {
 	f.Helper()
-	r.Revision = f.commit(store.Create{Record: r, ParentRevision: f.parentRevision(r)})
+	r.Revision = f.commit(store.Create{Record: r, ParentRevision: f.parentRevision(r), AccountRevision: f.account(r.Project, r.User.ID).Revision})
 	r.CreatedRevision, r.Number = r.Revision, f.byID(r.ID).Number
 	return r
 }
@@ -133,14 +144,50 @@ func (f *fixture) wantError(m store.Mutation, want error) {
 	}
 }
 
-func (f *fixture) descriptions(q store.Query) []string {
+// List returns the records that a query finds, read a few at a time.
+func List(t testing.TB, s store.Store, q store.Query) (records []store.Record) {
+	t.Helper()
+	limit := q.Limit
+	for {
+		q.Limit = 7
+		if limit > 0 {
+			q.Limit = min(q.Limit, limit-len(records))
+		}
+		entries, err := s.Scan(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			some, err := s.Records(e.ID)
+			if err != nil || len(some) != 1 {
+				t.Fatalf("a listed token: %v, %v", some, err)
+			}
+			at, _ := some[0].Expires()
+			if r := some[0]; r.ID != e.ID || !r.Created.Equal(e.Created) || !at.Equal(e.Expires) {
+				t.Fatalf("%+v is listed as %+v", r, e)
+			}
+			records = append(records, some[0])
+		}
+		if len(entries) < q.Limit || len(records) == limit {
+			return records
+		}
+		q.After = entries[len(entries)-1].Place
+	}
+}
+
+func (f *fixture) account(project, user string) store.Account {
 	f.Helper()
-	page, err := f.List(q)
+	a, err := f.Account(project, user)
 	if err != nil {
 		f.Fatal(err)
 	}
+	return a
+}
+
+func (f *fixture) descriptions(q store.Query) []string {
+	f.Helper()
 	out := []string{}
-	for _, r := range page.Records {
+	for _, r := range List(f, f.Store, q) {
 		out = append(out, r.Description)
 	}
 	return out
@@ -385,25 +432,85 @@ func list(t *testing.T, f *fixture) {
 	for _, c := range []struct {
 		query store.Query
 		want  []string
-		count int
 	}{
-		{store.Query{Project: "p", User: "alice"}, []string{"alice's token 1", "alice's token 2", "alice's token 3"}, 0},
-		{store.Query{Project: "p"}, []string{"bob's token 0", "alice's token 1", "alice's token 2", "alice's token 3"}, 0},
-		{store.Query{Project: "p", User: "alice", Limit: 2, Count: true}, []string{"alice's token 1", "alice's token 2"}, 3},
-		{store.Query{Project: "p", User: "alice", Offset: 1, Limit: 1}, []string{"alice's token 2"}, 0},
-		{store.Query{Project: "p", Offset: 3, Count: true}, []string{"alice's token 3"}, 4},
-		{store.Query{Project: "p", Offset: 4, Limit: 7, Count: true}, []string{}, 4},
-		{store.Query{Project: "q"}, []string{"alice's token 9"}, 0},
-		{store.Query{Project: "r", Count: true}, []string{}, 0},
+		{store.Query{Project: "p", User: "alice"}, []string{"alice's token 1", "alice's token 2", "alice's token 3"}},
+		{store.Query{Project: "p"}, []string{"bob's token 0", "alice's token 1", "alice's token 2", "alice's token 3"}},
+		{store.Query{Project: "p", User: "alice", Limit: 2}, []string{"alice's token 1", "alice's token 2"}},
+		{store.Query{Project: "p", User: "alice", Descending: true}, []string{"alice's token 3", "alice's token 2", "alice's token 1"}},
+		{store.Query{Project: "p", Descending: true, Limit: 3}, []string{"alice's token 3", "alice's token 2", "alice's token 1"}},
+		{store.Query{Project: "q"}, []string{"alice's token 9"}},
+		{store.Query{Project: "r"}, []string{}},
+		{store.Query{Project: "r", Descending: true}, []string{}},
 	} {
-		page, err := f.List(c.query)
-		if err != nil {
-			t.Fatal(err)
-		}
 		diff(t, fmt.Sprintf("%+v", c.query), c.want, f.descriptions(c.query))
-		if page.Count != c.count {
-			t.Errorf("%+v: count %d, want %d", c.query, page.Count, c.count)
+	}
+}
+
+// Places are kept between pages, whatever is made and revoked meanwhile.
+func listAfter(t *testing.T, f *fixture) {
+	var all []store.Record
+	for n := range 5 {
+		all = append(all, f.create(NewRecord("p", "alice", n)))
+	}
+	for _, descending := range []bool{false, true} {
+		for i, r := range all {
+			q := store.Query{Project: "p", User: "alice", After: store.Place{Created: r.Created, ID: r.ID}, Descending: descending}
+			want := []string{}
+			for j := range all {
+				if !descending && j > i {
+					want = append(want, all[j].Description)
+				}
+				if descending && j < i {
+					want = append([]string{all[j].Description}, want...)
+				}
+			}
+			diff(t, fmt.Sprintf("after %d, descending %v", i, descending), want, f.descriptions(q))
 		}
+	}
+	gone := all[2]
+	f.commit(store.Revoke{ID: gone.ID, Revision: gone.Revision, At: Epoch})
+	q := store.Query{Project: "p", After: store.Place{Created: gone.Created, ID: gone.ID}}
+	diff(t, "after one that is gone", []string{all[3].Description, all[4].Description}, f.descriptions(q))
+	q.Descending = true
+	diff(t, "before one that is gone", []string{all[1].Description, all[0].Description}, f.descriptions(q))
+	// Tokens of one moment have an order, too.
+	var ids []uuid.UUID
+	for n := range 20 {
+		r := NewRecord("q", "bob", n)
+		r.Created = Epoch
+		ids = append(ids, f.create(r).ID)
+	}
+	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	for _, descending := range []bool{false, true} {
+		var got []uuid.UUID
+		for _, r := range List(t, f.Store, store.Query{Project: "q", Descending: descending}) {
+			got = append(got, r.ID)
+		}
+		diff(t, fmt.Sprintf("tokens of one moment, descending %v", descending), ids, got)
+		slices.Reverse(ids)
+	}
+}
+
+// A page is never larger than it may be.
+func listPages(t *testing.T, f *fixture) {
+	const n = store.MaxScan + 1
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if _, err := f.Commit(context.Background(), store.Create{Record: NewRecord("p", "alice", i)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, limit := range []int{0, n} {
+		entries, err := f.Scan(store.Query{Project: "p", Limit: limit})
+		if err != nil || len(entries) != store.MaxScan {
+			t.Errorf("%d entries, %v", len(entries), err)
+		}
+	}
+	if got := List(t, f.Store, store.Query{Project: "p"}); len(got) != n {
+		t.Errorf("%d tokens are listed, want %d", len(got), n)
 	}
 }
 
@@ -627,8 +734,7 @@ func concurrent(t *testing.T, f *fixture) {
 		})
 	}
 	wg.Wait()
-	page, err := f.List(store.Query{Project: "p", Count: true, Limit: 1})
-	if err != nil || page.Count != writers*each {
-		t.Errorf("%d tokens, %v, want %d", page.Count, err, writers*each)
+	if records := List(t, f.Store, store.Query{Project: "p"}); len(records) != writers*each {
+		t.Errorf("%d tokens, want %d", len(records), writers*each)
 	}
 }
