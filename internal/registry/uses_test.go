@@ -20,14 +20,14 @@ type failingStore struct {
 	fail func(store.Mutation) error
 }
 
-func (s *failingStore) Commit(ctx context.Context, m store.Mutation) (store.Outcome, error) {
+func (s *failingStore) Commit(ctx context.Context, m store.Mutation, lines ...[]byte) (store.Outcome, error) {
 	s.mu.Lock()
 	err := s.fail(m)
 	s.mu.Unlock()
 	if err != nil {
 		return store.Outcome{}, err
 	}
-	return s.Store.Commit(ctx, m)
+	return s.Store.Commit(ctx, m, lines...)
 }
 
 func failing(fail func(store.Mutation) error) with {
@@ -194,7 +194,7 @@ func TestManyLastUsesAreWrittenInParts(t *testing.T) {
 // discard is a store that takes everything.
 type discard struct{ store.Store }
 
-func (discard) Commit(context.Context, store.Mutation) (store.Outcome, error) { return store.Outcome{}, nil }
+func (discard) Commit(context.Context, store.Mutation, ...[]byte) (store.Outcome, error) { return store.Outcome{}, nil }
 
 // Clocks are set back; last uses don't go with them.
 func TestLastUseNeverGoesBack(t *testing.T) {

@@ -29,6 +29,9 @@ var (
 	ErrConflict = errors.New("the record has changed meanwhile")
 	// ErrLimit says that the user has as many living tokens as are allowed.
 	ErrLimit = errors.New("the user has as many tokens as are allowed")
+	// ErrOutboxFull says that what the mutation has to tell can't be kept until
+	// somebody takes it.
+	ErrOutboxFull = errors.New("the outbox is full")
 	// ErrFull says that there is no room for what the mutation would add.
 	ErrFull = errors.New("the store's disk is too full")
 	// ErrTooLarge says that the mutation is more than can be made durable at once.
@@ -92,11 +95,34 @@ type Store interface {
 	// Position is that of the last mutation that readers see.
 	Position() Position
 
+	// Outbox returns the next lines behind a place, or the first ones if that
+	// is zero, in the order of their changes; none if there are no more.
+	Outbox(after LinePlace) ([]Line, error)
+
 	// Commit orders m and returns what became of it once it is durable and
-	// visible. It fails with ErrConflict, ErrNotFound, ErrLimit, ErrTooLarge or
-	// ErrFull, and then nothing has changed. If ctx ends first, m may still be
-	// committed.
-	Commit(ctx context.Context, m Mutation) (Outcome, error)
+	// visible. It fails with ErrConflict, ErrNotFound, ErrLimit, ErrTooLarge,
+	// ErrFull or ErrOutboxFull, and then nothing has changed. If ctx ends first,
+	// m may still be committed.
+	//
+	// Lines are what must leave the store because of m. They go into its
+	// outbox with m or not at all, and stay there until they are Delivered.
+	Commit(ctx context.Context, m Mutation, lines ...[]byte) (Outcome, error)
+}
+
+// MaxOutbox bounds the lines in an outbox, in bytes.
+const MaxOutbox = 64 << 20
+
+// LinePlace is where a line stands in the outbox: the change that it is about,
+// and which of that change's lines it is.
+type LinePlace struct {
+	Position
+	Number uint16
+}
+
+// Line is something that must leave the store.
+type Line struct {
+	LinePlace
+	Text []byte
 }
 
 // Position is where a mutation stands among all that there ever were. An epoch
@@ -256,6 +282,10 @@ type Configure struct {
 	TokenRevision uint64
 }
 
+// Delivered takes lines out of the outbox. Those that aren't in it are passed
+// over.
+type Delivered struct{ Lines []LinePlace }
+
 func (Create) mutation()     {}
 func (Revoke) mutation()     {}
 func (Void) mutation()       {}
@@ -264,4 +294,5 @@ func (Block) mutation()      {}
 func (Touch) mutation()      {}
 func (Purge) mutation()      {}
 func (Configure) mutation()  {}
+func (Delivered) mutation()  {}
 func (BeginEpoch) mutation() {}

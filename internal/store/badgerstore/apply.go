@@ -58,6 +58,8 @@ func effectOf(txn *badger.Txn, m store.Mutation, revision uint64) (e effect, err
 		e.writes, err = purge(txn, m)
 	case store.Configure:
 		e.writes, err = configure(txn, m, revision)
+	case store.Delivered:
+		e.writes, err = delivered(txn, m)
 	case store.BeginEpoch:
 		return beginEpoch(txn, m)
 	default:

@@ -24,6 +24,7 @@ const discardLag = 10 * time.Second
 type commit struct {
 	ctx      context.Context
 	mutation store.Mutation
+	lines    [][]byte
 	effect   effect
 	outcome  store.Outcome
 	err      error
@@ -36,8 +37,8 @@ func (c *commit) finish(err error) {
 }
 
 // Commit implements store.Store.
-func (s *Store) Commit(ctx context.Context, m store.Mutation) (store.Outcome, error) {
-	c := &commit{ctx: ctx, mutation: m, done: make(chan struct{})}
+func (s *Store) Commit(ctx context.Context, m store.Mutation, lines ...[]byte) (store.Outcome, error) {
+	c := &commit{ctx: ctx, mutation: m, lines: lines, done: make(chan struct{})}
 	if err := s.enqueue(c); err != nil {
 		return store.Outcome{}, err
 	}
@@ -141,7 +142,8 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 		}
 	}()
 	for i, c := range batch {
-		err := w.tryOne(t, c, room, at.Revision+1)
+		next := store.Position{Epoch: at.Epoch, Revision: at.Revision + 1}
+		err := w.tryOne(t, c, room, next)
 		if errors.Is(err, errNoFit) {
 			if len(accepted) > 0 {
 				rest = batch[i:]
@@ -154,9 +156,7 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 			refused = append(refused, c)
 			continue
 		}
-		at.Revision++
-		at.Epoch = max(at.Epoch, c.effect.epoch)
-		c.outcome = store.Outcome{Position: at, Ended: c.effect.ended}
+		at = c.outcome.Position
 		accepted = append(accepted, c)
 	}
 	if len(accepted) == 0 {
@@ -174,19 +174,24 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 }
 
 // tryOne adds c's mutation to the transaction, whole or not at all.
-func (w *committer) tryOne(t *transaction, c *commit, room room, revision uint64) error {
+func (w *committer) tryOne(t *transaction, c *commit, room room, at store.Position) error {
 	if err := c.ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
 	if room < roomFor(c.mutation) {
 		return store.ErrFull
 	}
-	e, err := effectOf(t.txn, c.mutation, revision)
+	e, err := effectOf(t.txn, c.mutation, at.Revision)
 	if err != nil {
 		return err
 	}
-	c.effect = e
-	return t.add(e.writes)
+	at.Epoch = max(at.Epoch, e.epoch)
+	posted, err := post(t.txn, at, c.lines)
+	if err != nil {
+		return err
+	}
+	c.effect, c.outcome = e, store.Outcome{Position: at, Ended: e.ended}
+	return t.add(append(e.writes, posted...))
 }
 
 // write makes a transaction durable, and then visible.

@@ -14,7 +14,7 @@ import (
 // that is revoked leaves the lists and the expiry queue; its record stays,
 // overwritten, until it is purged.
 const (
-	spaceMeta    = 'm' // name → format, revision, epoch, key id, number of the last token
+	spaceMeta    = 'm' // name → format, revision, epoch, key id, number of the last token, size of the outbox
 	spaceToken   = 't' // hash → record
 	spaceID      = 'i' // token id → hash, revision of the record
 	spaceProject = 'p' // project, creation, token id → listed: everyone's tokens, oldest first
@@ -25,6 +25,7 @@ const (
 	spaceUsed    = 'l' // token id → time and address of last use
 	spacePolicy  = 's' // project → revision, settings
 	spaceAccount = 'a' // project, user → account
+	spaceOutbox  = 'o' // epoch, revision, number of the line → line
 	spaceHold    = 'h' // project, user → flags: what of an account look-ups have to heed
 )
 
@@ -32,6 +33,7 @@ var (
 	metaFormat   = []byte{spaceMeta, 'f'}
 	metaRevision = []byte{spaceMeta, 'r'}
 	metaKeyID    = []byte{spaceMeta, 'k'}
+	metaOutbox   = []byte{spaceMeta, 'o'}
 	metaEpoch    = []byte{spaceMeta, 'e'}
 	metaNumber   = []byte{spaceMeta, 'n'}
 )
