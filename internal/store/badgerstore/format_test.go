@@ -2,11 +2,14 @@ package badgerstore
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -43,18 +46,25 @@ func unpackFormat1(t testing.TB) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for files := tar.NewReader(plain); ; {
+	unpack(t, plain, dir)
+	return dir
+}
+
+func unpack(t testing.TB, archive io.Reader, dir string) {
+	t.Helper()
+	for files := tar.NewReader(archive); ; {
 		header, err := files.Next()
 		if errors.Is(err, io.EOF) {
-			return dir
+			return
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		name := filepath.Join(dir, header.Name)
-		if header.Typeflag == tar.TypeDir {
+		switch header.Typeflag {
+		case tar.TypeDir:
 			err = os.MkdirAll(name, 0o700)
-		} else {
+		case tar.TypeReg:
 			var content []byte
 			if content, err = io.ReadAll(files); err == nil {
 				err = os.WriteFile(name, content, 0o600)
@@ -138,27 +148,148 @@ func TestStoreOfFormat1IsReadAndChanged(t *testing.T) {
 	checkIndexes(t, s)
 }
 
-// What releases of format 1 know leaves a store one that they open.
-func TestFormatIsRaisedOnlyByWhatNeedsIt(t *testing.T) {
-	address := netip.MustParseAddr("192.0.2.1")
-	for _, c := range []struct {
-		name   string
-		change store.Mutation
-		want   byte
-	}{
-		{"settings", store.Configure{Project: "q", Settings: store.Settings{Enabled: new(false)}}, 1},
-		{"a use", store.Touch{Uses: []store.Use{{ID: storetest.NewRecord("p", "alice", 0).ID, At: storetest.Epoch.AddDate(1, 0, 0)}}}, 1},
-		{"a purge", store.Purge{ID: storetest.NewRecord("p", "alice", 1).ID}, 1},
-		{"a use from an address", store.Touch{Uses: []store.Use{{ID: storetest.NewRecord("p", "alice", 0).ID, At: storetest.Epoch.AddDate(1, 0, 0), Address: address}}}, 2},
-		{"a token", store.Create{Record: storetest.NewRecord("q", "alice", 0)}, 2},
-	} {
+// formatCases are changes of the store in testdata, and of which format it has
+// to be afterwards: releases of format 1 know what is in it, or they don't.
+func formatCases() []formatCase {
+	used, short := storetest.NewRecord("p", "alice", 0).ID, storetest.NewRecord("p", "alice", 1).ID
+	scoped, limited := storetest.NewRecord("q", "alice", 0), storetest.NewRecord("q", "alice", 0)
+	scoped.Scopes = []string{"read"}
+	limited.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	later, address := storetest.Epoch.AddDate(1, 0, 0), netip.MustParseAddr("192.0.2.1")
+	return []formatCase{
+		{"settings", store.Configure{Project: "q", Settings: store.Settings{Enabled: new(false)}}, nil, 1},
+		{"a use", store.Touch{Uses: []store.Use{{ID: used, At: later}}}, nil, 1},
+		{"a purge", store.Purge{ID: short}, nil, 1},
+		{"a use from an address", store.Touch{Uses: []store.Use{{ID: used, At: later, Address: address}}}, nil, 2},
+		{"a token", store.Create{Record: storetest.NewRecord("q", "alice", 0)}, nil, 2},
+		{"a scope", store.Create{Record: scoped}, nil, 2},
+		{"addresses", store.Create{Record: limited}, nil, 2},
+		{"a limit", store.Create{Record: storetest.NewRecord("q", "alice", 0), Limit: 1}, nil, 2},
+		{"a revocation", store.Revoke{ID: used, Revision: 2, At: storetest.Epoch}, nil, 2},
+		{"a void", store.Void{Project: "p", User: "alice", At: storetest.Epoch}, nil, 2},
+		{"a block", store.Block{Project: "p", User: "alice", At: storetest.Epoch}, nil, 2},
+		{"a line in the outbox", store.Touch{}, [][]byte{[]byte("line")}, 2},
+		{"an epoch", store.BeginEpoch{Epoch: 2}, nil, 2},
+	}
+}
+
+type formatCase struct {
+	name   string
+	change store.Mutation
+	lines  [][]byte
+	want   byte
+}
+
+// apply makes the change in a store of format 1, and returns where that is.
+func (c *formatCase) apply(t *testing.T) (dir string) {
+	t.Helper()
+	dir = unpackFormat1(t)
+	s := open(t, dir, Options{Key: format1Key(t)})
+	if _, err := s.Commit(context.Background(), c.change, c.lines...); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.formatOnDisk(t); got != c.want {
+		t.Errorf("format %d, want %d", got, c.want)
+	}
+	closeStore(t, s)
+	return dir
+}
+
+func TestFormatIsRaisedByWhatNeedsIt(t *testing.T) {
+	for _, c := range formatCases() {
 		t.Run(c.name, func(t *testing.T) {
-			dir := unpackFormat1(t)
+			dir := c.apply(t)
 			s := open(t, dir, Options{Key: format1Key(t)})
-			mustCommit(t, s, c.change)
-			if got := s.formatOnDisk(t); got != c.want {
-				t.Errorf("format %d, want %d", got, c.want)
+			if s.format != c.want {
+				t.Errorf("opened again it has format %d, want %d", s.format, c.want)
 			}
 		})
 	}
+}
+
+// format1Release is the last commit whose releases write format 1.
+const format1Release = "d58bbbebc432f984ba0783d28c8786ccbfde1d62"
+
+// The release before, built from history, refuses what it would overlook, and
+// says so; what it knows it still opens.
+func TestReleaseBeforeRefusesWhatItWouldOverlook(t *testing.T) {
+	if os.Getenv("ACCESS_TOKENS_TEST_FORMAT") != "1" {
+		t.Skip("set ACCESS_TOKENS_TEST_FORMAT=1 to build the release before; this needs git and the history")
+	}
+	before := buildRelease(t, format1Release)
+	for _, c := range formatCases() {
+		t.Run(c.name, func(t *testing.T) {
+			out, err := exec.Command(before, c.apply(t)).CombinedOutput()
+			switch refused := "has format 0" + string('0'+c.want) + ", and this release reads format 1: upgrade"; {
+			case c.want == 1 && (err != nil || string(out) != "open\n"):
+				t.Errorf("it doesn't open: %v, %s", err, out)
+			case c.want > 1 && (err == nil || !strings.Contains(string(out), refused)):
+				t.Errorf("%v, %s, want it to say that the store %s", err, out, refused)
+			}
+		})
+	}
+}
+
+// openProgram opens a store, reads one token and closes it.
+const openProgram = `package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/storetest"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+func main() {
+	key, err := token.NewKey(strings.Repeat("k", 32))
+	if err == nil {
+		var s *badgerstore.Store
+		if s, err = badgerstore.Open(os.Args[1], badgerstore.Options{Key: key}); err == nil {
+			_, err = s.ByHash(storetest.NewRecord("p", "alice", 3).Hash)
+			if err == nil {
+				err = s.Close()
+			}
+		}
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("open")
+}
+`
+
+// buildRelease builds openProgram as of a commit.
+func buildRelease(t *testing.T, commit string) (program string) {
+	t.Helper()
+	run := func(dir, name string, args ...string) []byte {
+		t.Helper()
+		c := exec.Command(name, args...)
+		c.Dir = dir
+		out, err := c.Output()
+		if err != nil {
+			var failed *exec.ExitError
+			if errors.As(err, &failed) {
+				out = failed.Stderr
+			}
+			t.Fatalf("%s %v: %v, %s", name, args, err, out)
+		}
+		return out
+	}
+	root := strings.TrimSpace(string(run(".", "git", "rev-parse", "--show-toplevel")))
+	source := t.TempDir()
+	unpack(t, bytes.NewReader(run(root, "git", "archive", commit, "go.mod", "go.sum", "internal")), source)
+	main := filepath.Join(source, "internal", "opens")
+	if err := os.MkdirAll(main, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(main, "main.go"), []byte(openProgram), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program = filepath.Join(t.TempDir(), "before")
+	run(source, "go", "build", "-o", program, "./internal/opens")
+	return program
 }
