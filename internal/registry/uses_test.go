@@ -194,7 +194,9 @@ func TestManyLastUsesAreWrittenInParts(t *testing.T) {
 // discard is a store that takes everything.
 type discard struct{ store.Store }
 
-func (discard) Commit(context.Context, store.Mutation, ...[]byte) (store.Outcome, error) { return store.Outcome{}, nil }
+func (discard) Commit(context.Context, store.Mutation, ...[]byte) (store.Outcome, error) {
+	return store.Outcome{}, nil
+}
 
 // Clocks are set back; last uses don't go with them.
 func TestLastUseNeverGoesBack(t *testing.T) {

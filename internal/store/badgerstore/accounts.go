@@ -101,7 +101,7 @@ func (s *Store) Voids() (voids []store.Voided) {
 // VoidedTokens implements store.Store.
 func (s *Store) VoidedTokens(v store.Voided, limit int) (ids []uuid.UUID, err error) {
 	prefix := listPrefix(v.Project, v.User)
-	err = s.read(func(txn *badger.Txn) error {
+	err = s.read(func(txn *snapshot) error {
 		return iterate(txn, prefix, true, func(item *badger.Item) (bool, error) {
 			entry, err := readListed(txn, item)
 			if err == nil && entry.created < v.Before {
@@ -115,7 +115,7 @@ func (s *Store) VoidedTokens(v store.Voided, limit int) (ids []uuid.UUID, err er
 
 // Account implements store.Store.
 func (s *Store) Account(project, user string) (account store.Account, err error) {
-	err = s.read(func(txn *badger.Txn) error {
+	err = s.read(func(txn *snapshot) error {
 		account, _, err = findAccount(txn, owner{project, user})
 		return err
 	})
@@ -124,7 +124,7 @@ func (s *Store) Account(project, user string) (account store.Account, err error)
 
 func (s *Store) loadHolds() error {
 	all := make(holds)
-	err := s.read(func(txn *badger.Txn) error {
+	err := s.read(func(txn *snapshot) error {
 		return iterate(txn, []byte{spaceHold}, true, func(item *badger.Item) (bool, error) {
 			o, err := ownerOf(item.Key())
 			if err != nil {
@@ -183,7 +183,7 @@ type heldAccount struct {
 }
 
 // holdOf returns an account and its hold.
-func holdOf(txn *badger.Txn, o owner) (a heldAccount, err error) {
+func holdOf(txn *snapshot, o owner) (a heldAccount, err error) {
 	a.owner = o
 	if a.Account, err = accountOf(txn, o); err != nil {
 		return a, err
@@ -213,7 +213,7 @@ func (a *heldAccount) effect() effect {
 	return e
 }
 
-func void(txn *badger.Txn, m store.Void, revision uint64) (effect, error) {
+func void(txn *snapshot, m store.Void, revision uint64) (effect, error) {
 	if err := byToken(txn, m.Token, m.TokenRevision); err != nil {
 		return effect{}, err
 	}
@@ -233,7 +233,7 @@ func void(txn *badger.Txn, m store.Void, revision uint64) (effect, error) {
 	return e, nil
 }
 
-func block(txn *badger.Txn, m store.Block, revision uint64) (effect, error) {
+func block(txn *snapshot, m store.Block, revision uint64) (effect, error) {
 	if err := byToken(txn, m.Token, m.TokenRevision); err != nil {
 		return effect{}, err
 	}
@@ -252,7 +252,7 @@ func block(txn *badger.Txn, m store.Block, revision uint64) (effect, error) {
 	return a.effect(), nil
 }
 
-func sweep(txn *badger.Txn, m store.Sweep, revision uint64) (effect, error) {
+func sweep(txn *snapshot, m store.Sweep, revision uint64) (effect, error) {
 	a, err := holdOf(txn, owner{m.Project, m.User})
 	if err != nil {
 		return effect{}, err
@@ -283,7 +283,7 @@ func sweep(txn *badger.Txn, m store.Sweep, revision uint64) (effect, error) {
 
 // byToken returns store.ErrConflict if the token that the author holds, if
 // any, isn't at that revision.
-func byToken(txn *badger.Txn, id uuid.UUID, revision uint64) error {
+func byToken(txn *snapshot, id uuid.UUID, revision uint64) error {
 	if id == uuid.Nil {
 		return nil
 	}
@@ -292,7 +292,7 @@ func byToken(txn *badger.Txn, id uuid.UUID, revision uint64) error {
 }
 
 // findAccount returns what is kept of a user as a whole, if anything is.
-func findAccount(txn *badger.Txn, o owner) (a store.Account, found bool, err error) {
+func findAccount(txn *snapshot, o owner) (a store.Account, found bool, err error) {
 	item, err := find(txn, ownerKey(spaceAccount, o))
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Account{}, false, nil
@@ -309,7 +309,7 @@ func findAccount(txn *badger.Txn, o owner) (a store.Account, found bool, err err
 
 // accountOf returns a user's account with its count. Tokens made before tokens
 // were counted are counted now.
-func accountOf(txn *badger.Txn, o owner) (store.Account, error) {
+func accountOf(txn *snapshot, o owner) (store.Account, error) {
 	a, found, err := findAccount(txn, o)
 	if err == nil && !found {
 		err = count(txn, o, &a)
@@ -322,7 +322,7 @@ func accountWrite(o owner, a *store.Account) write {
 }
 
 // recount takes off the count what has expired at a time.
-func recount(txn *badger.Txn, o owner, a *store.Account, at time.Time) error {
+func recount(txn *snapshot, o owner, a *store.Account, at time.Time) error {
 	if a.Next.IsZero() || at.Before(a.Next) {
 		return nil
 	}
@@ -331,7 +331,7 @@ func recount(txn *badger.Txn, o owner, a *store.Account, at time.Time) error {
 }
 
 // count counts the tokens that a.Counts says it should.
-func count(txn *badger.Txn, o owner, a *store.Account) error {
+func count(txn *snapshot, o owner, a *store.Account) error {
 	a.Living, a.Next = 0, time.Time{}
 	next, counted := int64(never), int64(0)
 	if !a.Counted.IsZero() {
@@ -353,7 +353,7 @@ func count(txn *badger.Txn, o owner, a *store.Account) error {
 
 // counts are accounts that are counted on, each of which is written once.
 type counts struct {
-	txn *badger.Txn
+	txn *snapshot
 	all map[owner]*store.Account
 }
 

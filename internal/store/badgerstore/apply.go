@@ -40,7 +40,7 @@ type effect struct {
 // effectOf works out what m does at a revision, given everything before it. It
 // reads nothing but txn and m, so that the same mutations in the same order
 // give the same store anywhere.
-func effectOf(txn *badger.Txn, m store.Mutation, revision uint64) (e effect, err error) {
+func effectOf(txn *snapshot, m store.Mutation, revision uint64) (e effect, err error) {
 	switch m := m.(type) {
 	case store.Create:
 		e.writes, err = create(txn, m, revision)
@@ -68,7 +68,7 @@ func effectOf(txn *badger.Txn, m store.Mutation, revision uint64) (e effect, err
 	return e, err
 }
 
-func create(txn *badger.Txn, m store.Create, revision uint64) ([]write, error) {
+func create(txn *snapshot, m store.Create, revision uint64) ([]write, error) {
 	r := m.Record
 	if err := settingsAre(txn, r.Project, m.SettingsRevision); err != nil {
 		return nil, err
@@ -127,7 +127,7 @@ func create(txn *badger.Txn, m store.Create, revision uint64) ([]write, error) {
 
 // checkLimit returns store.ErrLimit if a user has no place for another token,
 // those that have expired not counted.
-func checkLimit(txn *badger.Txn, user owner, account *store.Account, m store.Create) error {
+func checkLimit(txn *snapshot, user owner, account *store.Account, m store.Create) error {
 	if m.Limit == 0 || account.Living < uint64(m.Limit) {
 		return nil
 	}
@@ -142,7 +142,7 @@ func checkLimit(txn *badger.Txn, user owner, account *store.Account, m store.Cre
 
 // tokenIs returns a token's record, or store.ErrConflict if it isn't at that
 // revision, or can't serve because of what holds of its user as a whole.
-func tokenIs(txn *badger.Txn, id uuid.UUID, revision uint64) (store.Record, error) {
+func tokenIs(txn *snapshot, id uuid.UUID, revision uint64) (store.Record, error) {
 	r, err := recordByID(txn, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && r.Revision != revision {
 		return r, store.ErrConflict
@@ -157,7 +157,7 @@ func tokenIs(txn *badger.Txn, id uuid.UUID, revision uint64) (store.Record, erro
 	return r, err
 }
 
-func revoke(txn *badger.Txn, m store.Revoke, revision uint64) ([]write, error) {
+func revoke(txn *snapshot, m store.Revoke, revision uint64) ([]write, error) {
 	r, err := recordByID(txn, m.ID)
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func revokeWrites(r *store.Record, at time.Time, revision uint64) (writes []writ
 	return append(append(writes, recordWrites(r)...), write{timeKey(spaceRevoked, at, r.ID), nothing})
 }
 
-func touch(txn *badger.Txn, m store.Touch) ([]write, error) {
+func touch(txn *snapshot, m store.Touch) ([]write, error) {
 	writes := make([]write, 0, len(m.Uses))
 	for _, use := range m.Uses {
 		known, err := lastUsed(txn, use.ID)
@@ -230,7 +230,7 @@ func touch(txn *badger.Txn, m store.Touch) ([]write, error) {
 // purge removes all that is known of a token. Its successors become its
 // parent's, so that what is left of a line stays one line. While there are more
 // of them than fit, they are all that it changes.
-func purge(txn *badger.Txn, m store.Purge) ([]write, error) {
+func purge(txn *snapshot, m store.Purge) ([]write, error) {
 	r, err := recordByID(txn, m.ID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
@@ -274,7 +274,7 @@ func purge(txn *badger.Txn, m store.Purge) ([]write, error) {
 	return writes, nil
 }
 
-func beginEpoch(txn *badger.Txn, m store.BeginEpoch) (effect, error) {
+func beginEpoch(txn *snapshot, m store.BeginEpoch) (effect, error) {
 	now, err := epochOf(txn)
 	if err == nil && m.Epoch <= now {
 		err = store.ErrConflict
@@ -283,13 +283,13 @@ func beginEpoch(txn *badger.Txn, m store.BeginEpoch) (effect, error) {
 }
 
 // epochOf is 1 where nothing else is said.
-func epochOf(txn *badger.Txn) (uint64, error) {
+func epochOf(txn *snapshot) (uint64, error) {
 	epoch, err := counter(txn, metaEpoch)
 	return max(1, epoch), err
 }
 
 // counter returns a number that is counted up while applying, from 0 on.
-func counter(txn *badger.Txn, key []byte) (uint64, error) {
+func counter(txn *snapshot, key []byte) (uint64, error) {
 	var n [8]byte
 	item, err := find(txn, key)
 	if errors.Is(err, store.ErrNotFound) {
@@ -302,7 +302,7 @@ func counter(txn *badger.Txn, key []byte) (uint64, error) {
 }
 
 // childrenOf returns at most limit successors of a token, or all if 0.
-func childrenOf(txn *badger.Txn, id uuid.UUID, limit int) (children []uuid.UUID, err error) {
+func childrenOf(txn *snapshot, id uuid.UUID, limit int) (children []uuid.UUID, err error) {
 	prefix := childrenPrefix(id)
 	err = iterate(txn, prefix, false, func(item *badger.Item) (bool, error) {
 		children = append(children, uuid.UUID(item.Key()[len(prefix):]))

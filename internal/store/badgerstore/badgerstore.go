@@ -176,7 +176,8 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 		format, revision, keyID []byte
 		epoch                   uint64
 	}
-	err := s.db.View(func(txn *badger.Txn) (err error) {
+	err := s.db.View(func(t *badger.Txn) (err error) {
+		txn := &snapshot{t}
 		if meta.format, err = get(txn, metaFormat); errors.Is(err, store.ErrNotFound) {
 			return nil
 		}

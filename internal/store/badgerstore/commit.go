@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -220,7 +219,7 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 
 // transaction is a Badger transaction that knows how much more it can take.
 type transaction struct {
-	txn         *badger.Txn
+	txn         *snapshot
 	count, size int64
 	maxCount    int64
 	maxSize     int64
@@ -241,7 +240,7 @@ const entryOverhead = 64
 
 func (w *committer) begin(readAt uint64) *transaction {
 	return &transaction{
-		txn:      w.db.NewTransactionAt(readAt, true),
+		txn:      w.snapshot(readAt, true),
 		maxCount: w.db.MaxBatchCount() - ownEntries,
 		maxSize:  w.db.MaxBatchSize() - ownEntries*entryOverhead,
 	}

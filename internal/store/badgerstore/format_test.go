@@ -78,7 +78,7 @@ func unpack(t testing.TB, archive io.Reader, dir string) {
 
 func (s *Store) formatOnDisk(t testing.TB) byte {
 	t.Helper()
-	txn := s.db.NewTransactionAt(s.applied.Load(), false)
+	txn := s.snapshot(s.applied.Load(), false)
 	defer txn.Discard()
 	b, err := get(txn, metaFormat)
 	if err != nil || len(b) != 1 {

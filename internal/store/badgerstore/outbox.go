@@ -19,7 +19,7 @@ func lineKey(p store.LinePlace) []byte {
 }
 
 // post is what puts lines into the outbox at a position.
-func post(txn *badger.Txn, at store.Position, lines [][]byte) ([]write, error) {
+func post(txn *snapshot, at store.Position, lines [][]byte) ([]write, error) {
 	if len(lines) == 0 {
 		return nil, nil
 	}
@@ -49,7 +49,7 @@ func outboxSize(size uint64) write {
 }
 
 // delivered takes lines out of the outbox.
-func delivered(txn *badger.Txn, m store.Delivered) (writes []write, err error) {
+func delivered(txn *snapshot, m store.Delivered) (writes []write, err error) {
 	size, err := counter(txn, metaOutbox)
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func (s *Store) Outbox(after store.LinePlace) (lines []store.Line, err error) {
 	if after != (store.LinePlace{}) {
 		from = append(lineKey(after), 0)
 	}
-	err = s.read(func(txn *badger.Txn) error {
+	err = s.read(func(txn *snapshot) error {
 		return iterateFrom(txn, prefix, from, false, func(item *badger.Item) (bool, error) {
 			key := item.Key()[1:]
 			if len(key) != placeLength {

@@ -15,14 +15,21 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
+// snapshot is the state as of a revision.
+type snapshot struct{ *badger.Txn }
+
+func (s *Store) snapshot(readAt uint64, update bool) *snapshot {
+	return &snapshot{s.db.NewTransactionAt(readAt, update)}
+}
+
 // read runs f on the state as of the last durable revision.
-func (s *Store) read(f func(*badger.Txn) error) error {
+func (s *Store) read(f func(*snapshot) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
 		return store.ErrUnavailable
 	}
-	txn := s.db.NewTransactionAt(s.applied.Load(), false)
+	txn := s.snapshot(s.applied.Load(), false)
 	defer txn.Discard()
 	return f(txn)
 }
@@ -30,7 +37,7 @@ func (s *Store) read(f func(*badger.Txn) error) error {
 // ByHash implements store.Store.
 func (s *Store) ByHash(h token.Hash) (r store.Record, err error) {
 	holds := *s.holds.Load()
-	err = s.read(func(txn *badger.Txn) error {
+	err = s.read(func(txn *snapshot) error {
 		r, err = recordByHash(txn, h)
 		return err
 	})
@@ -41,7 +48,7 @@ func (s *Store) ByHash(h token.Hash) (r store.Record, err error) {
 // ByID implements store.Store.
 func (s *Store) ByID(id uuid.UUID) (r store.Record, err error) {
 	holds := *s.holds.Load()
-	err = s.read(func(txn *badger.Txn) error {
+	err = s.read(func(txn *snapshot) error {
 		r, err = recordByID(txn, id)
 		return err
 	})
@@ -57,7 +64,7 @@ func (s *Store) Scan(q store.Query) (entries []store.Entry, err error) {
 	prefix := listPrefix(q.Project, q.User)
 	holds := *s.holds.Load()
 	newest := holds.newest(q.Project, q.User)
-	err = s.read(func(txn *badger.Txn) error {
+	err = s.read(func(txn *snapshot) error {
 		return iterateFrom(txn, prefix, placeKey(prefix, q), q.Descending, func(item *badger.Item) (bool, error) {
 			entry, err := readListed(txn, item)
 			if err != nil {
@@ -122,7 +129,7 @@ func (l listed) at(place []byte) store.Entry {
 func (s *Store) Records(ids ...uuid.UUID) ([]store.Record, error) {
 	records := make([]store.Record, 0, len(ids))
 	holds := *s.holds.Load()
-	err := s.read(func(txn *badger.Txn) error {
+	err := s.read(func(txn *snapshot) error {
 		for _, id := range ids {
 			r, err := recordByID(txn, id)
 			if errors.Is(err, store.ErrNotFound) {
@@ -143,7 +150,7 @@ func (s *Store) Records(ids ...uuid.UUID) ([]store.Record, error) {
 // LastUsed implements store.Store.
 func (s *Store) LastUsed(ids ...uuid.UUID) ([]store.Use, error) {
 	uses := make([]store.Use, len(ids))
-	err := s.read(func(txn *badger.Txn) (err error) {
+	err := s.read(func(txn *snapshot) (err error) {
 		for i, id := range ids {
 			if uses[i], err = lastUsed(txn, id); err != nil {
 				return err
@@ -157,7 +164,7 @@ func (s *Store) LastUsed(ids ...uuid.UUID) ([]store.Use, error) {
 // Successors implements store.Store.
 func (s *Store) Successors(id uuid.UUID) (live []uuid.UUID, err error) {
 	holds := *s.holds.Load()
-	err = s.read(func(txn *badger.Txn) error {
+	err = s.read(func(txn *snapshot) error {
 		for line := []uuid.UUID{id}; len(line) > 0; line = line[1:] {
 			children, err := childrenOf(txn, line[0], 0)
 			if err != nil {
@@ -181,7 +188,7 @@ func (s *Store) Successors(id uuid.UUID) (live []uuid.UUID, err error) {
 
 // Ended implements store.Store.
 func (s *Store) Ended(expired, revoked time.Time, limit int) (ids []uuid.UUID, err error) {
-	err = s.read(func(txn *badger.Txn) error {
+	err = s.read(func(txn *snapshot) error {
 		for _, queue := range []struct {
 			space  byte
 			before time.Time
@@ -205,7 +212,7 @@ func (s *Store) Ended(expired, revoked time.Time, limit int) (ids []uuid.UUID, e
 }
 
 // get returns a copy of a key's value, or store.ErrNotFound.
-func get(txn *badger.Txn, key []byte) ([]byte, error) {
+func get(txn *snapshot, key []byte) ([]byte, error) {
 	item, err := find(txn, key)
 	if err != nil {
 		return nil, err
@@ -214,7 +221,7 @@ func get(txn *badger.Txn, key []byte) ([]byte, error) {
 	return b, unavailable(err)
 }
 
-func find(txn *badger.Txn, key []byte) (*badger.Item, error) {
+func find(txn *snapshot, key []byte) (*badger.Item, error) {
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, store.ErrNotFound
@@ -223,7 +230,7 @@ func find(txn *badger.Txn, key []byte) (*badger.Item, error) {
 }
 
 // lastUsed returns when a token was last used, zero for never.
-func lastUsed(txn *badger.Txn, id uuid.UUID) (store.Use, error) {
+func lastUsed(txn *snapshot, id uuid.UUID) (store.Use, error) {
 	item, err := find(txn, usedKey(id))
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Use{ID: id}, nil
@@ -234,39 +241,80 @@ func lastUsed(txn *badger.Txn, id uuid.UUID) (store.Use, error) {
 	return useOf(id, item)
 }
 
-func recordByHash(txn *badger.Txn, h token.Hash) (r store.Record, err error) {
-	item, err := find(txn, tokenKey(h))
-	if err != nil {
+// recordByHash returns the record under a hash, or of the token that a hash of
+// another key points to.
+func recordByHash(txn *snapshot, h token.Hash) (store.Record, error) {
+	r, moved, err := recordAt(txn, h)
+	if err != nil || moved == uuid.Nil {
 		return r, err
 	}
-	err = item.Value(func(b []byte) error {
-		r, err = store.DecodeRecord(b)
-		return err
-	})
-	return r, unavailable(err)
+	r, err = recordByID(txn, moved)
+	return r, lost(err, "a token's earlier hash")
 }
 
-func recordByID(txn *badger.Txn, id uuid.UUID) (r store.Record, err error) {
+func recordByID(txn *snapshot, id uuid.UUID) (store.Record, error) {
+	e, err := idEntryOf(txn, id)
+	if err != nil {
+		return store.Record{}, err
+	}
+	r, _, err := recordAt(txn, e.hash)
+	if err != nil {
+		return store.Record{}, lost(err, "a token's id")
+	}
+	if err := e.check(&r); err != nil {
+		return store.Record{}, err
+	}
+	if r.ID != id {
+		return store.Record{}, lost(store.ErrNotFound, "a token's id")
+	}
+	return r, nil
+}
+
+// recordAt returns what stands under a hash: a record, or the id of the token
+// that has moved from there to another key.
+func recordAt(txn *snapshot, h token.Hash) (r store.Record, moved uuid.UUID, err error) {
+	item, err := find(txn, tokenKey(h))
+	if err != nil {
+		return r, moved, err
+	}
+	err = item.Value(func(b []byte) error {
+		if len(b) == 1+len(moved) && b[0] == pointerTag {
+			copy(moved[:], b[1:])
+			return nil
+		}
+		r, err = store.DecodeRecord(b)
+		if err == nil && r.Hash != h {
+			err = store.ErrCorrupt
+		}
+		return err
+	})
+	return r, moved, unavailable(err)
+}
+
+// idEntryOf returns what is kept under a token's id.
+func idEntryOf(txn *snapshot, id uuid.UUID) (e idEntry, err error) {
 	item, err := find(txn, idKey(id))
 	if err != nil {
-		return r, err
+		return e, err
 	}
-	entry, err := identityOf(item)
-	if err != nil {
-		return r, err
-	}
-	r, err = recordByHash(txn, entry.hash)
-	return r, lost(err, "a token's id")
+	err = item.Value(func(b []byte) error {
+		var ok bool
+		if e, ok = decodeIDEntry(b); !ok {
+			return store.ErrCorrupt
+		}
+		return nil
+	})
+	return e, unavailable(err)
 }
 
 // iterate calls f for the items under prefix in order, until it returns false.
-func iterate(txn *badger.Txn, prefix []byte, values bool, f func(*badger.Item) (more bool, err error)) error {
+func iterate(txn *snapshot, prefix []byte, values bool, f func(*badger.Item) (more bool, err error)) error {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: values, PrefetchSize: 100})
 	return each(it, prefix, f)
 }
 
 // iterateFrom does so from a key on, with values.
-func iterateFrom(txn *badger.Txn, prefix, from []byte, reverse bool, f func(*badger.Item) (more bool, err error)) error {
+func iterateFrom(txn *snapshot, prefix, from []byte, reverse bool, f func(*badger.Item) (more bool, err error)) error {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: 100, Reverse: reverse})
 	return each(it, from, f)
 }

@@ -25,7 +25,7 @@ func (s *Store) Settings(project string) (store.Settings, uint64) {
 
 func (s *Store) loadSettings() error {
 	all := make(map[string]setting)
-	err := s.read(func(txn *badger.Txn) error {
+	err := s.read(func(txn *snapshot) error {
 		return iterate(txn, []byte{spacePolicy}, true, func(item *badger.Item) (bool, error) {
 			now, err := settingOf(item)
 			all[string(item.Key()[1:])] = now
@@ -47,7 +47,7 @@ func (s *Store) showSettings(accepted []*commit) {
 	}
 }
 
-func configure(txn *badger.Txn, m store.Configure, revision uint64) ([]write, error) {
+func configure(txn *snapshot, m store.Configure, revision uint64) ([]write, error) {
 	if err := settingsAre(txn, m.Project, m.Revision); err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func configure(txn *badger.Txn, m store.Configure, revision uint64) ([]write, er
 
 // settingsAre returns store.ErrConflict if a project's settings aren't at that
 // revision.
-func settingsAre(txn *badger.Txn, project string, revision uint64) error {
+func settingsAre(txn *snapshot, project string, revision uint64) error {
 	var now setting
 	item, err := find(txn, policyKey(project))
 	if err == nil {

@@ -13,41 +13,11 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
-// In format 1 an id led to a hash alone, and so did an entry of a list.
+// In format 1 an entry of a list led to a hash alone.
 const bareHash = len(token.Hash{})
 
-// valueVersion is the first byte of the values below. None is as long as those
-// of format 1.
-const valueVersion = 1
-
-// identity is what the entry of a token's id says: where its record is, and
-// which revision of it. A record of another revision is damage.
-type identity struct {
-	hash token.Hash
-	// revision is 0 where the entry is of format 1 and doesn't say.
-	revision uint64
-}
-
-func (i identity) append(b []byte) []byte {
-	b = append(append(b, valueVersion), i.hash[:]...)
-	return binary.BigEndian.AppendUint64(b, i.revision)
-}
-
-func identityOf(item *badger.Item) (i identity, err error) {
-	err = item.Value(func(b []byte) error {
-		switch {
-		case len(b) == bareHash:
-			copy(i.hash[:], b)
-		case len(b) == 1+bareHash+8 && b[0] == valueVersion:
-			copy(i.hash[:], b[1:])
-			i.revision = binary.BigEndian.Uint64(b[1+bareHash:])
-		default:
-			return store.ErrCorrupt
-		}
-		return nil
-	})
-	return i, unavailable(err)
-}
+// listedVersion is the first byte of what lists say now, which is longer.
+const listedVersion = 1
 
 // listed is what an entry of a list says, so that a list can be searched and
 // counted without its records.
@@ -69,21 +39,21 @@ func listedOf(r *store.Record) listed {
 }
 
 func (l listed) append(b []byte) []byte {
-	b = append(append(b, valueVersion), l.hash[:]...)
+	b = append(append(b, listedVersion), l.hash[:]...)
 	b = binary.BigEndian.AppendUint64(b, l.created)
 	return binary.BigEndian.AppendUint64(b, uint64(l.expires))
 }
 
 // readListed reads an entry of a list. Those of format 1 name a record, and
 // that says the rest.
-func readListed(txn *badger.Txn, item *badger.Item) (l listed, err error) {
+func readListed(txn *snapshot, item *badger.Item) (l listed, err error) {
 	bare := false
 	err = item.Value(func(b []byte) error {
 		switch {
 		case len(b) == bareHash:
 			bare = true
 			copy(l.hash[:], b)
-		case len(b) == 1+bareHash+16 && b[0] == valueVersion:
+		case len(b) == 1+bareHash+16 && b[0] == listedVersion:
 			copy(l.hash[:], b[1:])
 			l.created = binary.BigEndian.Uint64(b[1+bareHash:])
 			l.expires = int64(binary.BigEndian.Uint64(b[1+bareHash+8:]))
@@ -125,11 +95,15 @@ func useOf(id uuid.UUID, item *badger.Item) (use store.Use, err error) {
 	return use, unavailable(err)
 }
 
+// pointerTag is the first byte of what stands under a hash that a token had
+// under another key: its id follows. It is no version of a record.
+const pointerTag = 0xff
+
 // recordWrites are a record and the entry that names it. They change together.
 func recordWrites(r *store.Record) []write {
 	return []write{
 		{tokenKey(r.Hash), r.Append(nil)},
-		{idKey(r.ID), identity{r.Hash, r.Revision}.append(nil)},
+		{idKey(r.ID), idEntryFor(r).append(nil)},
 	}
 }
 
