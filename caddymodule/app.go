@@ -240,8 +240,8 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 		return nil, err
 	}
 	return &openStore{s, registry.New(registry.Config{
-		Store: opened, Key: opened.Key(),
-		Now: time.Now, Random: rand.Reader,
+		Store: opened,
+		Now:   time.Now, Random: rand.Reader,
 		Retain: s.retain, Logger: logger,
 	}), page.NewMemory(time.Now, rand.Reader), opened}, nil
 }

@@ -10,14 +10,15 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// Whatever a project has beside its name and prefix is policy, and two
+// Whatever a project has beside its name, prefix and scopes is policy, and two
 // directives may not differ in it without being told.
 func TestPolicyDifferences(t *testing.T) {
 	for want, other := range map[string]registry.Project{
-		"admins":         {Admins: map[string]bool{"alice": true}},
-		"api_access":     {Fixed: store.Settings{Enabled: new(true)}},
-		"allow_generate": {Fixed: store.Settings{Generate: "users", Users: []string{"bob"}}},
-		"max_lifetime":   {Fixed: store.Settings{MaxLifetimeDays: 7}},
+		"admins":              {Admins: map[string]bool{"alice": true}},
+		"api_access":          {Fixed: store.Settings{Enabled: new(true)}},
+		"allow_generate":      {Fixed: store.Settings{Generate: "users", Users: []string{"bob"}}},
+		"max_tokens_per_user": {MaxTokensPerUser: 1000},
+		"max_lifetime":        {Fixed: store.Settings{MaxLifetimeDays: 7}},
 	} {
 		if diff := cmp.Diff([]string{want}, policyDifferences(&registry.Project{}, &other)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", want, diff)
@@ -37,8 +38,12 @@ func TestPolicyDifferences(t *testing.T) {
 	if got := policyDifferences(&registry.Project{}, &registry.Project{Admins: map[string]bool{}}); got != nil {
 		t.Errorf("nobody and nobody differ in %v", got)
 	}
+	// Each site has scopes of its own.
+	if got := policyDifferences(&registry.Project{}, &registry.Project{Scopes: []string{"read"}}); got != nil {
+		t.Errorf("with and without a scope they differ in %v", got)
+	}
 	// Whoever adds a field is to add its line above.
-	if fields := reflect.TypeFor[registry.Project]().NumField() + reflect.TypeFor[store.Settings]().NumField(); fields != 4+4 {
+	if fields := reflect.TypeFor[registry.Project]().NumField() + reflect.TypeFor[store.Settings]().NumField(); fields != 6+4 {
 		t.Errorf("there are %d fields", fields)
 	}
 }

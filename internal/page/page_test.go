@@ -41,7 +41,7 @@ func newDesk(t *testing.T) *desk {
 	}
 	d := &desk{clock: newClock(), store: opened, gone: make(map[string]bool)}
 	tokens := registry.New(registry.Config{
-		Store: opened, Key: opened.Key(), Now: d.Now, Random: rand.Reader,
+		Store: opened, Now: d.Now, Random: rand.Reader,
 		Retain: registry.Retain{Expired: day, Deleted: day}, Logger: zap.NewNop(),
 	})
 	t.Cleanup(func() {

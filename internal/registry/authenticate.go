@@ -14,7 +14,7 @@ import (
 // ErrInvalidToken, ErrOff, ErrBlocked, ErrAddress or store.ErrUnavailable.
 func (r *Registry) Authenticate(p *Project, v token.Value, client netip.Addr) (store.Record, error) {
 	now := r.Now()
-	record, err := r.recognise(p, v, now)
+	record, move, err := r.recognise(p, v, now)
 	if err != nil {
 		return store.Record{}, err
 	}
@@ -28,6 +28,9 @@ func (r *Registry) Authenticate(p *Project, v token.Value, client netip.Addr) (s
 	if !allows(&record, client) {
 		return store.Record{}, ErrAddress
 	}
+	if move != nil {
+		r.moves.note(*move)
+	}
 	r.uses.note(record.ID, now, client)
 	return record, nil
 }
@@ -36,19 +39,20 @@ func (r *Registry) Authenticate(p *Project, v token.Value, client netip.Addr) (s
 // whatever may keep it from being used at present. It fails with
 // ErrInvalidToken or store.ErrUnavailable.
 func (r *Registry) Recognise(p *Project, v token.Value) (store.Record, error) {
-	return r.recognise(p, v, r.Now())
+	record, _, err := r.recognise(p, v, r.Now())
+	return record, err
 }
 
-func (r *Registry) recognise(p *Project, v token.Value, now time.Time) (store.Record, error) {
-	record, err := r.Store.ByHash(r.Key.Hash(v))
+func (r *Registry) recognise(p *Project, v token.Value, now time.Time) (store.Record, *store.Rehash, error) {
+	record, move, err := r.byValue(v)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Record{}, ErrInvalidToken
+		return store.Record{}, nil, ErrInvalidToken
 	}
 	if err != nil {
-		return store.Record{}, err
+		return store.Record{}, nil, err
 	}
 	if record.Project != p.Name || record.IsRevoked() || record.Expired(now) {
-		return store.Record{}, ErrInvalidToken
+		return store.Record{}, nil, ErrInvalidToken
 	}
-	return record, nil
+	return record, move, nil
 }

@@ -59,8 +59,9 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 	if err != nil {
 		return token.Value{}, Token{}, fmt.Errorf("%w: reading random bytes: %w", store.ErrUnavailable, err)
 	}
+	key := r.Store.Keys()[0]
 	record := store.Record{
-		ID: id, Hash: r.Key.Hash(value), Key: r.Key.ID(),
+		ID: id, Hash: key.Hash(value), Key: key.ID(),
 		Project: p.Name, User: c.User,
 		SignedIn: now, SignedInAdmin: c.SignedInAdmin,
 		Description: w.Description, Created: now, Lifetime: w.LifetimeSeconds,

@@ -32,7 +32,7 @@ func TestIssueRemembersWhatWasAskedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Token{Record: store.Record{
-		ID: got.ID, Hash: got.Hash, Key: f.Key.ID(), Project: "p", User: c.User,
+		ID: got.ID, Hash: got.Hash, Key: f.store.Key().ID(), Project: "p", User: c.User,
 		SignedIn: epoch, SignedInAdmin: true, Description: "nightly", Created: epoch, Lifetime: 86_400,
 		Revision: got.Revision, CreatedRevision: got.Revision,
 	}}

@@ -318,7 +318,7 @@ func (c *comparison) restart(*rapid.T) {
 func (c *comparison) everything(*rapid.T) {
 	now := c.clock.now()
 	for _, t := range c.model {
-		r, err := c.store.ByHash(c.Key.Hash(t.value))
+		r, err := c.store.ByHash(c.store.Key().Hash(t.value))
 		valid := err == nil && !r.IsRevoked() && !r.Expired(now)
 		if valid != t.valid(now) || t.gone != errors.Is(err, store.ErrNotFound) {
 			c.Fatalf("token %v is %+v, %v; the model has %+v", t.ID, r, err, t)

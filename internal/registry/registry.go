@@ -17,7 +17,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // flushEvery bounds how long a last use is in memory alone.
@@ -30,7 +29,6 @@ const purgeEvery = time.Hour
 // Config says what a Registry works with. All fields are required.
 type Config struct {
 	Store store.Store
-	Key   *token.Key
 	// Now is the clock that tokens are made and expire by.
 	Now func() time.Time
 	// Random is where secrets and ids come from.
@@ -46,7 +44,8 @@ type Retain struct{ Expired, Deleted time.Duration }
 // concurrent use.
 type Registry struct {
 	Config
-	uses *uses
+	uses  *uses
+	moves moves
 
 	// renewing is held for reading while a token is renewed, and for writing
 	// while a line of renewals is revoked token by token.
@@ -84,7 +83,7 @@ func (r *Registry) keep(ctx context.Context) {
 		var err error
 		select {
 		case <-flush.C:
-			err = errors.Join(r.flush(ctx), r.sweep(ctx))
+			err = errors.Join(r.flush(ctx), r.sweep(ctx), r.moveUsed(ctx))
 		case <-purge.C:
 			err = r.purge(ctx)
 		case <-ctx.Done():

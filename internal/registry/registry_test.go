@@ -84,7 +84,7 @@ func (f *fixture) open(changes ...with) {
 	}
 	f.store = s
 	c := Config{
-		Store: s, Key: s.Key(), Now: f.clock.now, Random: rand.Reader,
+		Store: s, Now: f.clock.now, Random: rand.Reader,
 		Retain: Retain{Expired: 30 * day, Deleted: 90 * day}, Logger: zap.NewNop(),
 	}
 	for _, change := range changes {

@@ -92,6 +92,19 @@ type Store interface {
 	// records don't say so.
 	VoidedTokens(v Voided, limit int) ([]uuid.UUID, error)
 
+	// Keys are those that token values are hashed under, the first for new
+	// tokens. They can change while the store is in use; there is always one.
+	Keys() []*token.Key
+
+	// KeyUse counts the tokens that are living at now by the key they are
+	// under. It looks at all records.
+	KeyUse(now time.Time) (map[token.KeyID]int, error)
+
+	// UnderOtherKeys calls each, until it returns false, with all tokens that
+	// are living at now and under other keys than the first. It looks at all
+	// records, and no lock is held meanwhile.
+	UnderOtherKeys(now time.Time, each func(Record) bool) error
+
 	// Position is that of the last mutation that readers see.
 	Position() Position
 
@@ -282,6 +295,21 @@ type Configure struct {
 	TokenRevision uint64
 }
 
+// Rehash moves a token to another key, under which its value has this hash.
+// The hash before goes on leading to the token. It fails with ErrConflict if the
+// record is no longer at Revision, or is that of a token that has ended or whose
+// user is blocked, or if the hash is taken.
+type Rehash struct {
+	ID       uuid.UUID
+	Revision uint64
+	Hash     token.Hash
+	Key      token.KeyID
+}
+
+// UseKeys notes by which keys the store's tokens are to be recognised, the first
+// of which is for new ones.
+type UseKeys struct{ Keys []token.KeyID }
+
 // Delivered takes lines out of the outbox. Those that aren't in it are passed
 // over.
 type Delivered struct{ Lines []LinePlace }
@@ -294,5 +322,7 @@ func (Block) mutation()      {}
 func (Touch) mutation()      {}
 func (Purge) mutation()      {}
 func (Configure) mutation()  {}
+func (Rehash) mutation()     {}
+func (UseKeys) mutation()    {}
 func (Delivered) mutation()  {}
 func (BeginEpoch) mutation() {}

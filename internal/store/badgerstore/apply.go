@@ -58,6 +58,10 @@ func effectOf(txn *snapshot, m store.Mutation, revision uint64) (e effect, err e
 		e.writes, err = purge(txn, m)
 	case store.Configure:
 		e.writes, err = configure(txn, m, revision)
+	case store.Rehash:
+		e.writes, err = rehash(txn, m, revision)
+	case store.UseKeys:
+		e.writes = useKeys(m)
 	case store.Delivered:
 		e.writes, err = delivered(txn, m)
 	case store.BeginEpoch:
@@ -257,11 +261,15 @@ func purge(txn *snapshot, m store.Purge) ([]write, error) {
 	if len(children) > adoptAtOnce {
 		return writes, nil
 	}
+	moved, err := movedWrites(txn, r.ID)
+	if err != nil {
+		return nil, err
+	}
 	users := counts{txn: txn}
 	if err := users.remove(&r); err != nil {
 		return nil, err
 	}
-	writes = append(writes, users.writes()...)
+	writes = append(append(writes, moved...), users.writes()...)
 	for _, key := range append(liveKeys(&r), tokenKey(r.Hash), idKey(r.ID), usedKey(r.ID)) {
 		writes = append(writes, write{key, nil})
 	}

@@ -9,6 +9,7 @@
 package badgerstore
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -47,6 +49,8 @@ type Options struct {
 	// Key hashes token values. If nil, the store makes one at its first start
 	// and keeps it in its directory, readable by its owner only.
 	Key *token.Key
+	// Previous are keys that older tokens may still be under.
+	Previous []*token.Key
 	// Logger gets what the owner should know. Required.
 	Logger *zap.Logger
 
@@ -60,7 +64,8 @@ type Options struct {
 // Store is a store.Store in a directory of this machine.
 type Store struct {
 	db     *badger.DB
-	key    *token.Key
+	dir    string
+	keys   atomic.Pointer[[]*token.Key]
 	logger *zap.Logger
 	space  *space
 
@@ -114,7 +119,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, openError(dir, err)
 	}
 	s := &Store{
-		db: db, logger: o.logger(), space: space,
+		db: db, dir: dir, logger: o.logger(), space: space,
 		commits: make(chan *commit, maxBatch),
 		stop:    make(chan struct{}),
 	}
@@ -134,6 +139,10 @@ func Open(dir string, o Options) (*Store, error) {
 	space.begin()
 	space.last = roomForCreates
 	s.committer.Go(s.runCommitter)
+	if err := s.openKeys(o); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -173,8 +182,8 @@ func badgerOptions(dir string, o Options) badger.Options {
 // is new, makes it so.
 func (s *Store) prepare(dir string, key *token.Key) error {
 	var meta struct {
-		format, revision, keyID []byte
-		epoch                   uint64
+		format, revision []byte
+		epoch            uint64
 	}
 	err := s.db.View(func(t *badger.Txn) (err error) {
 		txn := &snapshot{t}
@@ -183,9 +192,6 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 		}
 		if err == nil {
 			meta.revision, err = get(txn, metaRevision)
-		}
-		if err == nil {
-			meta.keyID, err = get(txn, metaKeyID)
 		}
 		if err == nil {
 			meta.epoch, err = epochOf(txn)
@@ -199,19 +205,15 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 	if !isNew && (len(meta.format) != 1 || meta.format[0] < oldestFormat || meta.format[0] > newestFormat) {
 		return fmt.Errorf("the token store in %s has format %x, and this release reads formats %d to %d: upgrade, or choose another directory", dir, meta.format, oldestFormat, newestFormat)
 	}
-	keyFile := filepath.Join(dir, "hash.key")
 	if key == nil {
-		if key, err = loadKey(keyFile, isNew); err != nil {
+		var err error
+		if key, err = loadKey(filepath.Join(dir, "hash.key"), isNew); err != nil {
 			return err
 		}
 	}
-	s.key = key
-	id := key.ID()
+	s.keys.Store(&[]*token.Key{key})
 	if isNew {
-		return s.initialise(id)
-	}
-	if string(meta.keyID) != string(id[:]) {
-		return fmt.Errorf("the token store in %s was made with hash key %x, and this is %s: every token would be refused; give it the key it was made with", dir, meta.keyID, id)
+		return s.initialise(key.ID())
 	}
 	s.format = meta.format[0]
 	s.show(store.Position{Epoch: meta.epoch, Revision: binary.BigEndian.Uint64(meta.revision)})
@@ -240,6 +242,12 @@ func (s *Store) initialise(id token.KeyID) error {
 	return nil
 }
 
+// openKeys checks the keys that are given against those the store was used with
+// last, and notes them.
+func (s *Store) openKeys(o Options) error {
+	return s.UseKeys(context.Background(), append([]*token.Key{s.Key()}, o.Previous...), time.Now())
+}
+
 // show lets readers see what has become durable.
 func (s *Store) show(at store.Position) {
 	s.applied.Store(at.Revision)
@@ -248,9 +256,6 @@ func (s *Store) show(at store.Position) {
 
 // Position implements store.Store.
 func (s *Store) Position() store.Position { return *s.position.Load() }
-
-// Key is the key that this store's hashes are made with.
-func (s *Store) Key() *token.Key { return s.key }
 
 // Close waits for running operations and closes the database. Operations that
 // come later fail with store.ErrUnavailable. Closing again does nothing.

@@ -14,8 +14,8 @@ import (
 // that is revoked leaves the lists and the expiry queue; its record stays,
 // overwritten, until it is purged.
 const (
-	spaceMeta    = 'm' // name → format, revision, epoch, key id, number of the last token, size of the outbox
-	spaceToken   = 't' // hash → record
+	spaceMeta    = 'm' // name → format, revision, epoch, key ids, number of the last token, size of the outbox
+	spaceToken   = 't' // hash → record, or the id of the token that has moved to another key
 	spaceID      = 'i' // token id → hash, revision of the record
 	spaceProject = 'p' // project, creation, token id → listed: everyone's tokens, oldest first
 	spaceUser    = 'u' // project, user, creation, token id → listed: one user's tokens, oldest first
@@ -25,17 +25,19 @@ const (
 	spaceUsed    = 'l' // token id → time and address of last use
 	spacePolicy  = 's' // project → revision, settings
 	spaceAccount = 'a' // project, user → account
+	spaceMoved   = 'k' // token id, key id → hash under a key that the token was under before
 	spaceOutbox  = 'o' // epoch, revision, number of the line → line
 	spaceHold    = 'h' // project, user → flags: what of an account look-ups have to heed
 )
 
 var (
-	metaFormat   = []byte{spaceMeta, 'f'}
-	metaRevision = []byte{spaceMeta, 'r'}
-	metaKeyID    = []byte{spaceMeta, 'k'}
-	metaOutbox   = []byte{spaceMeta, 'o'}
-	metaEpoch    = []byte{spaceMeta, 'e'}
-	metaNumber   = []byte{spaceMeta, 'n'}
+	metaFormat       = []byte{spaceMeta, 'f'}
+	metaRevision     = []byte{spaceMeta, 'r'}
+	metaPreviousKeys = []byte{spaceMeta, 'K'}
+	metaKeyID        = []byte{spaceMeta, 'k'}
+	metaOutbox       = []byte{spaceMeta, 'o'}
+	metaEpoch        = []byte{spaceMeta, 'e'}
+	metaNumber       = []byte{spaceMeta, 'n'}
 )
 
 func tokenKey(h token.Hash) []byte { return append([]byte{spaceToken}, h[:]...) }
@@ -43,6 +45,11 @@ func idKey(id uuid.UUID) []byte    { return append([]byte{spaceID}, id[:]...) }
 func usedKey(id uuid.UUID) []byte  { return append([]byte{spaceUsed}, id[:]...) }
 
 func policyKey(project string) []byte { return append([]byte{spacePolicy}, project...) }
+
+func movedPrefix(id uuid.UUID) []byte { return append([]byte{spaceMoved}, id[:]...) }
+func movedKey(id uuid.UUID, key token.KeyID) []byte {
+	return append(movedPrefix(id), key[:]...)
+}
 
 func ownerKey(space byte, o owner) []byte {
 	return appendName(appendName([]byte{space}, o.project), o.user)

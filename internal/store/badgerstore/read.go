@@ -277,15 +277,20 @@ func recordAt(txn *snapshot, h token.Hash) (r store.Record, moved uuid.UUID, err
 	if err != nil {
 		return r, moved, err
 	}
+	r, moved, err = decodeEntry(item)
+	if err == nil && moved == uuid.Nil && r.Hash != h {
+		err = unavailable(store.ErrCorrupt)
+	}
+	return r, moved, err
+}
+
+func decodeEntry(item *badger.Item) (r store.Record, moved uuid.UUID, err error) {
 	err = item.Value(func(b []byte) error {
 		if len(b) == 1+len(moved) && b[0] == pointerTag {
 			copy(moved[:], b[1:])
 			return nil
 		}
 		r, err = store.DecodeRecord(b)
-		if err == nil && r.Hash != h {
-			err = store.ErrCorrupt
-		}
 		return err
 	})
 	return r, moved, unavailable(err)
