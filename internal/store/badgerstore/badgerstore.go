@@ -9,6 +9,7 @@
 package badgerstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -59,6 +60,8 @@ type Options struct {
 	MemTableSize int64
 	// disk is for tests that own the disk's free space.
 	disk disk
+	// maxRead and discardEvery are for tests that can't wait.
+	maxRead, discardEvery time.Duration
 }
 
 // Store is a store.Store in a directory of this machine.
@@ -85,6 +88,10 @@ type Store struct {
 	// once, to close it.
 	mu     sync.RWMutex
 	closed bool
+
+	reads reads
+	// The constants of these names, but for tests.
+	maxRead, discardEvery time.Duration
 
 	commits   chan *commit
 	stop      chan struct{}
@@ -120,6 +127,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		db: db, dir: dir, logger: o.logger(), space: space,
+		maxRead: cmp.Or(o.maxRead, maxRead), discardEvery: cmp.Or(o.discardEvery, discardEvery),
 		commits: make(chan *commit, maxBatch),
 		stop:    make(chan struct{}),
 	}
@@ -186,7 +194,7 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 		epoch            uint64
 	}
 	err := s.db.View(func(t *badger.Txn) (err error) {
-		txn := &snapshot{t}
+		txn := &snapshot{Txn: t, update: true}
 		if meta.format, err = get(txn, metaFormat); errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
@@ -217,6 +225,7 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 	}
 	s.format = meta.format[0]
 	s.show(store.Position{Epoch: meta.epoch, Revision: binary.BigEndian.Uint64(meta.revision)})
+	s.reads.since = s.applied.Load()
 	s.db.SetDiscardTs(s.applied.Load())
 	return nil
 }

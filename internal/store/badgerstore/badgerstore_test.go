@@ -335,3 +335,22 @@ func BenchmarkCommit(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkByHashParallel(b *testing.B) {
+	s := open(b, b.TempDir(), Options{})
+	records := make([]store.Record, 1000)
+	for i := range records {
+		records[i] = storetest.NewRecord("p", "alice", i)
+		mustCommit(b, s, store.Create{Record: records[i]})
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		i := 0
+		for pb.Next() {
+			if _, err := s.ByHash(records[i%len(records)].Hash); err != nil {
+				b.Error(err)
+			}
+			i++
+		}
+	})
+}

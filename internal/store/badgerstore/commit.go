@@ -15,9 +15,9 @@ import (
 // maxBatch is how many mutations share one transaction and one sync.
 const maxBatch = 256
 
-// discardLag is how long an overwritten version stays readable. No read takes
-// that long.
-const discardLag = 10 * time.Second
+// discardEvery is how often versions are given up that have been overwritten and
+// that no read under way may come to.
+const discardEvery = time.Second
 
 // commit is one mutation under way.
 type commit struct {
@@ -71,15 +71,14 @@ type committer struct {
 	// broken is set when a batch's fate is unknown: what a failed sync left
 	// behind must not become durable under a later one.
 	broken error
-	// Versions before discard may go, and in a while those before next.
-	next      uint64
-	nextSince time.Time
+	// discarded is when versions were last given up.
+	discarded time.Time
 }
 
 // runCommitter commits what is queued, as many mutations at a time as are
 // waiting, until it is told to stop and the queue is empty.
 func (s *Store) runCommitter() {
-	w := &committer{Store: s, next: s.applied.Load(), nextSince: time.Now()}
+	w := &committer{Store: s, discarded: time.Now()}
 	for {
 		select {
 		case c := <-s.commits:
@@ -112,9 +111,15 @@ func (w *committer) commit(batch []*commit) {
 	for len(batch) > 0 {
 		batch = w.commitSome(batch)
 	}
-	if time.Since(w.nextSince) > discardLag {
-		w.db.SetDiscardTs(w.next)
-		w.next, w.nextSince = w.applied.Load(), time.Now()
+	if time.Since(w.discarded) >= w.discardEvery {
+		w.discard()
+	}
+}
+
+func (w *committer) discard() {
+	if unread, ok := w.reads.next(w.applied.Load()); ok {
+		w.db.SetDiscardTs(unread)
+		w.discarded = time.Now()
 	}
 }
 

@@ -16,10 +16,16 @@ import (
 )
 
 // snapshot is the state as of a revision.
-type snapshot struct{ *badger.Txn }
+type snapshot struct {
+	*badger.Txn
+	update bool
+	// begun is when the first items were iterated over.
+	begun   time.Time
+	longest time.Duration
+}
 
 func (s *Store) snapshot(readAt uint64, update bool) *snapshot {
-	return &snapshot{s.db.NewTransactionAt(readAt, update)}
+	return &snapshot{Txn: s.db.NewTransactionAt(readAt, update), update: update, longest: s.maxRead}
 }
 
 // read runs f on the state as of the last durable revision.
@@ -29,6 +35,8 @@ func (s *Store) read(f func(*snapshot) error) error {
 	if s.closed {
 		return store.ErrUnavailable
 	}
+	generation := s.reads.begin()
+	defer s.reads.end(generation)
 	txn := s.snapshot(s.applied.Load(), false)
 	defer txn.Discard()
 	return f(txn)
@@ -315,18 +323,23 @@ func idEntryOf(txn *snapshot, id uuid.UUID) (e idEntry, err error) {
 // iterate calls f for the items under prefix in order, until it returns false.
 func iterate(txn *snapshot, prefix []byte, values bool, f func(*badger.Item) (more bool, err error)) error {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: values, PrefetchSize: 100})
-	return each(it, prefix, f)
+	return each(txn, it, prefix, f)
 }
 
 // iterateFrom does so from a key on, with values.
 func iterateFrom(txn *snapshot, prefix, from []byte, reverse bool, f func(*badger.Item) (more bool, err error)) error {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: 100, Reverse: reverse})
-	return each(it, from, f)
+	return each(txn, it, from, f)
 }
 
-func each(it *badger.Iterator, from []byte, f func(*badger.Item) (more bool, err error)) error {
+func each(txn *snapshot, it *badger.Iterator, from []byte, f func(*badger.Item) (more bool, err error)) error {
 	defer it.Close()
+	n := 0
 	for it.Seek(from); it.Valid(); it.Next() {
+		if err := txn.checkTime(n); err != nil {
+			return err
+		}
+		n++
 		if more, err := f(it.Item()); err != nil || !more {
 			return err
 		}
