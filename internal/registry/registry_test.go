@@ -62,6 +62,8 @@ type fixture struct {
 	store *badgerstore.Store
 	clock *clock
 	dir   string
+	// keys are what the store is opened with, its own if there are none.
+	keys []*token.Key
 }
 
 // with changes what a registry works with.
@@ -78,7 +80,11 @@ func newFixture(t testing.TB, changes ...with) *fixture {
 func (f *fixture) open(changes ...with) {
 	f.Helper()
 	// Tiny memtables make Badger flush and compact as a large store does.
-	s, err := badgerstore.Open(f.dir, badgerstore.Options{Logger: zap.NewNop(), MemTableSize: 256 << 10})
+	o := badgerstore.Options{Logger: zap.NewNop(), MemTableSize: 256 << 10}
+	if len(f.keys) > 0 {
+		o.Key, o.Previous = f.keys[0], f.keys[1:]
+	}
+	s, err := badgerstore.Open(f.dir, o)
 	if err != nil {
 		f.Fatal(err)
 	}
