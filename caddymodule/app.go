@@ -5,10 +5,12 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,8 +23,11 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 )
 
 func init() { caddy.RegisterModule(new(App)) }
@@ -40,16 +45,18 @@ type App struct {
 	key    *token.Key // nil: the store's own
 
 	mu sync.Mutex
-	// projects and prefixes are what the handlers of this configuration use.
-	projects map[string]registry.Project
+	// rules and prefixes are what the sites of this configuration say.
+	rules    map[string]registry.Rules
 	prefixes map[string]bool
 
-	// started is closed once registry is set, or is known never to be.
-	started  chan struct{}
-	settled  sync.Once // closes started
+	// ready is closed once registry is set, or is known never to be.
+	ready    chan struct{}
+	closing  sync.Once // of ready
 	registry atomic.Pointer[registry.Registry]
 	pages    atomic.Pointer[page.Memory] // set before registry
-	leased   bool
+	opened   *openStore
+	leased   bool // opened is to be given back
+	enforced atomic.Bool
 }
 
 // CaddyModule implements caddy.Module.
@@ -66,10 +73,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.App = a.Complete()
 	a.ctx = ctx
 	a.logger = ctx.Logger()
-	a.projects = make(map[string]registry.Project)
+	a.rules = make(map[string]registry.Rules)
 	a.prefixes = make(map[string]bool)
-	a.started = make(chan struct{})
-	if err := a.Validate(); err != nil {
+	a.ready = make(chan struct{})
+	if err := a.Check(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
 	if err := a.provisionDir(); err != nil {
@@ -77,6 +84,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionKey(); err != nil {
 		return fmt.Errorf("access_tokens: hash_key: %w", err)
+	}
+	if err := a.checkSameStore(); err != nil {
+		return fmt.Errorf("access_tokens: %w", err)
 	}
 	// What the running configuration has open is shared from here on. So no
 	// request waits for Start, and what takes a restart is refused before
@@ -90,11 +100,24 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 var errNotOpen = errors.New("no running configuration has the store open")
 
+// checkSameStore refuses a reload with another store: it would be a new, empty
+// one, and every client would throw its token away.
+func (a *App) checkSameStore() error {
+	running, err := caddy.ActiveContext().AppIfConfigured(appName)
+	if err != nil {
+		return nil //nolint:nilerr // no such app runs
+	}
+	if other, ok := running.(*App); ok && other.dir != a.dir {
+		return fmt.Errorf("the store has moved from %s to %s: restart required, so that nobody's token is refused by mistake; to keep the tokens, stop Caddy and move the directory", other.dir, a.dir)
+	}
+	return nil
+}
+
 func (a *App) provisionKey() error {
 	if a.HashKey == "" {
 		return nil
 	}
-	text, err := expand(a.HashKey)
+	text, err := caddyvalue.Expand(a.HashKey)
 	if err == nil {
 		a.key, err = token.NewKey(text)
 	}
@@ -104,9 +127,11 @@ func (a *App) provisionKey() error {
 func (a *App) provisionDir() (err error) {
 	dir := filepath.Join(caddy.AppDataDir(), "access-tokens")
 	if a.Store.Path != "" {
-		if dir, err = expand(a.Store.Path); err != nil {
+		if dir, err = caddyvalue.Expand(a.Store.Path); err != nil {
 			return err
 		}
+	} else if !filepath.IsAbs(dir) {
+		a.logger.Warn("neither HOME nor XDG_DATA_HOME is set, so that tokens are kept below the directory that Caddy was started in: set one of them, or write `store badger <directory>`", zap.String("dir", dir))
 	}
 	a.dir, err = canonical(dir)
 	return err
@@ -129,35 +154,59 @@ func canonical(dir string) (string, error) {
 	return filepath.Join(parent, filepath.Base(dir)), err
 }
 
-// addProject makes a site's project known. Sites that share a project have to
-// say the same about it.
-func (a *App) addProject(p registry.Project) error {
+// addSite makes known what a site says of its project. Sites that share a project
+// have to say the same about its policy.
+func (a *App) addSite(project, prefix string, rules registry.Rules) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.prefixes[p.Prefix] = true
-	p.Prefix = ""
-	if other, known := a.projects[p.Name]; known {
-		if options := policyDifferences(&p, &other); len(options) > 0 {
+	a.prefixes[prefix] = true
+	if other, known := a.rules[project]; known {
+		if options := policyDifferences(&rules, &other); len(options) > 0 {
 			return fmt.Errorf("two directives of this project differ in %s: write the same in both, or give each site its own project", strings.Join(options, " and "))
 		}
+		rules.SignIns = append(other.SignIns, rules.SignIns...)
 	}
-	a.projects[p.Name] = p
+	a.rules[project] = rules
 	return nil
 }
 
 // Start implements caddy.App. It opens the store, unless it shares it with the
 // configuration that this one replaces.
 func (a *App) Start() error {
-	defer a.settle()
+	defer a.announce()
 	a.warnOfCredentialsInLogs()
-	if a.leased {
-		return nil
+	if !a.leased {
+		if err := a.lease(a.open); err != nil {
+			return err
+		}
 	}
-	if err := a.lease(a.open); err != nil {
-		return err
-	}
-	a.logger.Info("opened the token store", zap.String("dir", a.dir))
+	a.enforce()
 	return nil
+}
+
+// await returns the registry, with the rules of this configuration in force,
+// once the store is open. Caddy's HTTP servers may start first.
+func (a *App) await(ctx context.Context) (*registry.Registry, error) {
+	tokens := a.registry.Load()
+	if tokens == nil {
+		select {
+		case <-a.ready:
+		case <-ctx.Done():
+		}
+		if tokens = a.registry.Load(); tokens == nil {
+			return nil, store.ErrUnavailable
+		}
+	}
+	a.enforce()
+	return tokens, nil
+}
+
+// enforce puts what this configuration says of projects in force, if that hasn't
+// been done. Its sites may be asked before it is started.
+func (a *App) enforce() {
+	if !a.enforced.Load() {
+		a.opened.enforce(a)
+	}
 }
 
 // lease shares the store if it is open in this process, and else opens it.
@@ -173,8 +222,8 @@ func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
 	if err != nil {
 		return err
 	}
-	a.leased = true
 	opened := value.(*openStore)
+	a.opened, a.leased = opened, true
 	if opened.settings != wanted {
 		return fmt.Errorf("hash_key or retain of the store in %s has changed: restart required", a.dir)
 	}
@@ -183,8 +232,8 @@ func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
 	return nil
 }
 
-// settle lets requests go on that wait for the store.
-func (a *App) settle() { a.settled.Do(func() { close(a.started) }) }
+// announce lets requests go on that wait for the store.
+func (a *App) announce() { a.closing.Do(func() { close(a.ready) }) }
 
 // warnOfCredentialsInLogs tells the owner if an access log would hold tokens.
 func (a *App) warnOfCredentialsInLogs() {
@@ -205,11 +254,12 @@ func (*App) Stop() error { return nil }
 // Cleanup implements caddy.CleanerUpper. It also runs after a Provision or a
 // Start that failed, and where another app's failed before Start was called.
 func (a *App) Cleanup() error {
-	a.settle()
+	a.announce()
 	if !a.leased {
 		return nil
 	}
 	a.leased = false
+	a.opened.leave(a)
 	_, err := stores.Delete(a.dir)
 	return err
 }
@@ -230,35 +280,77 @@ type openStore struct {
 	registry *registry.Registry
 	pages    *page.Memory
 	store    *badgerstore.Store
+	log      *followingLog
+
+	mu sync.Mutex
+	// enforced are the configurations that have been put in force and aren't
+	// cleaned up, the one whose rules hold last.
+	enforced []*App
+}
+
+// enforce puts a configuration in force, once.
+func (s *openStore) enforce(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.enforced.Swap(true) {
+		return
+	}
+	s.enforced = append(s.enforced, a)
+	s.adoptLast()
+}
+
+// leave takes a configuration out of force. Where it was the newest, because
+// starting it failed elsewhere, the one before it holds again.
+func (s *openStore) leave(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.enforced.Store(true) // or a late request would put it in force
+	s.enforced = slices.DeleteFunc(s.enforced, func(other *App) bool { return other == a })
+	s.adoptLast()
+}
+
+func (s *openStore) adoptLast() {
+	if n := len(s.enforced); n > 0 {
+		s.registry.Adopt(s.enforced[n-1].rules)
+		s.log.follow(s.enforced[n-1].logger)
+		return
+	}
+	s.log.follow(caddy.Log())
 }
 
 func (a *App) open(s settings) (caddy.Destructor, error) {
 	// The store outlives this configuration, and so must its logger.
-	logger := currentLogger(appName)
+	following := newFollowingLog(a.logger)
+	logger := following.logger(appName)
 	opened, err := badgerstore.Open(a.dir, badgerstore.Options{Key: a.key, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
-	return &openStore{s, registry.New(registry.Config{
+	tellOpened(logger, a.dir, opened)
+	return &openStore{settings: s, log: following, registry: registry.New(registry.Config{
 		Store: opened,
 		Now:   time.Now, Random: rand.Reader,
-		Retain: s.retain, Logger: logger,
-	}), page.NewMemory(time.Now, rand.Reader), opened}, nil
+		Retain: s.retain, Audit: auditLog{logger.Named("audit")}, Logger: logger,
+	}), pages: page.NewMemory(time.Now, rand.Reader), store: opened}, nil
+}
+
+// tellOpened says which store this is: whoever has lost his tokens finds out that
+// he looks at another one.
+func tellOpened(logger *zap.Logger, dir string, opened *badgerstore.Store) {
+	if opened.IsNew() {
+		logger.Info("made a new token store", zap.String("dir", dir))
+		return
+	}
+	go func() { // counting a million takes a second
+		if n, err := opened.Count(); err == nil {
+			logger.Info("opened the token store", zap.String("dir", dir), zap.Int("tokens", n))
+		}
+	}()
 }
 
 // Destruct implements caddy.Destructor.
 func (s *openStore) Destruct() error {
 	return errors.Join(s.registry.Close(), s.store.Close())
-}
-
-// expand replaces the placeholders that stand for the configuration's own
-// surroundings. An empty or unknown one is an error.
-func expand(text string) (string, error) {
-	expanded, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%w; allowed: {env.NAME}, {file./path} and others that have a value before any request", err)
-	}
-	return expanded, nil
 }
 
 // Interface guards

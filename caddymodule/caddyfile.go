@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"encoding/json"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,39 +12,17 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/grammar"
 )
 
 func init() {
 	httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption)
 	httpcaddyfile.RegisterDirective(appName, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(appName, httpcaddyfile.Before, "request_header")
-}
-
-// options are what a block allows, by name. A parser finds d at the option's
-// name and consumes its line and block.
-type options map[string]func(d *caddyfile.Dispenser) error
-
-// parse reads the block that d stands before. repeatable options may be
-// written more than once.
-func (o options) parse(d *caddyfile.Dispenser, repeatable ...string) error {
-	seen := make(map[string]bool)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
-		parse, known := o[name]
-		if !known {
-			return d.Errf("unrecognized option %q; allowed: %s", name, strings.Join(slices.Sorted(maps.Keys(o)), ", "))
-		}
-		if seen[name] && !slices.Contains(repeatable, name) {
-			return d.Errf("%s is written twice; write it once", name)
-		}
-		seen[name] = true
-		if err := parse(d); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // parseGlobalOption sets up the app. Syntax:
@@ -64,7 +41,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, d.Errf("the global option access_tokens takes no arguments; write its options into its block")
 	}
 	var a config.App
-	err := options{
+	err := grammar.Options{
 		"store": func(d *caddyfile.Dispenser) error {
 			args := d.RemainingArgs()
 			if len(args) < 1 || len(args) > 2 {
@@ -77,10 +54,10 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			if !slices.Contains(config.StoreTypes, a.Store.Type) {
 				return d.Errf("%q is no kind of store; allowed: %s", a.Store.Type, strings.Join(config.StoreTypes, ", "))
 			}
-			return noBlock(d, "store")
+			return grammar.NoBlock(d, "store")
 		},
 		"hash_key": func(d *caddyfile.Dispenser) (err error) {
-			if a.HashKey, err = oneArg(d, "<text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>"); err != nil {
+			if a.HashKey, err = grammar.OneArg(d, "<text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>"); err != nil {
 				return err
 			}
 			if strings.Contains(a.HashKey, "{") {
@@ -92,7 +69,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			return nil
 		},
 		"retain": func(d *caddyfile.Dispenser) error { return parseRetain(d, &a.Retain) },
-	}.parse(d, "retain")
+	}.Parse(d, "retain")
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +101,7 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 		return d.Errf("retain %s: %v", args[0], err)
 	}
 	*to = caddy.Duration(duration)
-	return noBlock(d, "retain")
+	return grammar.NoBlock(d, "retain")
 }
 
 // parseDirective sets up the handler. Syntax:
@@ -158,52 +135,59 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		return nil, h.Errf("access_tokens takes no matcher and no arguments (%q); to use it for some requests only, write it into a `handle` block", h.Val())
 	}
 	var handler Handler
-	if err := siteOptions(h, &handler.Site).parse(h.Dispenser, "sign_in", "public", "strip"); err != nil {
+	inFront := false
+	options := siteOptions(h, &handler.Site)
+	options["sign_in"] = func(d *caddyfile.Dispenser) error {
+		module, raw, err := parseSignIn(d)
+		if _, ok := module.(signin.InFront); ok {
+			inFront = true
+		}
+		handler.SignInsRaw = append(handler.SignInsRaw, raw)
+		return err
+	}
+	if err := options.Parse(h.Dispenser, "sign_in", "public", "strip"); err != nil {
 		return nil, err
 	}
-	for _, raw := range handler.SignInsRaw {
-		var module struct{ Type string }
-		if err := json.Unmarshal(raw, &module); err == nil && module.Type == "placeholder" && handler.ForeignToken == config.Pass {
-			return nil, at(h.Dispenser, errPlaceholderAndForeign)
-		}
+	if inFront && handler.ForeignToken == config.Pass {
+		return nil, grammar.At(h.Dispenser, errInFrontAndForeign)
 	}
 	return h.NewRoute(nil, &handler), nil
 }
 
-func siteOptions(h httpcaddyfile.Helper, s *config.Site) options {
-	return options{
+func siteOptions(h httpcaddyfile.Helper, s *config.Site) grammar.Options {
+	return grammar.Options{
 		"project": func(d *caddyfile.Dispenser) (err error) {
-			if s.Project, err = oneArg(d, "<name>"); err != nil {
+			if s.Project, err = grammar.OneArg(d, "<name>"); err != nil {
 				return err
 			}
-			return at(d, config.CheckProject(s.Project))
+			return grammar.At(d, config.CheckProject(s.Project))
 		},
 		"prefix": func(d *caddyfile.Dispenser) (err error) {
-			if s.Prefix, err = oneArg(d, "<2 to 12 characters of a-z and 0-9>"); err != nil {
+			if s.Prefix, err = grammar.OneArg(d, "<2 to 12 characters of a-z and 0-9>"); err != nil {
 				return err
 			}
-			return at(d, config.CheckPrefix(s.Prefix))
+			return grammar.At(d, config.CheckPrefix(s.Prefix))
 		},
 		"admins": func(d *caddyfile.Dispenser) (err error) {
-			if s.Admins, err = someArgs(d, "<user id>…"); err != nil {
+			if s.Admins, err = grammar.SomeArgs(d, "<user id>…"); err != nil {
 				return err
 			}
-			return at(d, config.CheckUserIDs("admins", s.Admins))
+			return grammar.At(d, config.CheckUserIDs("admins", s.Admins))
 		},
 		"api_access": func(d *caddyfile.Dispenser) (err error) {
-			s.APIAccess, err = onOff(d)
+			s.APIAccess, err = grammar.OnOff(d)
 			return err
 		},
 		"allow_generate": func(d *caddyfile.Dispenser) error {
-			args, err := someArgs(d, "admins|everyone|users <user id>…")
+			args, err := grammar.SomeArgs(d, "admins|everyone|users <user id>…")
 			if err != nil {
 				return err
 			}
 			s.AllowGenerate = &config.AllowGenerate{Who: args[0], Users: args[1:]}
-			return at(d, s.AllowGenerate.Validate())
+			return grammar.At(d, s.AllowGenerate.Check())
 		},
 		"max_lifetime": func(d *caddyfile.Dispenser) error {
-			value, err := oneArg(d, "<days>d|unlimited")
+			value, err := grammar.OneArg(d, "<days>d|unlimited")
 			if err != nil {
 				return err
 			}
@@ -212,12 +196,7 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site) options {
 				return d.Errf("max_lifetime: %q is no lifetime; allowed: whole days such as 365d, or unlimited", value)
 			}
 			s.MaxLifetimeDays = &days
-			return at(d, config.CheckMaxLifetimeDays(days))
-		},
-		"sign_in": func(d *caddyfile.Dispenser) error {
-			raw, err := parseSignIn(d)
-			s.SignInsRaw = append(s.SignInsRaw, raw)
-			return err
+			return grammar.At(d, config.CheckMaxLifetimeDays(days))
 		},
 		"sign_in_limit": func(d *caddyfile.Dispenser) (err error) {
 			s.SignInLimit, err = parseSignInLimit(d)
@@ -241,55 +220,41 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site) options {
 			return err
 		},
 		"strip": func(d *caddyfile.Dispenser) error {
-			patterns, err := someArgs(d, "<header>…")
+			patterns, err := grammar.SomeArgs(d, "<header>…")
 			if err != nil {
 				return err
 			}
 			s.Strip = append(s.Strip, patterns...)
-			return atFirst(d, patterns, config.CheckStrip)
+			return grammar.AtFirst(d, patterns, config.CheckStrip)
 		},
 		"keep_cookies": func(d *caddyfile.Dispenser) (err error) {
-			if s.KeepCookies, err = someArgs(d, "<cookie>…"); err != nil {
+			if s.KeepCookies, err = grammar.SomeArgs(d, "<cookie>…"); err != nil {
 				return err
 			}
-			return atFirst(d, s.KeepCookies, func(name string) error { return config.CheckCookie("keep_cookies", name) })
+			return grammar.AtFirst(d, s.KeepCookies, func(name string) error { return config.CheckCookie("keep_cookies", name) })
 		},
 		"api": func(d *caddyfile.Dispenser) (err error) {
-			if s.API, err = oneArg(d, "<path>"); err != nil {
+			if s.API, err = grammar.OneArg(d, "<path>"); err != nil {
 				return err
 			}
-			return at(d, config.CheckAPI(s.API))
+			return grammar.At(d, config.CheckAPI(s.API))
 		},
 		"page": func(d *caddyfile.Dispenser) (err error) {
-			if s.Page, err = oneArg(d, "<path>|off"); err != nil {
+			if s.Page, err = grammar.OneArg(d, "<path>|off"); err != nil {
 				return err
 			}
-			return at(d, config.CheckPage(s.Page))
+			return grammar.At(d, config.CheckPage(s.Page))
 		},
 	}
-}
-
-// onOff returns the only argument of the option that d stands at.
-func onOff(d *caddyfile.Dispenser) (*bool, error) {
-	option := d.Val()
-	value, err := oneArg(d, "on|off")
-	if err != nil {
-		return nil, err
-	}
-	if value != "on" && value != "off" {
-		return nil, d.Errf("%s: %q is not known; allowed: on, off", option, value)
-	}
-	on := value == "on"
-	return &on, nil
 }
 
 func rejectOrPass(d *caddyfile.Dispenser) (string, error) {
 	option := d.Val()
-	value, err := oneArg(d, "reject|pass")
+	value, err := grammar.OneArg(d, "reject|pass")
 	if err != nil {
 		return "", err
 	}
-	return value, at(d, config.CheckRejectPass(option, value))
+	return value, grammar.At(d, config.CheckRejectPass(option, value))
 }
 
 func parseSignInLimit(d *caddyfile.Dispenser) (*config.SignInLimit, error) {
@@ -307,10 +272,10 @@ func parseSignInLimit(d *caddyfile.Dispenser) (*config.SignInLimit, error) {
 		return nil, d.Errf("sign_in_limit: %q is no duration; write one such as 1m", args[1])
 	}
 	limit := &config.SignInLimit{Failures: failures, Window: caddy.Duration(window)}
-	if err := limit.Validate(); err != nil {
-		return nil, at(d, err)
+	if err := limit.Check(); err != nil {
+		return nil, grammar.At(d, err)
 	}
-	return limit, noBlock(d, "sign_in_limit")
+	return limit, grammar.NoBlock(d, "sign_in_limit")
 }
 
 // parsePublic reads paths and named matchers.
@@ -325,12 +290,13 @@ func parsePublic(h httpcaddyfile.Helper) (sets []map[string]json.RawMessage, err
 			return nil, h.Errf("public: %v", err)
 		case !isMatcher:
 			return nil, h.Errf("public: %q is neither a path nor a named matcher; allowed: /path, /path/*, @name", h.Val())
-		case len(set) == 0, h.Val() == "/*":
-			return nil, h.Errf("public: %q would need a token for nothing; to let requests without a token pass, write `without_token pass`", h.Val())
+		}
+		if err := checkPublic(set); err != nil {
+			return nil, h.Errf("%v (%q)", err, h.Val())
 		}
 		sets = append(sets, set)
 	}
-	return sets, noBlock(h.Dispenser, "public")
+	return sets, grammar.NoBlock(h.Dispenser, "public")
 }
 
 // parseDays reads whole days, such as 365d, or "unlimited".
@@ -353,19 +319,18 @@ func parseDays(text string) (int, error) {
 // signInNamespace is where sign-in modules are registered.
 const signInNamespace = "access_tokens.sign_in"
 
-func parseSignIn(d *caddyfile.Dispenser) (json.RawMessage, error) {
+func parseSignIn(d *caddyfile.Dispenser) (module caddyfile.Unmarshaler, raw json.RawMessage, err error) {
 	if !d.NextArg() {
-		return nil, d.Errf("sign_in takes a kind; write `sign_in <kind> …`; there are: %s", signInKinds())
+		return nil, nil, d.Errf("sign_in takes a kind; write `sign_in <kind> …`; there are: %s", signInKinds())
 	}
 	kind := d.Val()
 	if _, err := caddy.GetModule(signInNamespace + "." + kind); err != nil {
-		return nil, d.Errf("%q is no sign-in; there are: %s", kind, signInKinds())
+		return nil, nil, d.Errf("%q is no sign-in; there are: %s", kind, signInKinds())
 	}
-	module, err := caddyfile.UnmarshalModule(d, signInNamespace+"."+kind)
-	if err != nil {
-		return nil, err
+	if module, err = caddyfile.UnmarshalModule(d, signInNamespace+"."+kind); err != nil {
+		return nil, nil, err
 	}
-	return caddyconfig.JSONModuleObject(module, "type", kind, nil), nil
+	return module, caddyconfig.JSONModuleObject(module, "type", kind, nil), nil
 }
 
 func signInKinds() string {
@@ -383,7 +348,7 @@ func parseIdentity(d *caddyfile.Dispenser) (map[string]string, error) {
 	headers := make(map[string]string)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
-		value, err := oneArg(d, "<value, for example {http.auth.user.id}>")
+		value, err := grammar.OneArg(d, "<value, for example {http.auth.user.id}>")
 		if err != nil {
 			return nil, err
 		}
@@ -392,58 +357,11 @@ func parseIdentity(d *caddyfile.Dispenser) (map[string]string, error) {
 		}
 		headers[name] = value
 		if err := config.CheckIdentity(headers); err != nil {
-			return nil, at(d, err)
+			return nil, grammar.At(d, err)
 		}
 	}
 	if len(headers) == 0 {
 		return nil, d.Errf("identity: name at least one header, in a block with a line `<header> <value>` each; without identity the default headers are set")
 	}
 	return headers, nil
-}
-
-// oneArg returns the only argument of the option that d stands at.
-func oneArg(d *caddyfile.Dispenser, usage string) (string, error) {
-	option := d.Val()
-	args := d.RemainingArgs()
-	if len(args) != 1 {
-		return "", d.Errf("%s takes one value; write `%s %s`", option, option, usage)
-	}
-	if args[0] == "" {
-		return "", d.Errf("%s is empty; write `%s %s`", option, option, usage)
-	}
-	return args[0], noBlock(d, option)
-}
-
-// someArgs returns the arguments, at least one, of the option that d stands at.
-func someArgs(d *caddyfile.Dispenser, usage string) ([]string, error) {
-	option := d.Val()
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return nil, d.Errf("%s takes at least one value; write `%s %s`", option, option, usage)
-	}
-	return args, noBlock(d, option)
-}
-
-func noBlock(d *caddyfile.Dispenser, option string) error {
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		return d.Errf("%s takes no block", option)
-	}
-	return nil
-}
-
-// at adds file and line to what is wrong there.
-func at(d *caddyfile.Dispenser, err error) error {
-	if err == nil {
-		return nil
-	}
-	return d.Errf("%v", err)
-}
-
-func atFirst(d *caddyfile.Dispenser, values []string, check func(string) error) error {
-	for _, value := range values {
-		if err := check(value); err != nil {
-			return at(d, err)
-		}
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
 // modes are what a site may say about requests without one of its tokens. In
@@ -48,11 +51,11 @@ func decisionSites() string {
 // for every mode.
 func TestWhoGetsPast(t *testing.T) {
 	s := serve(t, decisionSites())
-	answer(t, "first", func(r *http.Request) (User, error) {
+	answer(t, "first", func(r *http.Request) (signin.User, error) {
 		if id := r.Header.Get("X-Guest"); id != "" {
-			return User{ID: id}, nil
+			return signin.User{ID: id}, nil
 		}
-		return User{}, ErrNotMine
+		return signin.User{}, signin.ErrNotMine
 	})
 	makeToken := func(mode string) string {
 		return s.ask(t, http.MethodPost, "/"+mode+"/tokens", `{"lifetimeSeconds": 60}`, http.Header{"X-Guest": {"alice"}}).token(t)
@@ -105,7 +108,10 @@ func TestWhoGetsPast(t *testing.T) {
 		{"our token in capitals", []string{"Bearer " + strings.ToUpper(valid)}, foreignToken, but(invalid, nil)},
 		{"a JWT", []string{"Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.c2ln"}, foreignToken, but(invalid, nil)},
 		{"bearer without a token", []string{"Bearer"}, but(malformed, nil), but(malformed, nil)},
-		{"two spaces", []string{"Bearer  " + valid}, but(malformed, nil), but(malformed, nil)},
+		{"two spaces", []string{"Bearer  " + valid}, but(asAlice, map[string]string{"other": invalid}), but(works, map[string]string{"other": invalid})},
+		{"text around our token", []string{"Bearer x." + valid}, but(invalid, nil), but(invalid, nil)},
+		{"our token as another scheme's", []string{"Token " + valid}, but(malformed, nil), but(malformed, nil)},
+		{"our token as a password", []string{"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+valid))}, but(malformed, nil), but(malformed, nil)},
 		{"two tokens in a line", []string{"Bearer " + valid + ", Bearer " + valid}, but(malformed, nil), but(malformed, nil)},
 		{"two lines", []string{"Bearer " + valid, "Basic YWxpY2U6c2VjcmV0"}, but(malformed, nil), but(malformed, nil)},
 		{"a Basic one that is none", []string{"Basic alice:secret"}, but(malformed, nil), but(malformed, nil)},

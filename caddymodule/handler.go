@@ -9,23 +9,22 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
 
 // Handler takes API access tokens. It serves the routes and the page where they
-// are made and deleted, and hands on requests with a valid token as their
+// are made and deleted, and forwards requests with a valid token as their
 // user's, in headers that no client can send itself. All others it refuses.
 //
 // It sets the placeholders {http.auth.user.id}, {http.auth.user.email},
@@ -36,15 +35,15 @@ type Handler struct {
 
 	app      *App
 	logger   *zap.Logger
-	project  registry.Project
-	rules    *identity.Rules
+	rules    *incoming.Rules
 	identity []identityHeader
 	claims   []string
-	signIns  []SignIn
+	signIns  signIns
 	public   caddyhttp.MatcherSets
 	failures *signinlimit.Limiter
 
 	challenge tokenapi.Challenge
+	accessLog *accesslog.Log
 }
 
 // CaddyModule implements caddy.Module.
@@ -58,6 +57,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	h.accessLog = accesslog.New(ctx)
 	h.Site = h.Complete()
 	if err := h.provision(ctx); err != nil {
 		return fmt.Errorf("access_tokens, project %q: %w", h.Project, err)
@@ -66,22 +66,23 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 }
 
 func (h *Handler) provision(ctx caddy.Context) error {
-	if err := h.Validate(); err != nil {
+	if err := h.Check(); err != nil {
 		return err
 	}
 	modules, err := ctx.LoadModule(h, "SignInsRaw")
 	if err != nil {
 		return err
 	}
-	for _, m := range modules.([]any) {
-		s, ok := m.(SignIn)
-		if !ok {
-			return fmt.Errorf("sign_in: %T is no SignIn", m)
-		}
-		h.signIns = append(h.signIns, s)
-	}
-	if err := h.checkSignIns(); err != nil {
+	if h.signIns, err = newSignIns(modules.([]any), h.logger.With(zap.String("project", h.Project))); err != nil {
 		return err
+	}
+	if h.signIns.readFront() && h.ForeignToken == config.Pass {
+		return errInFrontAndForeign
+	}
+	for _, set := range h.PublicRaw {
+		if err := checkPublic(set); err != nil {
+			return err
+		}
 	}
 	matchers, err := ctx.LoadModule(h, "PublicRaw")
 	if err == nil {
@@ -91,39 +92,35 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return fmt.Errorf("public: %w", err)
 	}
 	h.failures = signinlimit.New(h.SignInLimit.Failures, time.Duration(h.SignInLimit.Window))
-	if h.project, err = h.newProject(); err != nil {
+	rules, err := h.newRules()
+	if err != nil {
 		return err
 	}
-	if err := h.checkUsable(); err != nil {
+	if err := checkUsable(&rules); err != nil {
 		return err
 	}
 	if err := h.provisionIdentity(); err != nil {
 		return err
 	}
-	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.takesBasic(), API: h.API}
+	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic(), API: h.API}
 	app, err := ctx.App(appName)
 	if err != nil {
 		return err
 	}
 	h.app = app.(*App)
-	return h.app.addProject(h.project)
+	return h.app.addSite(h.Project, h.Prefix, rules)
 }
 
-func (h *Handler) takesBasic() bool {
-	for _, s := range h.signIns {
-		if b, ok := s.(BasicTaker); ok && b.TakesBasic() {
-			return true
-		}
-	}
-	return false
-}
+var errInFrontAndForeign = errors.New("`sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them")
 
 // metKey is the variable that marks a request as seen.
 const metKey = "access_tokens.met"
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	err := h.serve(w, r, next)
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
+	line, w := h.accessLog.Begin(w, r, h.mask)
+	defer func() { line.End(err) }()
+	err = h.serve(w, r, next)
 	if refusal, ours := errors.AsType[refused](err); ours {
 		h.refuse(w, r, refusal.reason)
 		return nil
@@ -136,6 +133,8 @@ type refused struct{ reason error }
 
 func (e refused) Error() string { return e.reason.Error() }
 
+// serve is one request's way: what comes in is made safe, then it is for the
+// routes, for the page, or for the API behind.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	ctx := r.Context()
 	if caddyhttp.GetVar(ctx, metKey) != nil {
@@ -144,94 +143,64 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	caddyhttp.SetVar(ctx, metKey, true)
 	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 
-	inFront := h.establishedInFront(repl)
-	pageCookies := page.TakeCookies(r.Header)
-	h.rules.Scrub(r)
-	if tokenapi.DropReferer(r.Header) {
-		// The access log has a copy of the header.
-		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
-		h.logger.Warn("kept a request out of the access log: its Referer holds a token", zap.String("project", h.Project), zap.String("method", r.Method))
-	}
+	found := h.signIns.readInFront(r)
+	cookies := page.TakeCookies(r.Header)
+	request, err := h.rules.Admit(r)
 	h.forgetUser(repl)
-	if tokenapi.HoldsToken(r.URL) {
-		// The access log would hold the URL; refuse logs that there was one.
-		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
-		return refused{tokenapi.ErrTokenInURL}
-	}
-	// Caddy's reverse proxy sends an opaque target on as it is: x:http://h/p
-	// would choose path and host at the API behind. And a target with user name
-	// and password (RFC 9110 section 4.2.4) would stand in the access log.
-	if r.URL.Opaque != "" || r.URL.User != nil {
-		if r.URL.User != nil {
-			caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
-		}
-		return refused{tokenapi.ErrTarget}
-	}
-	auth, err := credentials.Parse(r.Header)
 	if err != nil {
 		return refused{err}
 	}
-	place, rest := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
-	switch place {
-	case tokenapi.NearMiss:
-		return refused{tokenapi.ErrNoRoute}
-	case tokenapi.Ours:
-		return h.manage(w, r, auth, rest, inFront)
+	if request.Upgraded && r.ProtoMajor == 1 {
+		// The client is told what it could upgrade to (RFC 9110 section 7.8).
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Add("Connection", "Upgrade")
 	}
-	switch place, rest := h.locatePage(r); place {
-	case tokenapi.NearMiss:
+	switch place, rest := request.Path.Locate(h.API); place {
+	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
-	case tokenapi.Ours:
-		return h.servePage(w, r, auth, rest, inFront, pageCookies)
+	case incoming.Ours:
+		return h.manage(w, r, request.Authorization, rest, found)
 	}
-	if err := h.handOn(r, repl, auth, inFront); err != nil {
+	switch place, rest := h.locatePage(&request.Path); place {
+	case incoming.NearMiss:
+		return refused{tokenapi.ErrNoRoute}
+	case incoming.Ours:
+		return h.servePage(w, r, request.Authorization, rest, found, cookies)
+	}
+	if err := h.forward(r, repl, &request, found); err != nil {
 		return refused{err}
 	}
 	return next.ServeHTTP(w, r)
 }
 
-// handOn prepares r for the next handler, with the token's user or without a
+// forward prepares r for the next handler, as its token's user's or without a
 // token, or returns why it can't go on.
-func (h *Handler) handOn(r *http.Request, repl *caddy.Replacer, auth credentials.Authorization, inFront established) error {
-	withoutToken, err := h.needsNoToken(r, auth)
+func (h *Handler) forward(r *http.Request, repl *caddy.Replacer, request *incoming.Request, found inFront) error {
+	anonymous, err := h.needsNoToken(r, request)
 	switch {
 	case err != nil:
 		return err
-	case withoutToken:
-		return h.handOnWithoutToken(r, repl, auth, inFront)
+	case anonymous:
+		return h.forwardWithoutToken(r, repl, request.Authorization, found)
 	}
-	return h.handOnWithToken(r, repl, auth)
+	return h.forwardWithToken(r, repl, request.Authorization)
 }
 
 // needsNoToken tells whether r passes without one of our tokens.
-func (h *Handler) needsNoToken(r *http.Request, auth credentials.Authorization) (bool, error) {
+func (h *Handler) needsNoToken(r *http.Request, request *incoming.Request) (bool, error) {
+	bearer := request.Authorization.Scheme == incoming.Bearer
 	switch {
-	case auth.Scheme == credentials.Bearer && h.app.isOurs(auth.Token68):
+	case bearer && h.app.isOurs(request.Authorization):
 		return false, nil
-	case auth.Scheme == credentials.Bearer && h.ForeignToken == config.Pass:
+	case bearer && h.ForeignToken == config.Pass:
 		return true, nil
-	case auth.Scheme != credentials.Bearer && h.WithoutToken == config.Pass:
+	case !bearer && h.WithoutToken == config.Pass:
 		return true, nil
 	case len(h.public) == 0:
 		return false, nil
 	}
-	return h.isPublic(r)
-}
-
-// isPublic tells whether r needs no token however its path is read: a server
-// behind may take /health/..;/admin for /admin.
-func (h *Handler) isPublic(r *http.Request) (bool, error) {
-	if plain, same := tokenapi.Plain(r.URL.Path); !same {
-		asSent := *r.URL
-		r.URL.Path, r.URL.RawPath = plain, ""
-		matches, err := h.public.AnyMatchWithError(r)
-		*r.URL = asSent
-		if err != nil || !matches {
-			return false, wrapPublic(err)
-		}
-	}
-	matches, err := h.public.AnyMatchWithError(r)
-	return matches && err == nil, wrapPublic(err)
+	public, err := request.Path.Everywhere(r, h.public.AnyMatchWithError)
+	return public, wrapPublic(err)
 }
 
 func wrapPublic(err error) error {
@@ -241,71 +210,64 @@ func wrapPublic(err error) error {
 	return err
 }
 
-// handOnWithoutToken leaves r's credentials alone. It is nobody's, unless a
+// forwardWithoutToken leaves r's credentials alone. It is anonymous, unless a
 // handler in front has established a user; beside a bearer token such a user
 // is none.
-func (h *Handler) handOnWithoutToken(r *http.Request, repl *caddy.Replacer, auth credentials.Authorization, inFront established) error {
-	if auth.Scheme == credentials.Bearer {
+func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, found inFront) error {
+	if auth.Scheme == incoming.Bearer {
 		return nil
 	}
-	user, known := h.firstOf(inFront)
-	if !known {
-		return nil
+	p, known, err := h.signIns.established(found)
+	if err != nil || !known {
+		return err
 	}
-	setUser(repl, h.Project, &user, "")
+	user := p.stored()
+	h.setUser(r, repl, &user, "")
 	return h.setIdentity(r, repl, &user)
 }
 
-// handOnWithToken makes r its token's user's.
-func (h *Handler) handOnWithToken(r *http.Request, repl *caddy.Replacer, auth credentials.Authorization) error {
+// forwardWithToken makes r its token's user's.
+func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization) error {
 	record, err := h.authenticate(r, auth)
 	if err != nil {
 		return err
 	}
-	setUser(repl, h.Project, &record.User, record.ID.String())
+	h.setUser(r, repl, &record.User, record.ID.String())
 	h.rules.DropCredentials(r)
 	return h.setIdentity(r, repl, &record.User)
 }
 
-// registry returns the registry once the app has opened it. Caddy's HTTP
-// servers may start first.
+// registry returns the registry once the app has opened it.
 func (h *Handler) registry(r *http.Request) (*registry.Registry, error) {
-	if tokens := h.app.registry.Load(); tokens != nil {
-		return tokens, nil
-	}
-	select {
-	case <-h.app.started:
-	case <-r.Context().Done():
-	}
-	if tokens := h.app.registry.Load(); tokens != nil {
-		return tokens, nil
-	}
-	return nil, store.ErrUnavailable
+	return h.app.await(r.Context())
 }
 
-func (h *Handler) authenticate(r *http.Request, auth credentials.Authorization) (store.Record, error) {
-	if auth.Scheme != credentials.Bearer {
+func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (store.Record, error) {
+	if auth.Scheme != incoming.Bearer {
 		return store.Record{}, tokenapi.ErrNotSignedIn
 	}
-	value, ok := token.Parse(auth.Token68)
-	if !ok {
-		return store.Record{}, registry.ErrInvalidToken
+	if auth.Value.IsZero() {
+		return store.Record{}, h.app.whyInvalid(auth)
 	}
 	tokens, err := h.registry(r)
 	if err != nil {
 		return store.Record{}, err
 	}
-	return tokens.Authenticate(&h.project, value, clientAddress(r))
+	project := tokens.Project(h.Project)
+	if found, looked := lookedUp(r, tokens, auth.Value); looked {
+		return tokens.AuthenticateFound(project, auth.Value, found, caddyvalue.ClientAddress(r))
+	}
+	return tokens.Authenticate(project, auth.Value, caddyvalue.ClientAddress(r))
 }
 
-func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string, inFront established) error {
+func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, found inFront) error {
 	tokens, err := h.registry(r)
 	if err != nil {
 		return refused{err}
 	}
 	api := tokenapi.API{
-		Registry: tokens, Project: &h.project, Identified: h.identified, Client: clientAddress(r),
-		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
+		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Identified: h.identified, Client: caddyvalue.ClientAddress(r),
+		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 	}
 	if err := api.Serve(w, r, auth, rest); err != nil {
 		return refused{err}
@@ -313,45 +275,17 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth credential
 	return nil
 }
 
-// identified makes the access log name the user of a management request.
-func (h *Handler) identified(r *http.Request, c registry.Caller) {
+// identified makes the access log name the user of a management request, and
+// the audit log where it came from.
+func (h *Handler) identified(r *http.Request, c *registry.Caller) {
 	tokenID := ""
 	if c.Token != nil {
 		tokenID = c.Token.ID.String()
 	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	setUser(repl, h.Project, &c.User, tokenID)
-}
-
-// refuse answers r with the problem that reason is.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
-	p := tokenapi.ProblemOf(reason)
-	h.logRefusal(r, p.Status, reason)
-	if h.refuseOnPage(w, r, reason) {
-		return
-	}
-	challenge := h.challenge
-	place, _ := tokenapi.Locate(h.API, r.URL.Path, r.URL.EscapedPath())
-	challenge.Elsewhere = place != tokenapi.Ours
-	p.Write(w, r, challenge)
-}
-
-// logRefusal tells the owner what only the owner can change. Other refusals
-// are the callers' business, and are for debugging.
-func (h *Handler) logRefusal(r *http.Request, status int, reason error) {
-	level, message := zapcore.DebugLevel, "refused a request"
-	switch {
-	case errors.Is(reason, tokenapi.ErrTokenInURL):
-		level, message = zapcore.WarnLevel, "refused a request with a token in its URL, and kept it out of the access log"
-	case errors.Is(reason, tokenapi.ErrMetTwice):
-		level, message = zapcore.ErrorLevel, "a request met access_tokens twice: keep one access_tokens for each request, for example one in each `handle` instead of another one around them"
-	case status >= http.StatusInternalServerError && r.Context().Err() == nil:
-		level = zapcore.ErrorLevel // and not that a client has gone
-	}
-	if c := h.logger.Check(level, message); c != nil {
-		client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-		c.Write(zap.String("project", h.Project), zap.String("client_ip", client), zap.String("method", r.Method), zap.Int("status", status), zap.Error(reason))
-	}
+	h.setUser(r, repl, &c.User, tokenID)
+	c.ClientIP = caddyvalue.ClientIP(r)
+	c.RequestID, _ = repl.GetString("http.request.uuid")
 }
 
 // Interface guards

@@ -10,8 +10,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
@@ -24,11 +26,8 @@ const userPrefix = "http.auth.user."
 type identityHeader struct{ name, template, field string }
 
 func (h *Handler) provisionIdentity() (err error) {
-	for _, s := range h.signIns {
-		if namer, ok := s.(ClaimNamer); ok {
-			h.claims = append(h.claims, namer.ClaimNames()...)
-		}
-	}
+	var all bool
+	h.claims, all = h.signIns.claims()
 	protected := slices.Sorted(maps.Keys(h.Identity))
 	for _, name := range protected {
 		header := identityHeader{name: name, template: h.Identity[name]}
@@ -36,26 +35,23 @@ func (h *Handler) provisionIdentity() (err error) {
 			header.field = strings.TrimSuffix(field, "}")
 		}
 		h.identity = append(h.identity, header)
-		h.warnOfUnknownClaim(header)
+		if all {
+			h.warnOfUnknownClaim(header)
+		}
 	}
 	for name := range config.DefaultIdentity {
 		protected = append(protected, name)
 	}
-	h.rules, err = identity.New(protected, h.Strip, h.KeepCookies)
+	h.rules, err = incoming.NewRules(protected, h.Strip, h.KeepCookies)
 	return err
 }
 
-// warnOfUnknownClaim tells the owner of a header that no new token will fill.
+// warnOfUnknownClaim tells the owner of a header that no new token will fill,
+// where all sign-ins know their claims.
 // It is no error: tokens that were made with a claim keep it.
 func (h *Handler) warnOfUnknownClaim(header identityHeader) {
-	if header.field == "" || slices.Contains(ownFields, header.field) || slices.Contains(h.claims, header.field) {
+	if header.field == "" || signin.IsReserved(header.field) || slices.Contains(h.claims, header.field) {
 		return
-	}
-	for _, s := range h.signIns {
-		_, basic := s.(*BasicSignIn)
-		if _, namer := s.(ClaimNamer); !namer && !basic {
-			return // it may have any claim
-		}
 	}
 	h.logger.Warn("no sign-in of this site has such a claim: the header will not be sent for new tokens; add `claim "+header.field+" …` to a sign-in, or correct the placeholder",
 		zap.String("project", h.Project), zap.String("header", header.name), zap.String("placeholder", header.template))
@@ -76,7 +72,7 @@ func (h *Handler) setIdentity(r *http.Request, repl *caddy.Replacer, u *store.Us
 			// White space beside an empty placeholder is the template's own.
 			value = strings.Trim(repl.ReplaceAll(header.template, ""), " \t")
 		}
-		if err := identity.Set(r.Header, header.name, value); err != nil {
+		if err := incoming.Set(r.Header, header.name, value); err != nil {
 			return fmt.Errorf("%w: identity: %w", store.ErrUnavailable, err)
 		}
 	}
@@ -89,10 +85,19 @@ func (h *Handler) forgetUser(repl *caddy.Replacer) {
 	for _, name := range h.claims {
 		repl.Set(userPrefix+name, "")
 	}
-	setUser(repl, "", &store.User{}, "")
+	setPlaceholders(repl, "", &store.User{}, "")
 }
 
-func setUser(repl *caddy.Replacer, project string, u *store.User, tokenID string) {
+// setUser says in placeholders and in the access log whose r is.
+func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, tokenID string) {
+	setPlaceholders(repl, h.Project, u, tokenID)
+	accesslog.Add(r, zap.String("project", h.Project))
+	if tokenID != "" {
+		accesslog.Add(r, zap.String("token_id", tokenID))
+	}
+}
+
+func setPlaceholders(repl *caddy.Replacer, project string, u *store.User, tokenID string) {
 	for name, value := range u.Claims {
 		repl.Set(userPrefix+name, value)
 	}

@@ -1,12 +1,8 @@
 package caddymodule
 
 import (
-	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // wholeJSON is a configuration with an object of every kind.
@@ -62,35 +58,6 @@ func TestJSON(t *testing.T) {
 				t.Errorf("%v, want %s", err, test.want)
 			}
 		})
-	}
-}
-
-func TestBasicSignInJSONRoundTrip(t *testing.T) {
-	const text = `{"accounts":[{"user":"alice","hash":"$2a$…","email":"alice@example.com","name":"Alice A."},{"user":"bob","hash":"$2a$…"}]}`
-	var b BasicSignIn
-	if err := json.Unmarshal([]byte(text), &b); err != nil {
-		t.Fatal(err)
-	}
-	got, err := json.Marshal(&b)
-	if diff := cmp.Diff(text, string(got)); err != nil || diff != "" {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
-	}
-}
-
-// What `caddy adapt` and the admin endpoint show is what the owner wrote, with
-// placeholders for secrets.
-func TestProvisioningChangesNoSecretsIntoText(t *testing.T) {
-	t.Setenv("HASH", bcryptOfSomething)
-	t.Setenv("NAME", "alice")
-	b := provision(t, BasicAccount{User: "{env.NAME}", Hash: "{env.HASH}"})
-	if !b.hasUser("alice") {
-		t.Error("the placeholder isn't replaced")
-	}
-	if got, err := json.Marshal(b); err != nil || string(got) != `{"accounts":[{"user":"{env.NAME}","hash":"{env.HASH}"}]}` {
-		t.Errorf("%s, %v", got, err)
-	}
-	if printed := fmt.Sprintf("%+v", b.Accounts); strings.Contains(printed, bcryptOfSomething) {
-		t.Errorf("the accounts hold the hash: %s", printed)
 	}
 }
 

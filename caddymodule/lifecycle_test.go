@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
 // openSite lets everyone whom a guest module names make tokens.
@@ -40,7 +42,7 @@ func TestValidateLeavesTheStoreAlone(t *testing.T) {
 	}
 
 	s = serve(t, openSite)
-	answer(t, "first", says(User{ID: "alice"}, nil))
+	answer(t, "first", says(signin.User{ID: "alice"}, nil))
 	token := s.create(t, nil).token(t)
 	wrong := strings.Replace(openSite, "allow_generate everyone", "admins {env.NOT_SET_ANYWHERE}", 1)
 	for range 3 {
@@ -62,7 +64,7 @@ func TestValidateLeavesTheStoreAlone(t *testing.T) {
 // fails.
 func TestARefusedConfigurationChangesNothing(t *testing.T) {
 	s := serve(t, openSite)
-	answer(t, "first", says(User{ID: "alice"}, nil))
+	answer(t, "first", says(signin.User{ID: "alice"}, nil))
 	token := s.create(t, nil).token(t)
 	for name, test := range map[string]struct{ old, new, want string }{
 		"a handler":      {"allow_generate everyone", "admins {env.NOT_SET_ANYWHERE}", "admins: evaluated placeholder"},
@@ -70,6 +72,7 @@ func TestARefusedConfigurationChangesNothing(t *testing.T) {
 		"another module": {"access_tokens {\n\t\tallow", "log {\noutput file " + s.log + "/not-a-directory\n}\naccess_tokens {\nallow", "not-a-directory"},
 		"the hash key":   {"store badger", "hash_key " + strings.Repeat("k", 32) + "\nstore badger", "has changed: restart required"},
 		"retain":         {"store badger", "retain deleted 1d\nstore badger", "has changed: restart required"},
+		"another store":  {"store badger " + s.dir + "/store", "store badger " + s.dir + "/other", "the store has moved"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			good := s.caddyfile(openSite)
@@ -84,6 +87,9 @@ func TestARefusedConfigurationChangesNothing(t *testing.T) {
 			s.create(t, nil).token(t)
 		})
 	}
+	if _, err := os.Stat(filepath.Join(s.dir, "other")); err == nil {
+		t.Error("another store has been made")
+	}
 	if err := s.load(t, openSite); err != nil {
 		t.Error(err)
 	}
@@ -93,7 +99,7 @@ func TestARefusedConfigurationChangesNothing(t *testing.T) {
 // The store has one name, however it is written.
 func TestTheStoreIsSharedUnderAllItsNames(t *testing.T) {
 	s := serve(t, openSite)
-	answer(t, "first", says(User{ID: "alice"}, nil))
+	answer(t, "first", says(signin.User{ID: "alice"}, nil))
 	token := s.create(t, nil).token(t)
 	if err := os.Symlink(s.dir, filepath.Join(s.dir, "link")); err != nil {
 		t.Fatal(err)

@@ -9,12 +9,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/zap"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
-// entries returns what the logger "outliving" wrote to a file in JSON, without
-// the times.
-func entries(t testing.TB, file string) (got []map[string]any) {
+// audited returns the events that a log in JSON has.
+func audited(t testing.TB, file string) (events []string) {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
@@ -27,27 +27,24 @@ func entries(t testing.TB, file string) (got []map[string]any) {
 		if err := json.Unmarshal(lines.Bytes(), &entry); err != nil {
 			t.Fatalf("%v: %s", err, lines.Text())
 		}
-		if entry["logger"] != "outliving" {
+		if entry["logger"] != "access_tokens.audit" {
 			continue
 		}
-		delete(entry, "ts")
-		delete(entry, "logger")
-		got = append(got, entry)
+		events = append(events, entry["event"].(string))
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
-	return got
+	return events
 }
 
-// A logger that outlives its configuration follows the default log from file to
-// file, and minds its level and its filters.
-func TestCurrentLoggerFollowsReloads(t *testing.T) {
+// What outlives a configuration logs as the one that runs says: from file to
+// file, minding levels and filters, and to logs of their own.
+func TestTheLogFollowsReloads(t *testing.T) {
 	s := serve(t, openSite)
-	logger := currentLogger("outliving").With(zap.String("store", "badger"))
+	answer(t, "first", says(signin.User{ID: "alice"}, nil))
+	s.create(t, nil)
 	first := s.log
-	logger.Debug("one", zap.Int("n", 1))
-	logger.With(zap.Bool("more", true)).Error("two")
 
 	reload := func(name, logOptions string) string {
 		t.Helper()
@@ -58,25 +55,18 @@ func TestCurrentLoggerFollowsReloads(t *testing.T) {
 		return s.log
 	}
 	second := reload("second.log", "level WARN")
-	logger.Info("too low")
-	logger.Warn("three")
+	s.create(t, nil)
+	third := reload("third.log", "exclude access_tokens.audit")
+	s.create(t, nil)
+	own := filepath.Join(s.dir, "audit.log")
+	fourth := reload("fourth.log", "exclude access_tokens.audit\n}\nlog audit {\noutput file "+own+" {\nroll_disabled\n}\nformat json\ninclude access_tokens.audit")
+	s.create(t, nil)
+	s.create(t, nil)
 
-	third := reload("third.log", "exclude outliving")
-	logger.Error("excluded")
-
-	fourth := reload("fourth.log", "level INFO")
-	logger.Info("four")
-
-	for file, want := range map[string][]map[string]any{
-		first: {
-			{"level": "debug", "msg": "one", "store": "badger", "n": 1.0},
-			{"level": "error", "msg": "two", "store": "badger", "more": true},
-		},
-		second: {{"level": "warn", "msg": "three", "store": "badger"}},
-		third:  nil,
-		fourth: {{"level": "info", "msg": "four", "store": "badger"}},
+	for file, want := range map[string][]string{
+		first: {"token_created"}, second: nil, third: nil, fourth: nil, own: {"token_created", "token_created"},
 	} {
-		if diff := cmp.Diff(want, entries(t, file)); diff != "" {
+		if diff := cmp.Diff(want, audited(t, file)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", filepath.Base(file), diff)
 		}
 	}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -8,14 +9,16 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 func init() { caddy.RegisterModule(new(Matcher)) }
 
-// Matcher matches requests with exactly one bearer token of our shape, which
-// the handler access_tokens, in every mode, authenticates or refuses and never
+// Matcher matches requests with exactly one bearer token issued here, which the
+// handler access_tokens, in every mode, authenticates or refuses and never
 // passes on. It lets such requests past handlers that would refuse them:
 //
 //	@browser not access_token
@@ -23,7 +26,9 @@ func init() { caddy.RegisterModule(new(Matcher)) }
 //	    …
 //	}
 //
-// That a request matches doesn't say that its token is valid.
+// That a request matches doesn't say that its token is valid: it may have
+// expired or been deleted. What nobody has issued doesn't match, whatever it
+// looks like. Where the store can't tell, the request ends with 503.
 type Matcher struct {
 	ctx caddy.Context
 }
@@ -45,28 +50,63 @@ func (m *Matcher) Provision(ctx caddy.Context) error {
 
 // MatchWithError implements caddyhttp.RequestMatcherWithError.
 func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
-	auth, err := credentials.Parse(r.Header)
-	if err != nil || auth.Scheme != credentials.Bearer {
+	auth, err := incoming.ParseAuthorization(r.Header)
+	if err != nil || auth.Value.IsZero() {
 		return false, nil //nolint:nilerr // what is malformed is no token; the handler says so
 	}
 	app, err := m.ctx.AppIfConfigured(appName)
 	if err != nil {
-		// No site of this server has tokens.
-		_, ok := token.Parse(auth.Token68)
-		return ok, nil //nolint:nilerr // see above
+		return false, nil //nolint:nilerr // no site of this server has tokens
 	}
-	return app.(*App).isOurs(auth.Token68), nil
+	tokens, err := app.(*App).await(r.Context())
+	if err != nil {
+		return false, caddyhttp.Error(http.StatusServiceUnavailable, err)
+	}
+	found, err := tokens.Find(auth.Value)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, caddyhttp.Error(http.StatusServiceUnavailable, err)
+	}
+	caddyhttp.SetVar(r.Context(), lookUpKey, lookUp{tokens, auth.Value, found})
+	return true, nil
 }
 
-// isOurs tells whether a bearer token is of our shape: a value, or something
-// that begins like those that some site of this server makes. The prefixes
-// don't change once requests arrive.
-func (a *App) isOurs(bearer string) bool {
-	if _, ok := token.Parse(bearer); ok {
-		return true
-	}
+// lookUpKey is the variable that holds what the matcher has found.
+const lookUpKey = "access_tokens.look_up"
+
+type lookUp struct {
+	in    *registry.Registry
+	value token.Value
+	found registry.Found
+}
+
+// lookedUp returns what the matcher has found of a token, if it was asked.
+func lookedUp(r *http.Request, tokens *registry.Registry, v token.Value) (registry.Found, bool) {
+	l, ok := caddyhttp.GetVar(r.Context(), lookUpKey).(lookUp)
+	return l.found, ok && l.in == tokens && l.value == v
+}
+
+// isOurs tells whether a bearer token is for us to decide: a value, something
+// that holds one, or something that begins like those that some site of this
+// server makes. The prefixes don't change once requests arrive.
+func (a *App) isOurs(auth incoming.Authorization) bool {
+	return auth.HoldsToken() || a.beginsLikeOurs(auth.Token68)
+}
+
+func (a *App) beginsLikeOurs(bearer string) bool {
 	prefix, _, found := strings.Cut(bearer, "_")
 	return found && a.prefixes[prefix]
+}
+
+// whyInvalid says why a bearer token that is no value doesn't authenticate.
+func (a *App) whyInvalid(auth incoming.Authorization) error {
+	why := registry.WhyForeign
+	if a.beginsLikeOurs(auth.Token68) {
+		why = registry.WhyChecksum
+	}
+	return &registry.Denial{Reason: registry.ErrInvalidToken, Why: why}
 }
 
 // UnmarshalCaddyfile reads `access_token`, without arguments.

@@ -21,7 +21,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule"
+	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
 func init() { caddy.RegisterModule(new(Badge)) }
@@ -35,14 +36,14 @@ func (*Badge) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "access_tokens.sign_in.badge", New: func() caddy.Module { return new(Badge) }}
 }
 
-func (b *Badge) SignIn(r *http.Request) (caddymodule.User, error) {
+func (b *Badge) SignIn(r *http.Request) (signin.User, error) {
 	switch badge := r.Header.Get(b.Header); badge {
 	case "":
-		return caddymodule.User{}, caddymodule.ErrNotMine
+		return signin.User{}, signin.ErrNotMine
 	case "forged":
-		return caddymodule.User{}, caddymodule.ErrDenied
+		return signin.User{}, signin.ErrDenied
 	default:
-		return caddymodule.User{
+		return signin.User{
 			ID: badge, Email: badge + "@example.com", Name: badge, Admin: badge == "boss",
 			Claims: map[string]string{"desk": "7"},
 		}, nil
@@ -60,8 +61,8 @@ func (b *Badge) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var (
-	_ caddymodule.SignIn     = (*Badge)(nil)
-	_ caddymodule.BasicTaker = (*Badge)(nil)
+	_ signin.SignIn     = (*Badge)(nil)
+	_ signin.BasicTaker = (*Badge)(nil)
 	_ caddyfile.Unmarshaler  = (*Badge)(nil)
 )
 

@@ -12,32 +12,31 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
-// locatePage says where r stands relative to the page, if there is one.
-func (h *Handler) locatePage(r *http.Request) (tokenapi.Place, string) {
+// locatePage says where a path stands relative to the page, if there is one.
+func (h *Handler) locatePage(path *incoming.Path) (incoming.Place, string) {
 	if h.Page == config.Off {
-		return tokenapi.Elsewhere, ""
+		return incoming.Elsewhere, ""
 	}
-	return tokenapi.Locate(h.Page, r.URL.Path, r.URL.EscapedPath())
+	return path.Locate(h.Page)
 }
 
 // servePage answers r, which is for one of the page's paths.
-func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string, inFront established, cookies page.Cookies) error {
+func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, found inFront, cookies page.Cookies) error {
 	tokens, err := h.registry(r)
 	if err != nil {
 		return refused{err}
 	}
 	p := page.Page{
-		Registry: tokens, Project: &h.project, Memory: h.app.pages.Load(),
-		Path: h.Page, API: h.API, TakesPassword: h.takesBasic(),
+		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Memory: h.app.pages.Load(),
+		Path: h.Page, API: h.API, TakesPassword: h.signIns.takeBasic(),
 		Check:      h.checkPassword,
-		Knows:      h.mayKnow,
-		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, inFront) },
+		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 		Identified: h.identified,
 		Connection: connectionOf(r), Cookies: cookies, Origin: h.originOf(r),
 	}
@@ -55,30 +54,16 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth credent
 // refuseOnPage answers people, who use browsers, in HTML where they nearly found
 // the page.
 func (h *Handler) refuseOnPage(w http.ResponseWriter, r *http.Request, reason error) bool {
-	if !errors.Is(reason, tokenapi.ErrNoRoute) && !errors.Is(reason, tokenapi.ErrTokenInURL) {
+	if !errors.Is(reason, tokenapi.ErrNoRoute) && !errors.Is(reason, incoming.ErrTokenInURL) {
 		return false
 	}
-	if place, _ := h.locatePage(r); place == tokenapi.Elsewhere || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+	path := incoming.PathOf(r.URL)
+	if place, _ := h.locatePage(&path); place == incoming.Elsewhere || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return false
 	}
-	p := page.Page{Project: &h.project, Path: h.Page, Connection: connectionOf(r)}
+	p := page.Page{Project: &registry.Project{Name: h.Project}, Path: h.Page, Connection: connectionOf(r)}
 	p.Refuse(w, r, reason)
 	return true
-}
-
-// mayKnow tells whether a sign-in that takes passwords may know a user: after a
-// reload, one that is gone from the file isn't known any more.
-func (h *Handler) mayKnow(user string) bool {
-	for _, s := range h.signIns {
-		b, ok := s.(BasicTaker)
-		if !ok || !b.TakesBasic() {
-			continue
-		}
-		if known, fixed := s.(fixedUsers); !fixed || known.hasUser(user) {
-			return true
-		}
-	}
-	return false
 }
 
 // checkPassword asks the sign-ins about a user name and password that the
@@ -90,7 +75,7 @@ func (h *Handler) checkPassword(r *http.Request, user, password string) (registr
 	asking.Method, asking.Body, asking.ContentLength = http.MethodGet, http.NoBody, 0
 	asking.Form, asking.PostForm, asking.Trailer = nil, nil, nil
 	asking.Header = http.Header{"Authorization": {"Basic " + token68}}
-	caller, err := h.signIn(asking, credentials.Authorization{Scheme: credentials.Basic, Token68: token68}, nil)
+	caller, err := h.signIn(asking, incoming.Authorization{Scheme: incoming.Basic, Token68: token68}, nil)
 	if status := tokenapi.ProblemOf(err).Status; err != nil && status < http.StatusInternalServerError {
 		h.logRefusal(r, status, err) // of others Serve tells
 	}
@@ -125,7 +110,7 @@ func isLocal(r *http.Request) bool {
 		}
 	}
 	from, _, err := net.SplitHostPort(r.RemoteAddr)
-	return err == nil && isLoopback(from) && isLoopback(hostName(r.Host))
+	return err == nil && incoming.IsLoopback(from) && incoming.IsLoopback(hostName(r.Host))
 }
 
 // hostName is the host without port and brackets.

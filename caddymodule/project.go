@@ -8,37 +8,38 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// newProject returns the project with the settings that the file fixes.
-func (h *Handler) newProject() (registry.Project, error) {
-	p := registry.Project{Name: h.Project, Prefix: h.Prefix, Fixed: store.Settings{Enabled: h.APIAccess}}
+// newRules returns what this site's configuration says of its project.
+func (h *Handler) newRules() (registry.Rules, error) {
+	rules := registry.Rules{Fixed: store.Settings{Enabled: h.APIAccess}, SignIns: h.signIns.rules()}
 	if h.MaxLifetimeDays != nil {
-		p.Fixed.MaxLifetimeDays = *h.MaxLifetimeDays
+		rules.Fixed.MaxLifetimeDays = *h.MaxLifetimeDays
 	}
 	admins, err := expandUserIDs("admins", h.Admins)
 	if err != nil {
-		return p, err
+		return rules, err
 	}
-	p.Admins = make(map[string]bool, len(admins))
+	rules.Admins = make(map[string]bool, len(admins))
 	for _, id := range admins {
-		p.Admins[id] = true
+		rules.Admins[id] = true
 	}
 	if h.AllowGenerate != nil {
-		p.Fixed.Generate = h.AllowGenerate.Who
-		p.Fixed.Users, err = expandUserIDs("allow_generate users", h.AllowGenerate.Users)
+		rules.Fixed.Generate = h.AllowGenerate.Who
+		rules.Fixed.Users, err = expandUserIDs("allow_generate users", h.AllowGenerate.Users)
 	}
-	return p, err
+	return rules, err
 }
 
 // expandUserIDs returns the ids that texts stand for, sorted, and never nil.
 func expandUserIDs(option string, texts []string) ([]string, error) {
 	ids := make([]string, len(texts))
 	for i, text := range texts {
-		id, err := expand(text)
+		id, err := caddyvalue.Expand(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
 		}
@@ -51,8 +52,8 @@ func expandUserIDs(option string, texts []string) ([]string, error) {
 	return ids, nil
 }
 
-// policyDifferences names the options in which two projects differ.
-func policyDifferences(a, b *registry.Project) (options []string) {
+// policyDifferences names the options in which two sites of a project differ.
+func policyDifferences(a, b *registry.Rules) (options []string) {
 	if !maps.Equal(a.Admins, b.Admins) {
 		options = append(options, "admins")
 	}
@@ -73,30 +74,23 @@ func policyDifferences(a, b *registry.Project) (options []string) {
 
 // checkUsable refuses a configuration under which nobody could ever make a
 // token.
-func (h *Handler) checkUsable() error {
-	if len(h.signIns) == 0 {
+func checkUsable(rules *registry.Rules) error {
+	if len(rules.SignIns) == 0 {
 		return errors.New("nobody can sign in, so that nobody could ever make a token: add a sign-in, for example a block `sign_in basic` with a line `<user> <hash from caddy hash-password>` for each user")
 	}
-	fixed := h.project.Fixed
-	if fixed.Generate == registry.GenerateEveryone || h.anyCanSignIn(maps.Keys(h.project.Admins)) || h.anyCanSignIn(slices.Values(fixed.Users)) {
+	if rules.Fixed.Generate == registry.GenerateEveryone || anyCanSignIn(rules, maps.Keys(rules.Admins)) || anyCanSignIn(rules, slices.Values(rules.Fixed.Users)) {
 		return nil
 	}
-	for _, s := range h.signIns {
-		_, fixed := s.(fixedUsers)
-		plain, ok := s.(plainUsers)
-		if !fixed && !(ok && plain.hasNoAdmins()) {
-			return nil // it may call its users administrators
-		}
+	if slices.ContainsFunc(rules.SignIns, func(s registry.SignIn) bool { return s.NamesAdmins }) {
+		return nil
 	}
 	return errors.New("nobody who can sign in may make tokens: name one of them under `admins`, or allow others by `allow_generate everyone` or `allow_generate users <id>…`")
 }
 
-func (h *Handler) anyCanSignIn(ids iter.Seq[string]) bool {
+func anyCanSignIn(rules *registry.Rules, ids iter.Seq[string]) bool {
 	for id := range ids {
-		for _, s := range h.signIns {
-			if known, fixed := s.(fixedUsers); !fixed || known.hasUser(id) {
-				return true
-			}
+		if slices.ContainsFunc(rules.SignIns, func(s registry.SignIn) bool { return s.Knows(id) }) {
+			return true
 		}
 	}
 	return false

@@ -42,6 +42,9 @@ func serve(t *testing.T, sites string) *server {
 // serveWith runs Caddy with further global options.
 func serveWith(t *testing.T, globals, sites string) *server {
 	t.Helper()
+	if err := caddy.Stop(); err != nil { // one that a test has started before
+		t.Fatal(err)
+	}
 	s := &server{dir: t.TempDir(), globals: globals}
 	s.log = filepath.Join(s.dir, "default.log")
 	var err error

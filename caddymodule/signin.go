@@ -1,298 +1,62 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/netip"
 	"strings"
+	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
-
-	"github.com/caddy-access-tokens/caddy-access-tokens/config"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
+
+	// The built-in sign-ins.
+	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin/basic"
+	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin/placeholder"
+	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin/upstream"
 )
 
-// SignIn is what a guest module of the namespace access_tokens.sign_in
-// implements: it proves who sent a request that carries no access token.
-//
-// The sign-ins of a site are asked in the order written. Returning no error
-// says yes. ErrDenied says no: nobody else is asked. ErrNotMine passes the
-// request on to the next sign-in. Any other error says that it can't be told
-// right now: the request is refused with 503.
-//
-// A SignIn that takes credentials from elsewhere than Authorization is to be a
-// CredentialTaker, or guessing them isn't limited.
-//
-// A SignIn may block for as long as the request's context allows, and is
-// called concurrently. It must not change the request, and must not keep or
-// log its credentials.
-type SignIn interface {
-	SignIn(*http.Request) (User, error)
-}
-
-var (
-	// ErrNotMine says that the request has no credentials that this sign-in knows.
-	ErrNotMine = errors.New("not this sign-in's credentials")
-	// ErrDenied says that the request has credentials for this sign-in, and they are
-	// wrong.
-	ErrDenied = errors.New("sign-in denied")
-)
-
-// User is whom a sign-in established. One that isn't as its fields say is
-// refused, as if the sign-in had said no, and the log says why.
-type User struct {
-	// ID is 1 to 256 characters of valid UTF-8, without control characters or
-	// white space at either end, and not "*". Ids are compared byte for byte.
-	// The same id from two sign-ins is the same user.
-	ID string
-	// Email, Name and each of Claims are at most 1,024 bytes of valid UTF-8
-	// without control characters; empty if not known.
-	Email, Name string
-	// Admin makes the user an administrator of the project.
-	Admin bool
-	// Claims are further facts, by the names they have in placeholders.
-	Claims map[string]string
-}
-
-// BasicTaker is a SignIn that may take HTTP Basic credentials (RFC 7617), so
-// that a 401 asks for them.
-type BasicTaker interface {
-	TakesBasic() bool
-}
-
-// CredentialTaker is a SignIn that takes credentials from elsewhere than
-// Authorization, such as a cookie or a header of its own. Requests that have
-// some are attempts to sign in, which are limited; those that haven't any, and
-// no Authorization either, are not.
-type CredentialTaker interface {
-	HasCredentials(*http.Request) bool
-}
-
-// fixedUsers is a SignIn that knows beforehand whom it can establish.
-type fixedUsers interface {
-	hasUser(id string) bool
-}
-
-// plainUsers is a SignIn that may know beforehand that it calls nobody an
-// administrator.
-type plainUsers interface {
-	hasNoAdmins() bool
-}
-
-var errPlaceholderAndForeign = errors.New("`sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them")
-
-// checkSignIns says what is wrong with how the sign-ins go together.
-func (h *Handler) checkSignIns() error {
-	for _, s := range h.signIns {
-		if _, ok := s.(*PlaceholderSignIn); ok && h.ForeignToken == config.Pass {
-			return errPlaceholderAndForeign
-		}
-	}
-	return nil
-}
-
-// established are the users whom handlers in front have established, by the
-// sign-in that reads them.
-type established map[*PlaceholderSignIn]User
-
-func (h *Handler) establishedInFront(repl *caddy.Replacer) (e established) {
-	for _, s := range h.signIns {
-		p, ok := s.(*PlaceholderSignIn)
-		if !ok {
-			continue
-		}
-		if user, err := p.read(repl); err == nil {
-			if e == nil {
-				e = make(established)
-			}
-			e[p] = user
-		}
-	}
-	return e
-}
-
-// firstOf returns the user whom the first of the sign-ins finds established. One
-// who can't be one is nobody.
-func (h *Handler) firstOf(e established) (user store.User, known bool) {
-	for _, s := range h.signIns {
-		p, ok := s.(*PlaceholderSignIn)
-		if !ok {
-			continue
-		}
-		if user, ok := e[p]; ok {
-			return user.stored(), h.accepts(p, user)
-		}
-	}
-	return store.User{}, false
-}
+// signInTimeout is how long the context of a request with credentials allows
+// its sign-ins to take.
+const signInTimeout = time.Minute
 
 // signIn asks the site's sign-ins who sent r. Attempts that fail are counted;
 // those that go beyond the limit are refused before a sign-in is asked.
-func (h *Handler) signIn(r *http.Request, auth credentials.Authorization, inFront established) (registry.Caller, error) {
-	if !h.hasCredentials(r, auth) {
-		caller, _, err := h.askSignIns(r, inFront)
-		return caller, err
+func (h *Handler) signIn(r *http.Request, auth incoming.Authorization, found inFront) (registry.Caller, error) {
+	if auth.Scheme == incoming.NoScheme && !h.signIns.haveCredentials(r) {
+		p, _, err := h.signIns.ask(r, found)
+		return p.caller(), err
 	}
-	attempt, err := h.failures.Begin(r.Context(), clientAddress(r), basicUser(auth), allOf(r))
+	attempt, err := h.failures.Begin(r.Context(), caddyvalue.ClientAddress(r), basicUser(auth), credentialsIn(r))
 	if err != nil {
 		return registry.Caller{}, err
 	}
 	counts := false
 	defer func() { attempt.End(counts) }() // however a guest module ends
-	caller, failed, err := h.askSignIns(r, inFront)
-	counts = failed || errors.Is(err, tokenapi.ErrNotSignedIn) && auth.Scheme != credentials.None
-	return caller, err
+	// Its client can't end it: whoever goes away before a slow "no" has still
+	// been told that it was no quick "yes", and that has to count.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), signInTimeout)
+	defer cancel()
+	p, failed, err := h.signIns.ask(r.WithContext(ctx), found)
+	counts = failed || errors.Is(err, tokenapi.ErrNotSignedIn) && auth.Scheme != incoming.NoScheme
+	return p.caller(), err
 }
 
-// allOf is all of r that can hold credentials.
-func allOf(r *http.Request) string {
+// credentialsIn is all of r that can hold credentials.
+func credentialsIn(r *http.Request) string {
 	var b strings.Builder
 	b.WriteString(r.URL.String())
 	_ = r.Header.Write(&b) // sorted; a strings.Builder takes all
 	return b.String()
 }
 
-func (h *Handler) hasCredentials(r *http.Request, auth credentials.Authorization) bool {
-	if auth.Scheme != credentials.None {
-		return true
-	}
-	for _, s := range h.signIns {
-		if taker, ok := s.(CredentialTaker); ok && taker.HasCredentials(r) {
-			return true
-		}
-	}
-	return false
-}
-
-// clientAddress is the client's as Caddy knows it (trusted_proxies), the zero
-// address if it has none, as over a Unix socket.
-func clientAddress(r *http.Request) netip.Addr {
-	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	address, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return address
-}
-
 // basicUser is the user that Basic credentials name, "" if they name none.
-func basicUser(auth credentials.Authorization) string {
-	if auth.Scheme != credentials.Basic {
+func basicUser(auth incoming.Authorization) string {
+	if auth.Scheme != incoming.Basic {
 		return ""
 	}
-	user, _, _ := credentials.DecodeBasic(auth.Token68)
+	user, _, _ := incoming.DecodeBasic(auth.Token68)
 	return user
-}
-
-// askSignIns asks one sign-in after the other. failed tells that one of them
-// has looked at credentials and not accepted them, or may have: whoever goes
-// away before a slow "no" was told that it was no quick "yes".
-func (h *Handler) askSignIns(r *http.Request, inFront established) (caller registry.Caller, failed bool, err error) {
-	no := tokenapi.ErrNotSignedIn
-	for i, s := range h.signIns {
-		user, err := askSignIn(r, s, inFront)
-		switch {
-		case errors.Is(err, ErrNotMine):
-			if errors.Is(err, errSessionRefused) {
-				failed, no = true, saidBy(s, tokenapi.ErrNotSignedIn, err)
-			}
-			continue
-		case errors.Is(err, ErrDenied):
-			takeTime(r, h.signIns[i+1:])
-			return registry.Caller{}, true, saidBy(s, tokenapi.ErrNotSignedIn, err)
-		case err != nil:
-			failed = failed || isGuest(s) && r.Context().Err() != nil
-			return registry.Caller{}, failed, saidBy(s, errCantTell, err)
-		case !h.accepts(s, user):
-			return registry.Caller{}, false, tokenapi.ErrNotSignedIn
-		}
-		return registry.SignedIn(user.stored(), user.Admin), false, nil
-	}
-	return registry.Caller{}, failed, no
-}
-
-// isGuest tells whether a sign-in is none of this module's own, which look at
-// credentials to the end, or not at all, whether the client waits or not.
-func isGuest(s SignIn) bool {
-	switch s.(type) {
-	case *BasicSignIn, *UpstreamSignIn, *PlaceholderSignIn:
-		return false
-	}
-	return true
-}
-
-// errCantTell is a reason to refuse with 503.
-var errCantTell = errors.New("who sent the request can't be told")
-
-// saidBy adds to a reason, for the log, which sign-in gave it, and why.
-func saidBy(s SignIn, reason, err error) error {
-	return fmt.Errorf("%w: %s: %w", reason, s.(caddy.Module).CaddyModule().ID, err)
-}
-
-func askSignIn(r *http.Request, s SignIn, inFront established) (User, error) {
-	p, ok := s.(*PlaceholderSignIn)
-	if !ok {
-		return s.SignIn(r)
-	}
-	user, known := inFront[p]
-	if !known {
-		return User{}, ErrNotMine
-	}
-	return user, nil
-}
-
-// accepts tells whether a user can be one, whatever a sign-in says.
-func (h *Handler) accepts(s SignIn, u User) bool {
-	err := u.check()
-	if err != nil {
-		h.logger.Warn("a sign-in's user is refused", zap.String("sign_in", fmt.Sprintf("%T", s)), zap.Error(err))
-	}
-	return err == nil
-}
-
-// stored returns what a token remembers of u. White space around a value
-// wouldn't arrive in a header, and is left out.
-func (u User) stored() store.User {
-	var claims map[string]string
-	for name, value := range u.Claims {
-		if claims == nil {
-			claims = make(map[string]string, len(u.Claims))
-		}
-		claims[name] = strings.TrimSpace(value)
-	}
-	return store.User{ID: u.ID, Email: strings.TrimSpace(u.Email), Name: strings.TrimSpace(u.Name), Claims: claims}
-}
-
-// takeTime compares passwords in vain, as often as for a user whom none of the
-// sign-ins lists: otherwise time would tell who is listed in one before them.
-func takeTime(r *http.Request, rest []SignIn) {
-	for _, s := range rest {
-		if b, ok := s.(*BasicSignIn); ok {
-			_, _ = b.SignIn(r)
-		}
-	}
-}
-
-func (u User) check() error {
-	if err := registry.CheckUserID(u.ID); err != nil {
-		return err
-	}
-	if err := config.CheckClaim("the e-mail", u.Email); err != nil {
-		return err
-	}
-	if err := config.CheckClaim("the name", u.Name); err != nil {
-		return err
-	}
-	for name, value := range u.Claims {
-		if err := config.CheckClaim("claim "+name, value); err != nil {
-			return err
-		}
-	}
-	return nil
 }

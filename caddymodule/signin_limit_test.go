@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
 // limitedSite lets two sign-ins of an address and user fail in an hour, and
@@ -40,6 +42,16 @@ func basicFrom(address, user string) http.Header {
 	}
 }
 
+// startAPI starts an API behind for as long as the test runs.
+func startAPI(t testing.TB, serve http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	api := httptest.NewServer(serve)
+	t.Cleanup(api.Close)
+	return api
+}
+
+func refuseAll(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }
+
 // attempts tells the statuses of so many sign-ins, one after the other.
 func (s *server) attempts(t testing.TB, n int, header http.Header) string {
 	t.Helper()
@@ -63,18 +75,18 @@ func (s *server) attempts(t testing.TB, n int, header http.Header) string {
 // What counts as a failed sign-in, and what doesn't.
 func TestWhatCountsForTheLimit(t *testing.T) {
 	for name, test := range map[string]struct {
-		first, second func(*http.Request) (User, error)
+		first, second func(*http.Request) (signin.User, error)
 		want          string
 	}{
-		"no":                           {says(User{}, ErrDenied), nil, "401 401 429 429"},
-		"not mine, no":                 {says(User{}, ErrNotMine), says(User{}, ErrDenied), "401 401 429 429"},
-		"nobody knows the credentials": {says(User{}, ErrNotMine), says(User{}, ErrNotMine), "401 401 429 429"},
-		"a user who can't be one":      {says(User{ID: "*"}, nil), nil, "401 401 429 429"},
-		"yes":                          {says(User{ID: "alice"}, nil), nil, "200 200 200 200"},
-		"not mine, yes":                {says(User{}, ErrNotMine), says(User{ID: "alice"}, nil), "200 200 200 200"},
-		"a time-out":                   {says(User{}, context.DeadlineExceeded), nil, "503 503 503 503"},
-		"can't be told":                {says(User{}, errors.New("the directory is down")), nil, "503 503 503 503"},
-		"not mine, can't be told":      {says(User{}, ErrNotMine), says(User{}, errors.New("down")), "503 503 503 503"},
+		"no":                           {says(signin.User{}, signin.ErrDenied), nil, "401 401 429 429"},
+		"not mine, no":                 {says(signin.User{}, signin.ErrNotMine), says(signin.User{}, signin.ErrDenied), "401 401 429 429"},
+		"nobody knows the credentials": {says(signin.User{}, signin.ErrNotMine), says(signin.User{}, signin.ErrNotMine), "401 401 429 429"},
+		"a user who can't be one":      {says(signin.User{ID: "*"}, nil), nil, "401 401 429 429"},
+		"yes":                          {says(signin.User{ID: "alice"}, nil), nil, "200 200 200 200"},
+		"not mine, yes":                {says(signin.User{}, signin.ErrNotMine), says(signin.User{ID: "alice"}, nil), "200 200 200 200"},
+		"a time-out":                   {says(signin.User{}, context.DeadlineExceeded), nil, "503 503 503 503"},
+		"can't be told":                {says(signin.User{}, errors.New("the directory is down")), nil, "503 503 503 503"},
+		"not mine, can't be told":      {says(signin.User{}, signin.ErrNotMine), says(signin.User{}, errors.New("down")), "503 503 503 503"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serveLimited(t, "sign_in guest first\nsign_in guest second")
@@ -94,16 +106,16 @@ func TestWhatCountsForTheLimit(t *testing.T) {
 func TestLimitedAreNotAsked(t *testing.T) {
 	s := serveLimited(t, "sign_in guest first")
 	var asked atomic.Int32
-	answer(t, "first", func(r *http.Request) (User, error) {
+	answer(t, "first", func(r *http.Request) (signin.User, error) {
 		asked.Add(1)
 		user, password, ok := r.BasicAuth()
 		switch {
 		case !ok:
-			return User{}, ErrNotMine
+			return signin.User{}, signin.ErrNotMine
 		case password != "secret":
-			return User{}, ErrDenied
+			return signin.User{}, signin.ErrDenied
 		}
-		return User{ID: user}, nil
+		return signin.User{ID: user}, nil
 	})
 	header := basicFrom("192.0.2.1", "alice")
 	token := s.create(t, header).token(t)
@@ -143,7 +155,7 @@ func TestLimitedAreNotAsked(t *testing.T) {
 // The address alone counts for a session, ten times as many; and what a client
 // says of its address is nothing without a trusted proxy.
 func TestRefusedSessionsCountByAddress(t *testing.T) {
-	api := whoAmI(t, http.StatusUnauthorized, "")
+	api := startAPI(t, refuseAll)
 	s := serveLimited(t, "sign_in upstream "+api.URL+" {\ncookies sid\n}")
 	session := http.Header{"Cookie": {"sid=gone"}, "X-Forwarded-For": {"192.0.2.1"}}
 	if got := s.attempts(t, 22, session); got != strings.Repeat("401 ", 20)+"429 429" {
@@ -176,15 +188,15 @@ func TestRefusedSessionsCountByAddress(t *testing.T) {
 func TestGuestsCredentialsElsewhereAreLimited(t *testing.T) {
 	s := serveLimited(t, "sign_in guest keys")
 	asked := 0
-	answer(t, "keys", func(r *http.Request) (User, error) {
+	answer(t, "keys", func(r *http.Request) (signin.User, error) {
 		asked++
 		switch r.Header.Get("X-Key") {
 		case "":
-			return User{}, ErrNotMine
+			return signin.User{}, signin.ErrNotMine
 		case "right":
-			return User{ID: "fred"}, nil
+			return signin.User{ID: "fred"}, nil
 		}
-		return User{}, ErrDenied
+		return signin.User{}, signin.ErrDenied
 	})
 	key := http.Header{"X-Key": {"guess"}, "X-Forwarded-For": {"192.0.2.1"}}
 	if got := s.attempts(t, 22, key); got != strings.Repeat("401 ", 20)+"429 429" || asked != 20 {
@@ -221,19 +233,24 @@ func (s *server) giveUp(t testing.TB, header http.Header, asked <-chan struct{})
 	<-ended
 }
 
-// Of a guest, who goes away before the answer may have learned it.
-func TestGuestsGuessesWithoutWaitingCount(t *testing.T) {
+// Whoever goes away before a guest has said no was told that it was no quick
+// yes. The guest is asked to its end, and its answer counts.
+func TestGuessesWithoutWaitingCount(t *testing.T) {
 	s := serveLimited(t, "sign_in guest first")
-	asked := make(chan struct{})
-	answer(t, "first", func(r *http.Request) (User, error) {
+	asked, gone := make(chan struct{}), make(chan struct{})
+	answer(t, "first", func(r *http.Request) (signin.User, error) {
 		asked <- struct{}{}
-		<-r.Context().Done()
-		return User{}, r.Context().Err()
+		<-gone
+		if r.Context().Err() != nil {
+			return signin.User{}, r.Context().Err()
+		}
+		return signin.User{}, signin.ErrDenied
 	})
 	header := basicFrom("192.0.2.1", "alice")
 	for range 2 {
 		s.giveUp(t, header, asked)
 	}
+	close(gone)
 	header.Set("X-Other", "guess") // which waits until those have ended
 	if got := s.attempts(t, 1, header); got != "429" {
 		t.Errorf("a third: %s", got)
@@ -244,7 +261,7 @@ func TestGuestsGuessesWithoutWaitingCount(t *testing.T) {
 func TestGivingUpOnAnAPIInTroubleDoesntCount(t *testing.T) {
 	asked := make(chan struct{})
 	var over atomic.Bool
-	api := startAPI(t, httptest.NewServer, func(w http.ResponseWriter, _ *http.Request) {
+	api := startAPI(t, func(w http.ResponseWriter, _ *http.Request) {
 		if !over.Load() {
 			asked <- struct{}{}
 			w.WriteHeader(http.StatusBadGateway)
@@ -265,9 +282,9 @@ func TestGivingUpOnAnAPIInTroubleDoesntCount(t *testing.T) {
 
 // A refused session counts, whatever becomes of the password beside it.
 func TestARefusedSessionBesideABusyGuestCounts(t *testing.T) {
-	api := whoAmI(t, http.StatusUnauthorized, "")
+	api := startAPI(t, refuseAll)
 	s := serveLimited(t, "sign_in upstream "+api.URL+" {\nbasic off\ncookies sid\n}\nsign_in guest first")
-	answer(t, "first", says(User{}, errors.New("busy")))
+	answer(t, "first", says(signin.User{}, errors.New("busy")))
 	header := basicFrom("192.0.2.1", "alice")
 	header.Set("Cookie", "sid=guess")
 	if got := s.attempts(t, 4, header); got != "503 503 429 429" {
@@ -277,7 +294,7 @@ func TestARefusedSessionBesideABusyGuestCounts(t *testing.T) {
 
 // A user established in front isn't limited for what others of the address do.
 func TestPlaceholderIsNotLimited(t *testing.T) {
-	api := whoAmI(t, http.StatusUnauthorized, "")
+	api := startAPI(t, refuseAll)
 	s := serveLimited(t, "sign_in upstream "+api.URL+" {\ncookies sid\n}\nsign_in placeholder {http.vars.user}\n}\nvars {\nuser {header.X-User}")
 	for i := range 20 {
 		s.attempts(t, 1, basicFrom("192.0.2.1", strconv.Itoa(i)))
@@ -299,9 +316,9 @@ func TestPlaceholderIsNotLimited(t *testing.T) {
 func TestConcurrentGuesses(t *testing.T) {
 	s := serveLimited(t, "sign_in guest first")
 	var asked atomic.Int32
-	answer(t, "first", func(*http.Request) (User, error) {
+	answer(t, "first", func(*http.Request) (signin.User, error) {
 		asked.Add(1)
-		return User{}, ErrDenied
+		return signin.User{}, signin.ErrDenied
 	})
 	var group sync.WaitGroup
 	for range 64 {
@@ -317,11 +334,11 @@ func TestConcurrentGuesses(t *testing.T) {
 func TestPanicEndsAnAttempt(t *testing.T) {
 	s := serveLimited(t, "sign_in guest first")
 	var calm atomic.Bool
-	answer(t, "first", func(*http.Request) (User, error) {
+	answer(t, "first", func(*http.Request) (signin.User, error) {
 		if !calm.Load() {
 			panic(http.ErrAbortHandler)
 		}
-		return User{ID: "alice"}, nil
+		return signin.User{ID: "alice"}, nil
 	})
 	for range 5 {
 		answered, err := client.Do(s.requestWith(t, basicFrom("192.0.2.1", "alice")))

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
 // guestSite asks two guest modules, one after the other, and answers requests
@@ -27,39 +29,39 @@ http://:PORT {
 }`
 
 // says is a sign-in that always answers the same.
-func says(u User, err error) func(*http.Request) (User, error) {
-	return func(*http.Request) (User, error) { return u, err }
+func says(u signin.User, err error) func(*http.Request) (signin.User, error) {
+	return func(*http.Request) (signin.User, error) { return u, err }
 }
 
 func TestSignInsAreAskedInOrder(t *testing.T) {
 	s := serve(t, guestSite)
-	alice := User{ID: "alice", Email: "alice@example.com", Name: "Alice A."}
-	bob := User{ID: "bob"}
+	alice := signin.User{ID: "alice", Email: "alice@example.com", Name: "Alice A."}
+	bob := signin.User{ID: "bob"}
 	for _, test := range []struct {
 		name          string
-		first, second func(*http.Request) (User, error)
+		first, second func(*http.Request) (signin.User, error)
 		secondIsAsked bool
 		status        int
 		exception     string
 		user          string // whom the token made is for
 	}{
 		{"yes", says(alice, nil), says(bob, nil), false, 201, "", "alice|alice@example.com|Alice A."},
-		{"not mine, yes", says(User{}, ErrNotMine), says(bob, nil), true, 201, "", "bob||"},
-		{"not mine with a user, yes", says(alice, ErrNotMine), says(bob, nil), true, 201, "", "bob||"},
-		{"not mine, wrapped, yes", says(User{}, fmt.Errorf("no cookie: %w", ErrNotMine)), says(bob, nil), true, 201, "", "bob||"},
-		{"not mine, not mine", says(User{}, ErrNotMine), says(User{}, ErrNotMine), true, 401, "AuthenticationRequired", ""},
-		{"not mine, no", says(User{}, ErrNotMine), says(User{}, ErrDenied), true, 401, "AuthenticationRequired", ""},
-		{"no", says(User{}, ErrDenied), says(bob, nil), false, 401, "AuthenticationRequired", ""},
-		{"no with a user", says(alice, ErrDenied), says(bob, nil), false, 401, "AuthenticationRequired", ""},
-		{"no, wrapped", says(User{}, fmt.Errorf("wrong password: %w", ErrDenied)), says(bob, nil), false, 401, "AuthenticationRequired", ""},
-		{"error", says(User{}, errors.New("the directory is down")), says(bob, nil), false, 503, "ServiceUnavailable", ""},
+		{"not mine, yes", says(signin.User{}, signin.ErrNotMine), says(bob, nil), true, 201, "", "bob||"},
+		{"not mine with a user, yes", says(alice, signin.ErrNotMine), says(bob, nil), true, 201, "", "bob||"},
+		{"not mine, wrapped, yes", says(signin.User{}, fmt.Errorf("no cookie: %w", signin.ErrNotMine)), says(bob, nil), true, 201, "", "bob||"},
+		{"not mine, not mine", says(signin.User{}, signin.ErrNotMine), says(signin.User{}, signin.ErrNotMine), true, 401, "AuthenticationRequired", ""},
+		{"not mine, no", says(signin.User{}, signin.ErrNotMine), says(signin.User{}, signin.ErrDenied), true, 401, "AuthenticationRequired", ""},
+		{"no", says(signin.User{}, signin.ErrDenied), says(bob, nil), false, 401, "AuthenticationRequired", ""},
+		{"no with a user", says(alice, signin.ErrDenied), says(bob, nil), false, 401, "AuthenticationRequired", ""},
+		{"no, wrapped", says(signin.User{}, fmt.Errorf("wrong password: %w", signin.ErrDenied)), says(bob, nil), false, 401, "AuthenticationRequired", ""},
+		{"error", says(signin.User{}, errors.New("the directory is down")), says(bob, nil), false, 503, "ServiceUnavailable", ""},
 		{"error with a user", says(alice, errors.New("the directory is down")), says(bob, nil), false, 503, "ServiceUnavailable", ""},
-		{"not mine, error", says(User{}, ErrNotMine), says(User{}, context.DeadlineExceeded), true, 503, "ServiceUnavailable", ""},
+		{"not mine, error", says(signin.User{}, signin.ErrNotMine), says(signin.User{}, context.DeadlineExceeded), true, 503, "ServiceUnavailable", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var asked atomic.Int32
 			answer(t, "first", test.first)
-			answer(t, "second", func(r *http.Request) (User, error) {
+			answer(t, "second", func(r *http.Request) (signin.User, error) {
 				asked.Add(1)
 				return test.second(r)
 			})
@@ -93,7 +95,7 @@ func TestSignInsAreAskedInOrder(t *testing.T) {
 // are. Nobody else is asked, as it did know the request.
 func TestUsersThatNoSignInMayEstablish(t *testing.T) {
 	s := serve(t, guestSite)
-	for name, u := range map[string]User{
+	for name, u := range map[string]signin.User{
 		"no id":                           {},
 		"everyone":                        {ID: "*"},
 		"a line break":                    {ID: "alice\nX-Admin: 1"},
@@ -118,9 +120,9 @@ func TestUsersThatNoSignInMayEstablish(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer(t, "first", says(u, nil))
-			answer(t, "second", func(*http.Request) (User, error) {
+			answer(t, "second", func(*http.Request) (signin.User, error) {
 				t.Error("the second sign-in is asked")
-				return User{}, ErrNotMine
+				return signin.User{}, signin.ErrNotMine
 			})
 			got := s.create(t, nil)
 			if got.status != http.StatusUnauthorized || got.exception() != "AuthenticationRequired" {
@@ -135,7 +137,7 @@ func TestUsersThatNoSignInMayEstablish(t *testing.T) {
 
 func TestUsersThatASignInMayEstablish(t *testing.T) {
 	s := serve(t, guestSite)
-	for name, u := range map[string]User{
+	for name, u := range map[string]signin.User{
 		"one character":                   {ID: "a"},
 		"256 characters of several bytes": {ID: strings.Repeat("é", 256)},
 		"spaces inside":                   {ID: "Alice of  Wonderland"},
@@ -157,8 +159,8 @@ func TestUsersThatASignInMayEstablish(t *testing.T) {
 // What a sign-in says about its user's rights holds for that request only.
 func TestAdministratorsBySignIn(t *testing.T) {
 	s := serve(t, strings.Replace(guestSite, "allow_generate everyone", "allow_generate admins", 1))
-	answer(t, "first", func(r *http.Request) (User, error) {
-		return User{ID: "alice", Admin: r.Header.Get("X-Admin") == "yes"}, nil
+	answer(t, "first", func(r *http.Request) (signin.User, error) {
+		return signin.User{ID: "alice", Admin: r.Header.Get("X-Admin") == "yes"}, nil
 	})
 	if got := s.create(t, nil); got.status != http.StatusForbidden {
 		t.Errorf("without the right: %v, want 403", got)
@@ -195,15 +197,16 @@ func TestChallengeNamesWhatSignInsTake(t *testing.T) {
 	}
 }
 
-// A sign-in that waits is told when its client has gone.
+// A sign-in that waits without credentials, of which nothing can be learned, is
+// told when its client has gone.
 func TestSignInEndsWithItsRequest(t *testing.T) {
 	s := serve(t, guestSite)
 	entered, left := make(chan struct{}), make(chan error, 1)
-	answer(t, "first", func(r *http.Request) (User, error) {
+	answer(t, "first", func(r *http.Request) (signin.User, error) {
 		close(entered)
 		<-r.Context().Done()
 		left <- r.Context().Err()
-		return User{}, r.Context().Err()
+		return signin.User{}, r.Context().Err()
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -13,7 +13,7 @@ const (
 
 	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, keep_cookies, max_lifetime, page, prefix, project, public, sign_in, sign_in_limit, strip, without_token"
 	globalOptionNames = "hash_key, retain, store"
-	kindNames         = "basic, guest, impostor, placeholder, upstream" // of which guest and impostor are this test's own
+	kindNames         = "basic, front, guest, impostor, placeholder, upstream" // of which front, guest and impostor are this test's own
 
 	aliceSignsIn = "\nsign_in basic {\nalice " + bcryptOfSomething + "\n}"
 )
@@ -288,7 +288,7 @@ func TestUnusableCaddyfile(t *testing.T) {
 		{"users who can't sign in", site("allow_generate users bob" + aliceSignsIn),
 			"access_tokens, project \"default\": nobody who can sign in may make tokens: name one of them under `admins`, or allow others by `allow_generate everyone` or `allow_generate users <id>…`"},
 		{"a module that is no sign-in", site("admins alice\nsign_in impostor"),
-			`access_tokens, project "default": sign_in: *caddymodule.impostor is no SignIn`},
+			`access_tokens, project "default": sign_in: *caddymodule.impostor is no signin.SignIn`},
 
 		{"admins: an empty variable", site("project dataprep\nadmins {env.EMPTY}" + aliceSignsIn),
 			`access_tokens, project "dataprep": admins: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},

@@ -64,8 +64,9 @@ func (a App) Complete() App {
 	return a
 }
 
-// Validate says what is wrong with a, which is complete.
-func (a App) Validate() error {
+// Check says what is wrong with a, which is complete. It isn't called Validate, or
+// Caddy would take whatever embeds it for a caddy.Validator.
+func (a App) Check() error {
 	if a.Store.Type != StoreTypes[0] {
 		return fmt.Errorf("store: %q is no kind of store; allowed: %s", a.Store.Type, StoreTypes[0])
 	}

@@ -6,17 +6,13 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/identity"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
 // Site configures the handler "access_tokens" of one site.
@@ -51,11 +47,11 @@ type Site struct {
 	SignInLimit *SignInLimit `json:"sign_in_limit,omitempty"`
 
 	// What becomes of requests without a bearer token: "reject", or "pass" to
-	// hand them on as they are, as nobody's. Default: "reject".
+	// forward them as they are, as anonymous. Default: "reject".
 	WithoutToken string `json:"without_token,omitempty"`
 
 	// What becomes of bearer tokens that aren't of our shape, for example the
-	// API's own: "reject", or "pass" to hand them on as they are, as nobody's.
+	// API's own: "reject", or "pass" to forward them as they are, as anonymous.
 	// Default: "reject".
 	ForeignToken string `json:"foreign_token,omitempty"`
 
@@ -161,9 +157,10 @@ func (s Site) Complete() Site {
 	return s
 }
 
-// Validate says what is wrong with s, which is complete. Each error names its
-// option.
-func (s Site) Validate() error {
+// Check says what is wrong with s, which is complete. Each error names its option.
+// It isn't called Validate, or Caddy would take whatever embeds it for a
+// caddy.Validator.
+func (s Site) Check() error {
 	if err := CheckProject(s.Project); err != nil {
 		return err
 	}
@@ -173,7 +170,7 @@ func (s Site) Validate() error {
 	if err := CheckUserIDs("admins", s.Admins); err != nil {
 		return err
 	}
-	if err := s.SignInLimit.Validate(); err != nil {
+	if err := s.SignInLimit.Check(); err != nil {
 		return err
 	}
 	if err := CheckRejectPass("without_token", s.WithoutToken); err != nil {
@@ -183,7 +180,7 @@ func (s Site) Validate() error {
 		return err
 	}
 	if s.AllowGenerate != nil {
-		if err := s.AllowGenerate.Validate(); err != nil {
+		if err := s.AllowGenerate.Check(); err != nil {
 			return err
 		}
 	}
@@ -215,16 +212,14 @@ func (s Site) checkPage() error {
 	if err := CheckPage(s.Page); err != nil || s.Page == Off {
 		return err
 	}
-	inAPI, _ := tokenapi.Locate(s.API, s.Page, s.Page)
-	ofAPI, _ := tokenapi.Locate(s.Page, s.API, s.API)
-	if inAPI != tokenapi.Elsewhere || ofAPI != tokenapi.Elsewhere {
+	if incoming.Within(s.API, s.Page) || incoming.Within(s.Page, s.API) {
 		return fmt.Errorf("page: %q and api %q overlap; choose two paths of which neither is below the other, upper and lower case aside, or write `page off`", s.Page, s.API)
 	}
 	return nil
 }
 
-// Validate says what is wrong with l.
-func (l SignInLimit) Validate() error {
+// Check says what is wrong with l.
+func (l SignInLimit) Check() error {
 	if l.Failures < 1 || l.Failures > 1_000_000 {
 		return fmt.Errorf("sign_in_limit: %d failures is out of range; allowed: 1 to 1000000", l.Failures)
 	}
@@ -242,8 +237,8 @@ func CheckRejectPass(option, value string) error {
 	return nil
 }
 
-// Validate says what is wrong with a.
-func (a AllowGenerate) Validate() error {
+// Check says what is wrong with a.
+func (a AllowGenerate) Check() error {
 	switch {
 	case !slices.Contains([]string{Admins, Everyone, Users}, a.Who):
 		return fmt.Errorf("allow_generate: %q is not known; allowed: %s, %s, or %s followed by user ids", a.Who, Admins, Everyone, Users)
@@ -286,10 +281,10 @@ func CheckMaxLifetimeDays(days int) error {
 func CheckIdentity(headers map[string]string) error {
 	spellings := make(map[string]string)
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		if err := identity.ValidHeaderName(name); err != nil {
+		if err := incoming.ValidHeaderName(name); err != nil {
 			return fmt.Errorf("identity: %w", err)
 		}
-		folded := identity.Fold(name)
+		folded := incoming.Fold(name)
 		if other, taken := spellings[folded]; taken {
 			return fmt.Errorf("identity: %s and %s are one header to many servers; name it once", other, name)
 		}
@@ -300,7 +295,7 @@ func CheckIdentity(headers map[string]string) error {
 
 // CheckStrip says what is wrong with a header to strip.
 func CheckStrip(pattern string) error {
-	if _, err := identity.New(nil, []string{pattern}, nil); err != nil {
+	if _, err := incoming.NewRules(nil, []string{pattern}, nil); err != nil {
 		return fmt.Errorf("strip: %w", err)
 	}
 	return nil
@@ -308,7 +303,7 @@ func CheckStrip(pattern string) error {
 
 // CheckCookie says what is wrong with a cookie's name.
 func CheckCookie(option, name string) error {
-	if _, err := identity.New(nil, nil, []string{name}); err != nil {
+	if _, err := incoming.NewRules(nil, nil, []string{name}); err != nil {
 		return fmt.Errorf("%s: %w", option, err)
 	}
 	return nil
@@ -316,7 +311,7 @@ func CheckCookie(option, name string) error {
 
 // CheckAPI says what is wrong with the path of the management routes.
 func CheckAPI(path string) error {
-	if err := tokenapi.ValidBase(path); err != nil {
+	if err := incoming.ValidBase(path); err != nil {
 		return fmt.Errorf("api: %q %w", path, err)
 	}
 	return nil
@@ -327,7 +322,7 @@ func CheckPage(path string) error {
 	if path == Off {
 		return nil
 	}
-	if err := tokenapi.ValidBase(path); err != nil {
+	if err := incoming.ValidBase(path); err != nil {
 		return fmt.Errorf("page: %q is not off, and as a path %w", path, err)
 	}
 	return nil
@@ -342,22 +337,6 @@ func CheckUserIDs(option string, ids []string) error {
 		if slices.Contains(ids[:i], id) {
 			return fmt.Errorf("%s: %q is named twice", option, id)
 		}
-	}
-	return nil
-}
-
-// MaxClaim is how long an e-mail, a name or another claim can be, in bytes.
-const MaxClaim = 1024
-
-// CheckClaim says why a user can't have that e-mail, name or other claim.
-func CheckClaim(name, value string) error {
-	switch {
-	case !utf8.ValidString(value):
-		return fmt.Errorf("%s is no valid UTF-8", name)
-	case len(value) > MaxClaim:
-		return fmt.Errorf("%s has more than %d bytes", name, MaxClaim)
-	case strings.ContainsFunc(value, unicode.IsControl):
-		return fmt.Errorf("%s has control characters", name)
 	}
 	return nil
 }

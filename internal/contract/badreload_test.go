@@ -41,10 +41,9 @@ func TestABadConfigurationLeavesTheRunningOneAsItWas(t *testing.T) {
 		{"the hash key is another one", "hash_key 0123456789012345678901234567890123456789", answering(options), "restart required", 4, 0},
 		{"the time to keep expired tokens is another one", "retain expired 31d", answering(options), "restart required", 4, 0},
 		{"the time to keep deleted tokens is another one", "retain deleted 1d", answering(options), "restart required", 4, 0},
-		// These are found out when the store is opened. By then the new
-		// configuration may serve requests.
-		{"the store is in use by another process", "store badger {env.OTHER}", answering(options), "in use by another process", 4, http.StatusServiceUnavailable},
-		{"the store's directory is a file", "store badger {$DIR}/file", answering(options), "not a directory", 4, http.StatusServiceUnavailable},
+		{"the store is a new one", "store badger {$DIR}/new", answering(options), "restart required", 4, 0},
+		{"the store is another process's", "store badger {env.OTHER}", answering(options), "restart required", 4, 0},
+		{"the store's directory is a file", "store badger {$DIR}/file", answering(options), "restart required", 4, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			atWork := putToWork(t, 5*time.Millisecond, g.callers(t, kept, http.StatusOK, test.also)...)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +18,8 @@ import (
 
 // repository is this checkout's root, seen from this package.
 const repository = "../.."
+
+var signInModules = filepath.Join("docs", "sign-in-modules.md")
 
 // An example is a fenced block of a document.
 type example struct {
@@ -31,12 +34,15 @@ func (e example) String() string { return fmt.Sprintf("%s:%d", e.file, e.line) }
 // Every fenced example of the README and of docs/ works as it stands there.
 func TestExamplesInTheDocuments(t *testing.T) {
 	var try *example
+	program := buildOnce(t)
 	for _, e := range examples(t) {
 		switch e.language {
 		case "caddyfile":
 			t.Run(e.String(), func(t *testing.T) { t.Parallel(); caddyfileIsValid(t, e) })
 		case "go":
-			t.Run(e.String(), func(t *testing.T) { t.Parallel(); programIsACaddy(t, e) })
+			if e.file != signInModules { // TestTheDocumentedSignInModule runs that one
+				t.Run(e.String(), func(t *testing.T) { t.Parallel(); programIsACaddy(t, program, e) })
+			}
 		case "text":
 			t.Run(e.String(), func(t *testing.T) { treeIsThere(t, e) })
 		case "sh":
@@ -47,7 +53,7 @@ func TestExamplesInTheDocuments(t *testing.T) {
 				t.Run(e.String(), testCommandIsWhatCIRuns)
 			default:
 				server := try
-				t.Run(e.String(), func(t *testing.T) { t.Parallel(); transcriptComesTrue(t, server, e) })
+				t.Run(e.String(), func(t *testing.T) { t.Parallel(); transcriptComesTrue(t, program, server, e) })
 			}
 		default:
 			t.Errorf("%s: nothing here can run %q", e, e.language)
@@ -113,22 +119,33 @@ func caddyfileIsValid(t *testing.T, e example) {
 	}
 }
 
-func goTool(t *testing.T, args ...string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Dir = repository
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+// buildOnce returns what builds the program of cmd/caddy when it is first asked,
+// and where it is.
+func buildOnce(t *testing.T) func() (string, error) {
+	program := filepath.Join(t.TempDir(), "caddy")
+	return sync.OnceValues(func() (string, error) {
+		return program, goBuild(repository, program, "./cmd/caddy")
+	})
 }
 
-func programIsACaddy(t *testing.T, e example) {
-	dir := t.TempDir()
-	source, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "caddy")
-	if err := os.WriteFile(source, []byte(e.text), 0o600); err != nil {
+// goBuild builds a program without what only debuggers read, which takes less time.
+func goBuild(dir, program, source string, env ...string) error {
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, source)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", source, err, out)
+	}
+	return nil
+}
+
+func programIsACaddy(t *testing.T, build func() (string, error), e example) {
+	if !strings.HasSuffix(read(t, filepath.Join(repository, "cmd", "caddy", "main.go")), e.text) {
+		t.Error("it isn't the program in cmd/caddy")
+	}
+	program, err := build()
+	if err != nil {
 		t.Fatal(err)
 	}
-	goTool(t, "build", "-o", program, source)
 	out, err := exec.CommandContext(t.Context(), program, "list-modules").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "http.handlers.access_tokens") {
 		t.Errorf("its modules: %v\n%s", err, out)
@@ -161,13 +178,15 @@ func testCommandIsWhatCIRuns(t *testing.T) {
 // on ports of its own, and runs a transcript against it. Its lines that begin
 // with "#> " are what the commands before them print, where "…" stands for
 // anything.
-func transcriptComesTrue(t *testing.T, server *example, transcript example) {
+func transcriptComesTrue(t *testing.T, build func() (string, error), server *example, transcript example) {
 	if server == nil {
 		t.Fatal("no example before this one starts the gateway")
 	}
+	program, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
-	program := filepath.Join(dir, "caddy")
-	goTool(t, "build", "-o", program, "./cmd/caddy")
 	gatewayPort, apiPort := freePort(t), freePort(t)
 	ports := strings.NewReplacer("8080", gatewayPort, "3005", apiPort)
 	caddyfile := ports.Replace(read(t, filepath.Join(repository, "Caddyfile")))

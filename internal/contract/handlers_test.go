@@ -98,7 +98,8 @@ http://:{$PORT} {
 	})
 }
 
-// access_token is true for a request with exactly one bearer token of our shape.
+// access_token is true for a request with exactly one bearer token that was issued
+// here, in whatever state it is now.
 func TestTheMatcher(t *testing.T) {
 	t.Parallel()
 	g := start(t, strings.Replace(site("prefix dp"), "bind 127.0.0.1", `bind 127.0.0.1
@@ -107,8 +108,11 @@ func TestTheMatcher(t *testing.T) {
 		respond @ours "ours"
 		respond "not ours"
 	}
-	handle {`, 1)+"}\n")
+	handle {`, 1)+"}\n"+siteAt("{$PORT2}", "project another"))
 	value := g.create(t, as("alice"), 3600, "").value
+	deleted := g.create(t, as("alice"), 3600, "")
+	g.remove(t, as("alice"), deleted.target())
+	others := g.createAt(t, 1, as("alice"), 3600, "")
 	const ours, notOurs = "ours", "not ours"
 	for _, test := range []struct {
 		name  string
@@ -118,16 +122,19 @@ func TestTheMatcher(t *testing.T) {
 		{"none", nil, notOurs},
 		{"a valid one", []string{"Authorization: " + bearer(value)}, ours},
 		{"the scheme in another case", []string{"Authorization: bEARER " + value}, ours},
-		{"unknown, but of our shape", []string{"Authorization: " + bearer(neverIssued("dp"))}, ours},
-		{"another prefix, with a right checksum", []string{"Authorization: " + bearer(neverIssued("github"))}, ours},
-		{"the longest prefix", []string{"Authorization: " + bearer(neverIssued("abcdefghijk1"))}, ours},
-		{"the shortest", []string{"Authorization: " + bearer(neverIssued("7z"))}, ours},
+		{"two spaces", []string{"Authorization: Bearer  " + value}, ours},
+		{"a deleted one", []string{"Authorization: " + bearer(deleted.value)}, ours},
+		{"another project's", []string{"Authorization: " + bearer(others.value)}, ours},
+		{"unknown, but of our shape", []string{"Authorization: " + bearer(neverIssued("dp"))}, notOurs},
+		{"another prefix, with a right checksum", []string{"Authorization: " + bearer(neverIssued("github"))}, notOurs},
+		{"the longest prefix", []string{"Authorization: " + bearer(neverIssued("abcdefghijk1"))}, notOurs},
+		{"the shortest", []string{"Authorization: " + bearer(neverIssued("7z"))}, notOurs},
 		{"a prefix too long", []string{"Authorization: " + bearer(neverIssued("abcdefghijklm"))}, notOurs},
 		{"a prefix too short", []string{"Authorization: " + bearer(neverIssued("a"))}, notOurs},
 		{"a prefix in capitals", []string{"Authorization: " + bearer(neverIssued("CAT"))}, notOurs},
-		{"a configured prefix and a wrong checksum", []string{"Authorization: " + bearer(mistyped(value))}, ours},
-		{"a configured prefix and anything", []string{"Authorization: Bearer dp_x"}, ours},
-		{"a configured prefix alone", []string{"Authorization: Bearer dp_"}, ours},
+		{"a configured prefix and a wrong checksum", []string{"Authorization: " + bearer(mistyped(value))}, notOurs},
+		{"a configured prefix and anything", []string{"Authorization: Bearer dp_x"}, notOurs},
+		{"a configured prefix alone", []string{"Authorization: Bearer dp_"}, notOurs},
 		{"a configured prefix without _", []string{"Authorization: Bearer dpx"}, notOurs},
 		{"a prefix configured nowhere, and a wrong checksum", []string{"Authorization: " + bearer(mistyped(neverIssuedUnnoted()))}, notOurs},
 		{"a JWT", []string{"Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln"}, notOurs},
@@ -158,10 +165,13 @@ func TestPasswordsForBrowsersAndTokensForPrograms(t *testing.T) {
 	made := g.create(t, as("bob"), 3600, "")
 	wantProxied(t, g.do(t, ask{auth: bearer(made.value)}), "bob")
 	wantStatus(t, g.do(t, ask{target: api, auth: bearer(made.value)}), http.StatusOK)
-	wantRefused(t, g.do(t, ask{auth: bearer(neverIssued("cat"))}), http.StatusUnauthorized, "InvalidToken")
-	wantRefused(t, g.do(t, ask{auth: bearer(mistyped(made.value))}), http.StatusUnauthorized, "InvalidToken")
+	gone := g.create(t, as("bob"), 3600, "")
+	g.remove(t, as("bob"), gone.target())
+	wantRefused(t, g.do(t, ask{auth: bearer(gone.value)}), http.StatusUnauthorized, "InvalidToken")
 	for name, lines := range map[string][]string{
 		"nobody":           nil,
+		"a made-up token":  {"Authorization: " + bearer(neverIssued("cat"))},
+		"a mistyped token": {"Authorization: " + bearer(mistyped(made.value))},
 		"a wrong password": {"Authorization: " + basic("bob", "guess")},
 		"a foreign token":  {"Authorization: Bearer eyJhbGciOiJub25lIn0.e30."},
 		"two tokens":       {"Authorization: " + bearer(made.value), "Authorization: " + bearer(made.value)},

@@ -278,3 +278,43 @@ func TestValidateTouchesNothing(t *testing.T) {
 	wantProxied(t, running.do(t, ask{auth: bearer(made.value)}), "bob")
 	running.create(t, bearer(made.value), 60, "")
 }
+
+// A start says which store it is, so that whoever misses tokens finds out.
+func TestAStartSaysWhichStoreItIs(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("allow_generate everyone"))
+	said := func(message string) (line logLine) {
+		g.wait(t, message, func() bool {
+			for _, line = range g.logLines("access_tokens") {
+				if line.text("msg") == message {
+					return true
+				}
+			}
+			return false
+		})
+		return line
+	}
+	said("made a new token store")
+	for range 3 {
+		g.create(t, as("bob"), 3600, "")
+	}
+	g.remove(t, as("bob"), g.create(t, as("bob"), 3600, "").target())
+	g.restart(t)
+	if line := said("opened the token store"); line["tokens"] != 3.0 || line["dir"] != g.store() {
+		t.Errorf("%v", line)
+	}
+}
+
+// Without HOME Caddy keeps its data where it was started, which is another place
+// the next time.
+func TestAStoreInTheWorkingDirectoryIsWarnedAbout(t *testing.T) {
+	t.Parallel()
+	const warning = "neither HOME nor XDG_DATA_HOME is set"
+	if g := start(t, site("")); strings.Contains(g.logs(), warning) {
+		t.Error("warned though they are set")
+	}
+	g := start(t, site(""), env("HOME", ""), env("XDG_DATA_HOME", ""))
+	if !strings.Contains(g.logs(), warning) {
+		t.Error("not warned")
+	}
+}

@@ -22,7 +22,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
@@ -87,15 +87,34 @@ func checkAgainstOpenAPI(sent string, got answered) error {
 	if !ours || rest != "" && rest[0] != '/' {
 		return nil
 	}
+	known := got.refusal(req.Method + " " + rest)
+	if _, seen := describedRefusals.Load(known); seen && known != "" {
+		return nil
+	}
 	doc, err := description()
 	if err != nil {
 		return err
 	}
-	err = describedBy(route(doc, req.Method, rest), req, got)
-	if err != nil {
-		err = fmt.Errorf("docs/openapi.yaml doesn't describe the answer to %s %s: %w\n%s", req.Method, req.URL.Path, err, got)
+	if err := describedBy(route(doc, req.Method, rest), req, got); err != nil {
+		return fmt.Errorf("docs/openapi.yaml doesn't describe the answer to %s %s: %w\n%s", req.Method, req.URL.Path, err, got)
 	}
-	return err
+	describedRefusals.Store(known, true)
+	return nil
+}
+
+// describedRefusals are those that the description was seen to allow. A thousand
+// guesses get the same one, and the validator compiles its schemas each time.
+var describedRefusals sync.Map
+
+// refusal is all of a refusal that its description depends on, "" for other answers,
+// in which the request counts too.
+func (a answered) refusal(of string) string {
+	if a.status < http.StatusBadRequest {
+		return ""
+	}
+	header := a.header.Clone()
+	header.Del("Date")
+	return fmt.Sprintf("%s\n%d\n%q\n%s", of, a.status, header, a.body)
 }
 
 // route returns the operation of a request. Where the description has none, it is
@@ -500,7 +519,7 @@ func exceptionNames(response *openapi3.Response) []any {
 func early() error {
 	r := httptest.NewRequest(http.MethodGet, api, nil)
 	r.TLS = new(tls.ConnectionState)
-	return new(tokenapi.API).Serve(httptest.NewRecorder(), r, credentials.Authorization{}, "")
+	return new(tokenapi.API).Serve(httptest.NewRecorder(), r, incoming.Authorization{}, "")
 }
 
 // answerTo is how the module answers a request that fails for that reason.

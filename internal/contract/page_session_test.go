@@ -105,7 +105,7 @@ func TestPageTokens(t *testing.T) {
 		}
 		a.auth = bearer(neverIssued("cat"))
 		wantRefused(t, g.do(t, a), http.StatusUnauthorized, "InvalidToken")
-		a.auth = "Bearer  x"
+		a.auth = "Bearer x y"
 		wantRefused(t, g.do(t, a), http.StatusBadRequest, "InvalidRequest")
 	}
 	wantForm(t, (&person{g: g, cookie: cookieName + "=" + made.value}).get(t, ""))

@@ -227,8 +227,9 @@ http://:` + port + ` {
 		wantProxied(t, g.do(t, ask{site: at, auth: bearer(token.value)}), "bob")
 		renewed := g.createAt(t, at, bearer(token.value), 60, "")
 		wantProxied(t, g.do(t, ask{site: at, auth: bearer(renewed.value)}), "bob")
-		wantRefused(t, g.do(t, ask{site: at, auth: bearer(neverIssued("cat"))}), http.StatusUnauthorized, "InvalidToken")
-		for _, auth := range []string{"", basic("bob", "guess"), "Bearer e30.e30.e30"} {
+		g.remove(t, bearer(token.value), token.target())
+		wantRefused(t, g.do(t, ask{site: at, auth: bearer(token.value)}), http.StatusUnauthorized, "InvalidToken")
+		for _, auth := range []string{"", basic("bob", "guess"), "Bearer e30.e30.e30", bearer(neverIssued("cat"))} {
 			for _, target := range []string{"/v4/x", api, "/health"} {
 				// The answer is basic_auth's own, at the routes too, and no more as they
 				// are described; so that err is of no interest.

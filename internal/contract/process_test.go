@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -172,16 +173,21 @@ func (g *gateway) reload(t testing.TB, sites string) (complaint string) {
 func (g *gateway) settle(t testing.TB) {
 	t.Helper()
 	g.wait(t, "the old server's sockets are closed", func() bool {
-		table, err := os.ReadFile("/proc/net/tcp")
+		table, err := os.Open("/proc/net/tcp")
 		if err != nil {
 			return true
 		}
+		defer table.Close()
 		listening := map[string]int{}
-		for line := range strings.Lines(string(table)) {
-			if column := strings.Fields(line); len(column) > 3 && column[3] == "0A" { // TCP_LISTEN
-				_, port, _ := strings.Cut(column[1], ":")
-				listening[port]++
+		lines := bufio.NewScanner(table)
+		lines.Scan() // the columns' names
+		for lines.Scan() {
+			column := strings.Fields(lines.Text())
+			if len(column) < 4 || column[3] != "0A" { // TCP_LISTEN
+				break // listening ones come first, and thousands of closed ones behind them
 			}
+			_, port, _ := strings.Cut(column[1], ":")
+			listening[port]++
 		}
 		for _, name := range portNames {
 			port, _ := strconv.Atoi(g.vars[name])

@@ -10,7 +10,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -197,12 +196,11 @@ func TestRecipeBehindBasicAuth(t *testing.T) {
 	a.wantUser(t, g.do(t, ask{auth: as("alice")}), "alice")
 	a.wantUser(t, g.do(t, ask{auth: bearer(g.create(t, bearer(token.value), 60, "").value)}), "alice")
 	before := a.count()
-	for _, auth := range []string{"", basic("alice", "guess"), as("bob")} {
+	for _, auth := range []string{"", basic("alice", "guess"), as("bob"), bearer(neverIssued("cat"))} {
 		if got := g.do(t, ask{auth: auth}); got.status != http.StatusUnauthorized {
 			t.Errorf("%q: %s", auth, got)
 		}
 	}
-	wantRefused(t, g.do(t, ask{auth: bearer(neverIssued("cat"))}), http.StatusUnauthorized, "InvalidToken")
 	if a.count() != before {
 		t.Error("a stranger reached the API")
 	}
@@ -402,7 +400,7 @@ func TestTheDocumentedSignInModule(t *testing.T) {
 	}
 	var program string
 	for _, e := range examples(t) {
-		if e.file == filepath.Join("docs", "sign-in-modules.md") && e.language == "go" {
+		if e.file == signInModules && e.language == "go" {
 			program = e.text
 		}
 	}
@@ -419,10 +417,8 @@ func TestTheDocumentedSignInModule(t *testing.T) {
 		}
 	}
 	binary := filepath.Join(source, "caddy")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
-	build.Dir, build.Env = source, append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	if err := goBuild(source, binary, ".", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off"); err != nil {
+		t.Fatal(err)
 	}
 
 	shared := secret("the ticket office's")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -61,4 +62,44 @@ func (s *slowRequest) finish(t testing.TB) answered {
 		secret(value)
 	}
 	return got
+}
+
+// A body that is still on its way is no reason to decide by an older file.
+func TestWhatARequestWantsIsDecidedByTheFileThatRunsThen(t *testing.T) {
+	t.Parallel()
+	everyone := site("allow_generate everyone")
+	withoutBob := strings.Replace(everyone, "bob {$BOB_HASH}", "", 1)
+	before, behind, _ := strings.Cut(everyone, "sign_in basic {")
+	_, behind, _ = strings.Cut(behind, "\n\t\t}\n")
+	byPlaceholder := before + "sign_in placeholder {http.auth.user.id}\n" + behind
+	signedIn := func(string) string { return as("bob") }
+	for _, test := range []struct {
+		name  string
+		by    func(held string) string
+		after string
+		want  int
+	}{
+		{"the same file", signedIn, everyone, http.StatusCreated},
+		{"the user is gone", signedIn, withoutBob, http.StatusForbidden},
+		{"the way to sign in is gone", signedIn, byPlaceholder, http.StatusForbidden},
+		{"the right to generate is gone", signedIn, site("allow_generate admins"), http.StatusForbidden},
+		{"tokens are off", signedIn, site("allow_generate everyone\napi_access off"), http.StatusForbidden},
+		{"the site is gone", signedIn, site("allow_generate everyone\nproject another"), http.StatusServiceUnavailable},
+		{"a renewal, the same file", bearer, everyone, http.StatusCreated},
+		{"a renewal, the right is gone", bearer, site("allow_generate admins"), http.StatusForbidden},
+		{"a renewal, tokens are off", bearer, site("allow_generate everyone\napi_access off"), http.StatusForbidden},
+		{"a renewal, the user is unlisted", bearer, withoutBob, http.StatusCreated},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			g := start(t, everyone, env("GRACE", patience.String()))
+			held := g.create(t, as("bob"), 3600, "").value
+			slow := g.beginCreating(t, test.by(held))
+			if complaint := g.reload(t, test.after); complaint != "" {
+				t.Fatal(complaint)
+			}
+			if got := slow.finish(t); got.status != test.want {
+				t.Errorf("status %d, want %d: %s", got.status, test.want, got)
+			}
+		})
+	}
 }

@@ -207,3 +207,21 @@ func TestAWebSocketPasses(t *testing.T) {
 		}
 	})
 }
+
+// Whatever else a client would like to speak, it is answered as if it hadn't
+// asked, and told what there is.
+func TestOtherUpgradesAreDropped(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("allow_generate everyone"))
+	made := g.create(t, as("bob"), 3600, "")
+	for _, upgrade := range []string{"h2c", "SPDY/3.1", "websocket, h2c"} {
+		got := g.do(t, ask{auth: bearer(made.value), lines: []string{"Connection: Upgrade", "Upgrade: " + upgrade}})
+		wantProxied(t, got, "bob")
+		if len(got.received.lines("Upgrade")) > 0 || got.header.Get("Upgrade") != "websocket" {
+			t.Errorf("%s: the API behind was asked to upgrade to %q, the client told of %q", upgrade, got.received.lines("Upgrade"), got.header["Upgrade"])
+		}
+	}
+	if got := g.do(t, ask{auth: bearer(made.value)}); got.header.Get("Upgrade") != "" {
+		t.Errorf("told of %q unasked", got.header["Upgrade"])
+	}
+}

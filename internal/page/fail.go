@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
@@ -79,7 +80,7 @@ func (v *visit) problemOf(err error) *problem {
 	switch {
 	case errors.Is(err, tokenapi.ErrNoRoute):
 		return errNoPage
-	case errors.Is(err, tokenapi.ErrTokenInURL):
+	case errors.Is(err, incoming.ErrTokenInURL):
 		return errTokenInURL
 	}
 	p := tokenapi.ProblemOf(err)

@@ -193,7 +193,7 @@ func (v *visit) generate() error {
 		v.render(http.StatusConflict, "already", document{Title: "This token has been made already", Section: "tokens", Body: alreadyMade{made, made != uuid.Nil}})
 		return nil
 	}
-	value, made, err := v.Registry.Issue(context.WithoutCancel(v.r.Context()), v.Project, v.caller, registry.Wish{LifetimeSeconds: seconds, Description: form.Description.Value})
+	value, made, err := v.Registry.Issue(context.WithoutCancel(v.r.Context()), v.Project, v.caller, registry.Wish{Prefix: v.Prefix, LifetimeSeconds: seconds, Description: form.Description.Value})
 	if err != nil {
 		v.Memory.forms.release(user, form.Nonce)
 		return v.generateFailed(form, err)

@@ -11,7 +11,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
@@ -35,7 +35,9 @@ const (
 type Page struct {
 	Registry *registry.Registry
 	Project  *registry.Project
-	Memory   *Memory
+	// Prefix is what new tokens' values begin with.
+	Prefix string
+	Memory *Memory
 	// Path is where the page is, API where the routes are.
 	Path, API string
 	// TakesPassword: one of the sign-ins takes user name and password.
@@ -45,10 +47,9 @@ type Page struct {
 	// with tokenapi.ErrNotSignedIn, or any other error if it can't be told.
 	Check func(r *http.Request, user, password string) (registry.Caller, error)
 	Known func(*http.Request) (registry.Caller, error)
-	// Knows tells whether a user who once entered a password may still be one.
-	Knows func(user string) bool
-	// Identified is told who the caller is before the request is carried out.
-	Identified func(*http.Request, registry.Caller)
+	// Identified is told who the caller is before the request is carried out, and
+	// adds where it comes from.
+	Identified func(*http.Request, *registry.Caller)
 
 	Connection Connection
 	// Cookies are the page's, which TakeCookies found.
@@ -107,8 +108,8 @@ var errToken = &tokenapi.Problem{Status: http.StatusForbidden, Name: "AccessCont
 // Serve answers a request for one of the page's paths, of which rest is what
 // follows Path. An error is what to answer instead; nothing has been written
 // then.
-func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string) error {
-	if auth.Scheme == credentials.Bearer {
+func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string) error {
+	if auth.Scheme == incoming.Bearer {
 		return p.refuseToken(auth)
 	}
 	v := &visit{Page: p, w: w, r: r, root: p.root(rest)}
@@ -130,10 +131,10 @@ func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	v := &visit{Page: p, w: w, r: r, root: up + strings.TrimPrefix(p.Path, "/")}
 	p.protect(w.Header())
 	problem := v.problemOf(reason)
-	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, tokenapi.ErrTokenInURL)}})
+	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, incoming.ErrTokenInURL)}})
 }
 
-func (p *Page) refuseToken(auth credentials.Authorization) error {
+func (p *Page) refuseToken(auth incoming.Authorization) error {
 	value, ok := token.Parse(auth.Token68)
 	if !ok {
 		return registry.ErrInvalidToken
@@ -195,7 +196,7 @@ func (v *visit) serve(rest string) error {
 func (v *visit) identify() error {
 	if secret, sent := v.Cookies.value(v.cookieName()); sent {
 		v.caller, v.lapsed, v.bySession = v.Memory.Sessions.find(v.Project.Name, secret)
-		if v.bySession && !v.Knows(v.caller.User.ID) {
+		if v.bySession && !v.Project.Knows(v.caller) {
 			v.Memory.Sessions.end(v.Project.Name, secret)
 			v.bySession, v.lapsed = false, false
 		}
@@ -211,7 +212,7 @@ func (v *visit) identify() error {
 		}
 		v.caller, v.signedIn = caller, true
 	}
-	v.Identified(v.r, v.caller)
+	v.Identified(v.r, &v.caller)
 	return nil
 }
 

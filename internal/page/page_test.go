@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/zap"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
@@ -31,7 +31,18 @@ type desk struct {
 	store  *badgerstore.Store
 	cookie string
 	gone   map[string]bool // users whom the sign-ins know no more
+	rules  registry.Rules
 }
+
+// fix puts a configuration in force that fixes these settings.
+func (d *desk) fix(fixed store.Settings) {
+	d.rules.Fixed = fixed
+	d.page.Project = registry.NewProject("p", d.rules)
+}
+
+type noAudit struct{}
+
+func (noAudit) Changed(registry.Event) {}
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
@@ -40,9 +51,10 @@ func newDesk(t *testing.T) *desk {
 		t.Fatal(err)
 	}
 	d := &desk{clock: newClock(), store: opened, gone: make(map[string]bool)}
+	d.rules.SignIns = []registry.SignIn{{Knows: func(user string) bool { return !d.gone[user] }, NamesAdmins: true}}
 	tokens := registry.New(registry.Config{
 		Store: opened, Now: d.Now, Random: rand.Reader,
-		Retain: registry.Retain{Expired: day, Deleted: day}, Logger: zap.NewNop(),
+		Retain: registry.Retain{Expired: day, Deleted: day}, Audit: noAudit{}, Logger: zap.NewNop(),
 	})
 	t.Cleanup(func() {
 		if err := errors.Join(tokens.Close(), opened.Close()); err != nil && !errors.Is(err, store.ErrUnavailable) {
@@ -50,7 +62,7 @@ func newDesk(t *testing.T) *desk {
 		}
 	})
 	d.page = Page{
-		Registry: tokens, Project: &registry.Project{Name: "p", Prefix: "cat"}, Memory: NewMemory(d.Now, rand.Reader),
+		Registry: tokens, Project: registry.NewProject("p", d.rules), Prefix: "cat", Memory: NewMemory(d.Now, rand.Reader),
 		Path: "/access-tokens", API: "/api", TakesPassword: true, Connection: Encrypted, Origin: "https://example.com",
 		Check: func(_ *http.Request, user, password string) (registry.Caller, error) {
 			switch {
@@ -59,11 +71,10 @@ func newDesk(t *testing.T) *desk {
 			case password != "open":
 				return registry.Caller{}, tokenapi.ErrNotSignedIn
 			}
-			return registry.SignedIn(store.User{ID: user}, user == "alice"), nil
+			return registry.SignedIn("", store.User{ID: user}, user == "alice"), nil
 		},
 		Known:      func(*http.Request) (registry.Caller, error) { return registry.Caller{}, tokenapi.ErrNotSignedIn },
-		Knows:      func(user string) bool { return !d.gone[user] },
-		Identified: func(*http.Request, registry.Caller) {},
+		Identified: func(*http.Request, *registry.Caller) {},
 	}
 	return d
 }
@@ -76,7 +87,7 @@ func (d *desk) ask(t *testing.T, r *http.Request) (*httptest.ResponseRecorder, e
 		p.Cookies = Cookies{d.cookie}
 	}
 	w := httptest.NewRecorder()
-	err := p.Serve(w, r, credentials.Authorization{}, strings.TrimPrefix(r.URL.Path, p.Path))
+	err := p.Serve(w, r, incoming.Authorization{}, strings.TrimPrefix(r.URL.Path, p.Path))
 	for _, c := range w.Result().Cookies() {
 		if d.cookie = c.Name + "=" + c.Value; c.MaxAge < 0 {
 			d.cookie = ""
@@ -124,8 +135,8 @@ func TestAdministratorIsAskedAgain(t *testing.T) {
 	wantSays(t, d.post(t, "/sign-in", url.Values{"user": {"alice"}, "password": {"open"}}), http.StatusSeeOther)
 	wantSays(t, d.get(t, "/settings"), http.StatusOK, "Save Settings")
 	wantSays(t, d.get(t, "?user=*"), http.StatusOK, "Nobody has an access token yet.")
-	_, bobs, err := d.page.Registry.Issue(t.Context(), &registry.Project{Name: "p", Prefix: "cat", Fixed: store.Settings{Generate: "everyone"}},
-		registry.SignedIn(store.User{ID: "bob"}, false), registry.Wish{LifetimeSeconds: 3600})
+	_, bobs, err := d.page.Registry.Issue(t.Context(), registry.NewProject("p", registry.Rules{SignIns: d.rules.SignIns, Fixed: store.Settings{Generate: "everyone"}}),
+		registry.SignedIn("", store.User{ID: "bob"}, false), registry.Wish{Prefix: "cat", LifetimeSeconds: 3600})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +203,7 @@ func TestKnownOtherwise(t *testing.T) {
 		if !known {
 			return registry.Caller{}, tokenapi.ErrNotSignedIn
 		}
-		return registry.SignedIn(store.User{ID: "erin", Name: "Erin E."}, false), nil
+		return registry.SignedIn("", store.User{ID: "erin", Name: "Erin E."}, false), nil
 	}
 	w := d.get(t, "")
 	wantSays(t, w, http.StatusOK, "Erin E.", "You have no access tokens")
@@ -242,14 +253,14 @@ func TestTooLargeForm(t *testing.T) {
 // thousand at a time.
 func TestManyTokens(t *testing.T) {
 	d := newDesk(t)
-	d.page.Project.Fixed = store.Settings{Generate: "everyone"}
-	caller := registry.SignedIn(store.User{ID: "bob"}, false)
+	d.fix(store.Settings{Generate: "everyone"})
+	caller := registry.SignedIn("", store.User{ID: "bob"}, false)
 	const many = 10_000
 	errs := make(chan error)
 	for range 100 {
 		go func() {
 			for range many / 100 {
-				if _, _, err := d.page.Registry.Issue(t.Context(), d.page.Project, caller, registry.Wish{LifetimeSeconds: 3600, Description: "one of many"}); err != nil {
+				if _, _, err := d.page.Registry.Issue(t.Context(), d.page.Project, caller, registry.Wish{Prefix: "cat", LifetimeSeconds: 3600, Description: "one of many"}); err != nil {
 					errs <- err
 					return
 				}
@@ -268,7 +279,7 @@ func TestManyTokens(t *testing.T) {
 	wantSays(t, d.get(t, "?user=*&q=many"), http.StatusOK, "1–50 of 10,000 tokens")
 
 	// One more, and the oldest isn't shown, whoever looks.
-	if _, _, err := d.page.Registry.Issue(t.Context(), d.page.Project, caller, registry.Wish{LifetimeSeconds: 3600}); err != nil {
+	if _, _, err := d.page.Registry.Issue(t.Context(), d.page.Project, caller, registry.Wish{Prefix: "cat", LifetimeSeconds: 3600}); err != nil {
 		t.Fatal(err)
 	}
 	wantSays(t, d.get(t, "?user=*"), http.StatusOK, "1–50 of 10,000 tokens", "These are the 10,000 newest tokens. 1 token more is older: look at one user’s")
@@ -280,7 +291,7 @@ func TestManyTokens(t *testing.T) {
 // A user whom the sign-ins know no more has no session any more.
 func TestSessionOfAUserWhoIsGone(t *testing.T) {
 	d := newDesk(t)
-	d.page.Project.Fixed = store.Settings{Generate: "everyone"}
+	d.fix(store.Settings{Generate: "everyone"})
 	d.post(t, "/sign-in", url.Values{"user": {"bob"}, "password": {"open"}})
 	wantSays(t, d.get(t, ""), http.StatusOK, "Sign out")
 	secret := d.cookie
@@ -318,7 +329,7 @@ func TestSettingsFormSetsWhatWasChanged(t *testing.T) {
 		"enabled": {"on"}, "generate": {"users"}, "users": {"bob\r\ncarol"}, "limit": {"days"}, "days": {"365"}}
 	change := func(s store.Settings) {
 		t.Helper()
-		if _, err := d.page.Registry.Configure(t.Context(), d.page.Project, registry.SignedIn(store.User{ID: "root"}, true), s); err != nil {
+		if _, err := d.page.Registry.Configure(t.Context(), d.page.Project, registry.SignedIn("", store.User{ID: "root"}, true), s); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -362,7 +373,7 @@ func TestSettingsThatCantBeSaved(t *testing.T) {
 // be made all the same.
 func TestAFormWhoseBrowserHasGone(t *testing.T) {
 	d := newDesk(t)
-	d.page.Project.Fixed = store.Settings{Generate: "everyone"}
+	d.fix(store.Settings{Generate: "everyone"})
 	d.post(t, "/sign-in", url.Values{"user": {"bob"}, "password": {"open"}})
 	form := url.Values{"nonce": {"AAECAwQFBgcICQoLDA0ODw"}, "lifetime": {"30"}, "days": {""}, "description": {""}}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -377,7 +388,7 @@ func TestAFormWhoseBrowserHasGone(t *testing.T) {
 
 // Wherever a near miss leads, its links lead to the page.
 func TestLinksOfNearMisses(t *testing.T) {
-	p := Page{Project: &registry.Project{Name: "p"}, Path: "/tools/tokens", Connection: Encrypted}
+	p := Page{Project: registry.NewProject("p", registry.Rules{}), Path: "/tools/tokens", Connection: Encrypted}
 	for target, want := range map[string]string{
 		"/tools/tokens/": "../../tools/tokens", "/Tools/tokens": "../tools/tokens", "/tools%2Ftokens": "tools/tokens", "/x/..;/tools/tokens": "../../../tools/tokens",
 	} {

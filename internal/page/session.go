@@ -47,6 +47,7 @@ type sessionUser struct{ project, id string }
 
 type session struct {
 	project            string
+	by                 string
 	user               store.User
 	admin              bool
 	signedIn, lastSeen time.Time
@@ -79,7 +80,7 @@ func (s *Sessions) start(project string, c registry.Caller) (secret string, err 
 		s.byID.Remove(own[0])
 	}
 	id := sessionID(sha256.Sum256([]byte(secret)))
-	s.byID.Add(id, &session{project: project, user: c.User, admin: c.SignedInAdmin, signedIn: now, lastSeen: now})
+	s.byID.Add(id, &session{project: project, by: c.By, user: c.User, admin: c.SignedInAdmin, signedIn: now, lastSeen: now})
 	s.byUser[user] = append(s.byUser[user], id)
 	return secret, nil
 }
@@ -102,7 +103,7 @@ func (s *Sessions) find(project, secret string) (caller registry.Caller, lapsed,
 	s.byID.Get(id)
 	known.lastSeen = now
 	fresh := now.Sub(known.signedIn) < adminLimit
-	return registry.SignedIn(known.user, known.admin && fresh), known.admin && !fresh, true
+	return registry.SignedIn(known.by, known.user, known.admin && fresh), known.admin && !fresh, true
 }
 
 // end ends the session that a secret opens, if there is one in the project.

@@ -22,7 +22,7 @@ func (c *clock) advance(d time.Duration) { c.now = c.now.Add(d) }
 
 func begin(t *testing.T, s *Sessions, project, user string, admin bool) string {
 	t.Helper()
-	secret, err := s.start(project, registry.SignedIn(store.User{ID: user}, admin))
+	secret, err := s.start(project, registry.SignedIn("", store.User{ID: user}, admin))
 	if err != nil {
 		t.Fatal(err)
 	}

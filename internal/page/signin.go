@@ -91,7 +91,7 @@ func (v *visit) signIn() error {
 	if err != nil {
 		return v.refuseSignIn(form, err)
 	}
-	v.Identified(v.r, caller)
+	v.Identified(v.r, &caller)
 	if old, sent := v.Cookies.value(v.cookieName()); sent {
 		v.Memory.Sessions.end(v.Project.Name, old)
 	}

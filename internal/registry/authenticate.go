@@ -5,54 +5,120 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
+// Found is a token's record as it was at one revision of the store.
+type Found struct {
+	record   store.Record
+	move     *store.Rehash
+	revision uint64
+}
+
+// Find looks up a token that was issued here, whether it is valid, has expired
+// or was deleted. It fails with store.ErrNotFound or store.ErrUnavailable.
+func (r *Registry) Find(v token.Value) (Found, error) {
+	revision := r.Store.Revision()
+	record, move, err := r.byValue(v)
+	return Found{record, move, revision}, err
+}
+
+// IDOf returns the id of a token that was issued here, valid or not.
+func (r *Registry) IDOf(v token.Value) (id uuid.UUID, known bool) {
+	found, err := r.Find(v)
+	return found.record.ID, err == nil
+}
+
 // Authenticate returns the record of a valid token of the project and notes
 // that client used it, the zero address if who did isn't known. It fails with
-// ErrInvalidToken, ErrOff, ErrBlocked, ErrAddress or store.ErrUnavailable.
+// ErrInvalidToken, ErrOff, ErrBlocked or ErrAddress, each as a *Denial, or with
+// store.ErrUnavailable.
 func (r *Registry) Authenticate(p *Project, v token.Value, client netip.Addr) (store.Record, error) {
-	now := r.Now()
-	record, move, err := r.recognise(p, v, now)
+	found, err := r.find(v)
 	if err != nil {
 		return store.Record{}, err
 	}
-	if !r.Policy(p).Enabled {
-		return store.Record{}, ErrOff
+	return r.authenticate(p, found, client)
+}
+
+// AuthenticateFound is Authenticate of a token that was looked up before. It is
+// looked up again if anything has changed since.
+func (r *Registry) AuthenticateFound(p *Project, v token.Value, found Found, client netip.Addr) (store.Record, error) {
+	if r.Store.Revision() != found.revision {
+		return r.Authenticate(p, v, client)
 	}
-	if r.Store.IsBlocked(p.Name, record.User.ID) {
-		return store.Record{}, ErrBlocked
+	return r.authenticate(p, found, client)
+}
+
+func (r *Registry) authenticate(p *Project, found Found, client netip.Addr) (store.Record, error) {
+	now, client := r.Now(), client.Unmap().WithZone("")
+	if err := r.check(p, &found.record, client, now); err != nil {
+		return store.Record{}, err
 	}
-	client = client.Unmap().WithZone("")
-	if !allows(&record, client) {
-		return store.Record{}, ErrAddress
+	if found.move != nil {
+		r.moves.note(*found.move)
 	}
-	if move != nil {
-		r.moves.note(*move)
-	}
-	r.uses.note(record.ID, now, client)
-	return record, nil
+	r.uses.note(found.record.ID, now, client)
+	return found.record, nil
 }
 
 // Recognise returns the record of a token of the project that hasn't ended,
 // whatever may keep it from being used at present. It fails with
-// ErrInvalidToken or store.ErrUnavailable.
+// ErrInvalidToken, as a *Denial, or with store.ErrUnavailable.
 func (r *Registry) Recognise(p *Project, v token.Value) (store.Record, error) {
-	record, _, err := r.recognise(p, v, r.Now())
-	return record, err
-}
-
-func (r *Registry) recognise(p *Project, v token.Value, now time.Time) (store.Record, *store.Rehash, error) {
-	record, move, err := r.byValue(v)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.Record{}, nil, ErrInvalidToken
+	found, err := r.find(v)
+	if err == nil {
+		err = checkEnded(p, &found.record, r.Now())
 	}
 	if err != nil {
-		return store.Record{}, nil, err
+		return store.Record{}, err
 	}
-	if record.Project != p.Name || record.IsRevoked() || record.Expired(now) {
-		return store.Record{}, nil, ErrInvalidToken
+	return found.record, nil
+}
+
+// find denies a token that wasn't issued here.
+func (r *Registry) find(v token.Value) (Found, error) {
+	found, err := r.Find(v)
+	if errors.Is(err, store.ErrNotFound) {
+		err = &Denial{Reason: ErrInvalidToken, Why: WhyUnknown}
 	}
-	return record, move, nil
+	return found, err
+}
+
+// check says why a token doesn't authenticate client now.
+func (r *Registry) check(p *Project, record *store.Record, client netip.Addr, now time.Time) error {
+	if err := checkEnded(p, record, now); err != nil {
+		return err
+	}
+	if err := p.Exists(); err != nil {
+		return err
+	}
+	switch {
+	case !r.Policy(p).Enabled:
+		return deny(ErrOff, WhyOff, record)
+	case r.IsBlocked(p, record.User.ID):
+		return deny(ErrBlocked, WhyBlocked, record)
+	case !allows(record, client):
+		return deny(ErrAddress, WhyAddress, record)
+	}
+	return nil
+}
+
+func checkEnded(p *Project, record *store.Record, now time.Time) error {
+	switch {
+	case record.Project != p.Name:
+		return deny(ErrInvalidToken, WhyProject, record)
+	case record.IsRevoked():
+		return deny(ErrInvalidToken, WhyDeleted, record)
+	case record.Expired(now):
+		return deny(ErrInvalidToken, WhyExpired, record)
+	}
+	return nil
+}
+
+func deny(reason error, why string, record *store.Record) error {
+	return &Denial{reason, why, *record}
 }

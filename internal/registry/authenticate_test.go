@@ -14,7 +14,7 @@ import (
 func TestAuthenticateReturnsWhatWasSignedIn(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
 	want := store.User{ID: "bob", Email: "bob@example.com", Name: "Bob B.", Claims: map[string]string{"workspace_id": "7"}}
-	m := f.issue(p, SignedIn(want, true), 60)
+	m := f.issue(p, SignedIn("", want, true), 60)
 	r, err := f.Authenticate(p, m.value, netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func TestTokenExpiresAtTheMillisecond(t *testing.T) {
 
 func TestTokenWithoutExpiryLives(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.Fixed.MaxLifetimeDays = Unlimited
+	p.rules.Load().Fixed.MaxLifetimeDays = Unlimited
 	m := f.issue(p, user("bob"), store.Never)
 	f.clock.advance(200 * 365 * day)
 	f.wantAuthenticated(p, m)
@@ -74,7 +74,7 @@ func TestTokenOfAnotherProjectIsNothing(t *testing.T) {
 	f, p, q := newFixture(t), newProject("p"), newProject("q")
 	m := f.issue(p, user("alice"), 60)
 	f.wantRefused(q, m, ErrInvalidToken)
-	q.Fixed.Enabled = new(false)
+	q.rules.Load().Fixed.Enabled = new(false)
 	f.wantRefused(q, m, ErrInvalidToken)
 	f.wantAuthenticated(p, m)
 }
@@ -84,7 +84,7 @@ func TestOffRefusesEveryTokenAndForgetsNone(t *testing.T) {
 	valid, deleted, expired := f.issue(p, user("bob"), 60), f.issue(p, user("alice"), 60), f.issue(p, user("bob"), 1)
 	f.delete(p, user("alice"), deleted.ID, false)
 	f.clock.advance(time.Second)
-	p.Fixed.Enabled = new(false)
+	p.rules.Load().Fixed.Enabled = new(false)
 	f.wantRefused(p, valid, ErrOff)
 	// These are not said to be any good.
 	f.wantRefused(p, deleted, ErrInvalidToken)
@@ -92,7 +92,7 @@ func TestOffRefusesEveryTokenAndForgetsNone(t *testing.T) {
 	if got, err := f.Get(p, user("bob"), valid.ID); err != nil || !got.LastUsed.IsZero() {
 		t.Errorf("a refused use shows at %v, %v", got.LastUsed, err)
 	}
-	p.Fixed.Enabled = new(true)
+	p.rules.Load().Fixed.Enabled = new(true)
 	f.wantAuthenticated(p, valid)
 }
 
@@ -100,8 +100,11 @@ func TestOffRefusesEveryTokenAndForgetsNone(t *testing.T) {
 func TestTokensWithAnOldPrefixKeepWorking(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
 	old := f.issue(p, user("bob"), 60)
-	p.Prefix = "dataprep"
-	m := f.issue(p, user("bob"), 60)
+	value, token, err := f.Issue(t.Context(), p, user("bob"), Wish{Prefix: "dataprep", LifetimeSeconds: 60})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := made{token, value}
 	if got := m.value.String(); got != "dataprep_…" {
 		t.Errorf("the new token is %s", got)
 	}

@@ -28,7 +28,7 @@ func (f *fixture) churn() (stop func()) {
 	for range 4 {
 		all.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				_, t, err := f.Issue(context.Background(), p, user("churn"), Wish{LifetimeSeconds: 60, Description: long})
+				_, t, err := f.Issue(context.Background(), p, user("churn"), Wish{Prefix: "cat", LifetimeSeconds: 60, Description: long})
 				if err == nil && i%2 == 0 {
 					err = f.Delete(context.Background(), p, user("churn"), t.ID, false)
 				}
@@ -91,7 +91,7 @@ func (f *fixture) deleteUnder(p *Project, m made, clients int) {
 					f.Error("a deleted token was accepted")
 					return
 				}
-				if err != nil && err != ErrInvalidToken {
+				if err != nil && !errors.Is(err, ErrInvalidToken) {
 					f.Errorf("refused with %v", err)
 					return
 				}
@@ -140,7 +140,7 @@ func TestDeletingALineBeatsItsRenewals(t *testing.T) {
 					late := deleted.Load()
 					r, err := f.Authenticate(p, value, netip.Addr{})
 					if err == nil {
-						value, _, err = f.Issue(context.Background(), p, Holder(&r), Wish{LifetimeSeconds: 3600})
+						value, _, err = f.Issue(context.Background(), p, Holder(&r), Wish{Prefix: "cat", LifetimeSeconds: 3600})
 					}
 					if err == nil && late {
 						t.Error("a token of a deleted line was renewed")
@@ -169,7 +169,7 @@ func TestDeletingALineBeatsItsRenewals(t *testing.T) {
 		deleted.Store(true)
 		all.Wait()
 		for i, value := range line {
-			if _, err := f.Authenticate(p, value, netip.Addr{}); err != ErrInvalidToken {
+			if _, err := f.Authenticate(p, value, netip.Addr{}); !errors.Is(err, ErrInvalidToken) {
 				t.Errorf("token %d of %d of a deleted line: %v", i, len(line), err)
 			}
 		}

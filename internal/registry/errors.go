@@ -3,6 +3,8 @@ package registry
 import (
 	"errors"
 	"fmt"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
 // The reasons for which the registry refuses. Besides these it passes on
@@ -47,3 +49,29 @@ func (r *Refusal) Unwrap() error { return r.Reason }
 func refuse(reason error, details string, args ...any) error {
 	return &Refusal{reason, fmt.Sprintf(details, args...)}
 }
+
+// Why a token doesn't authenticate, for the owner's log alone.
+const (
+	// WhyForeign: it isn't of our shape. WhyChecksum: it begins as ours do.
+	WhyForeign  = "foreign"
+	WhyChecksum = "checksum"
+
+	WhyUnknown = "unknown"
+	WhyProject = "project"
+	WhyExpired = "expired"
+	WhyDeleted = "deleted"
+	WhyOff     = "off"
+	WhyBlocked = "blocked"
+	WhyAddress = "address"
+)
+
+// Denial is ErrInvalidToken, ErrOff, ErrBlocked or ErrAddress with what the store knows of the token.
+type Denial struct {
+	Reason error
+	Why    string
+	// Token is the record, zero where the token is unknown.
+	Token store.Record
+}
+
+func (d *Denial) Error() string { return d.Reason.Error() + ": " + d.Why }
+func (d *Denial) Unwrap() error { return d.Reason }

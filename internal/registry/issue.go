@@ -21,11 +21,15 @@ type Wish struct {
 	// LifetimeSeconds, or store.Never.
 	LifetimeSeconds int64
 	Description     string
-	// Scopes are names of the project's, Addresses hold the clients that may
+	// Prefix is what the token's value begins with.
+	Prefix string
+	// Scopes are names, of those in SiteScopes; Addresses hold the clients that may
 	// use the token. Where nil, a successor has its parent's, and another
 	// token isn't limited.
 	Scopes    []string
 	Addresses []netip.Prefix
+	// SiteScopes are those of the site where the token is made.
+	SiteScopes []string
 	// Replace ends the token that is renewed as its successor begins.
 	Replace bool
 }
@@ -39,19 +43,25 @@ type Wish struct {
 // ErrInvalidToken if the caller's token ended meanwhile, store.ErrFull or
 // store.ErrUnavailable. Then a token that was to be replaced lives on.
 func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (token.Value, Token, error) {
+	r.deciding.RLock()
+	defer r.deciding.RUnlock()
+	c, err := p.confirm(c)
+	if err != nil {
+		return token.Value{}, Token{}, err
+	}
 	now := r.Now().UTC().Truncate(time.Millisecond)
 	policy := r.Policy(p)
 	if err := policy.mayIssue(c, w.LifetimeSeconds, now); err != nil {
 		return token.Value{}, Token{}, err
 	}
-	if err := p.limit(c, &w); err != nil {
+	if err := w.limit(c); err != nil {
 		return token.Value{}, Token{}, err
 	}
 	// What people paste by mistake would be kept, for others to read.
 	if token.Contains(w.Description) {
 		return token.Value{}, Token{}, &Refusal{ErrTokenInText, "description must not hold a token value. If others could have seen that token, delete it."}
 	}
-	value, err := token.Make(p.Prefix, r.Random)
+	value, err := token.Make(w.Prefix, r.Random)
 	if err != nil {
 		return token.Value{}, Token{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
@@ -73,10 +83,19 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 		r.renewing.RLock()
 		defer r.renewing.RUnlock()
 	}
-	if record.Revision, err = r.add(ctx, p, c, record, w.Replace); err != nil {
+	done, err := r.add(ctx, p, c, record, w.Replace)
+	if err != nil {
 		return token.Value{}, Token{}, err
 	}
-	record.CreatedRevision = record.Revision
+	record.Revision, record.CreatedRevision = done.Revision, done.Revision
+	kind := TokenCreated
+	if c.Token != nil {
+		kind = TokenRenewed
+	}
+	r.changed(&c, p, Event{Time: now, Kind: kind, Position: done.Position, Token: &record})
+	if w.Replace {
+		r.changed(&c, p, Event{Time: now, Kind: TokenDeleted, Position: done.Position, Token: c.Token})
+	}
 	return value, Token{Record: record}, nil
 }
 
@@ -86,37 +105,37 @@ var errTaken = fmt.Errorf("%w: the source of random bytes repeats itself", store
 // add commits the token that c makes. If the project's settings, what holds of
 // the user as a whole or the token that it renews have changed since they were
 // looked at, it decides again.
-func (r *Registry) add(ctx context.Context, p *Project, c Caller, record store.Record, replace bool) (revision uint64, err error) {
+func (r *Registry) add(ctx context.Context, p *Project, c Caller, record store.Record, replace bool) (done store.Outcome, err error) {
 	var last store.Create
 	for {
-		m := store.Create{Record: record, ReplacesParent: replace, Limit: p.MaxTokensPerUser}
+		m := store.Create{Record: record, ReplacesParent: replace, Limit: p.current().MaxTokensPerUser}
 		policy := r.Policy(p)
 		m.SettingsRevision = policy.revision
 		account, err := r.Store.Account(p.Name, c.User.ID)
 		if err != nil {
-			return 0, err
+			return done, err
 		}
 		m.AccountRevision = account.Revision
 		if c.Token != nil {
 			if m.ParentRevision, err = r.tokenRevision(c.Token.ID); err != nil {
-				return 0, err
+				return done, err
 			}
 		}
 		if err := policy.mayIssue(c, record.Lifetime, record.Created); err != nil {
-			return 0, err
+			return done, err
 		}
 		if account.IsBlocked() {
-			return 0, ErrBlocked
+			return done, ErrBlocked
 		}
 		if last.Record.ID != uuid.Nil && m.SettingsRevision == last.SettingsRevision && m.AccountRevision == last.AccountRevision && m.ParentRevision == last.ParentRevision {
-			return 0, errTaken
+			return done, errTaken
 		}
-		done, err := r.Store.Commit(ctx, m)
+		done, err = r.Store.Commit(ctx, m)
 		if errors.Is(err, store.ErrLimit) {
-			return 0, refuse(ErrLimit, "You have as many tokens as project %q allows, %d. Delete one that you no longer need, or renew one with \"replace\": true.", p.Name, p.MaxTokensPerUser)
+			return done, refuse(ErrLimit, "You have as many tokens as project %q allows, %d. Delete one that you no longer need, or renew one with \"replace\": true.", p.Name, m.Limit)
 		}
 		if !errors.Is(err, store.ErrConflict) {
-			return done.Revision, err
+			return done, err
 		}
 		last = m
 	}

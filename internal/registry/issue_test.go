@@ -18,7 +18,7 @@ import (
 
 func (f *fixture) wantNotIssued(p *Project, c Caller, lifetime int64, want error) {
 	f.Helper()
-	value, t, err := f.Issue(context.Background(), p, c, Wish{LifetimeSeconds: lifetime})
+	value, t, err := f.Issue(context.Background(), p, c, Wish{Prefix: "cat", LifetimeSeconds: lifetime})
 	if !errors.Is(err, want) || !value.IsZero() || t.ID != uuid.Nil {
 		f.Errorf("issued %v, %v, want %v", t.ID, err, want)
 	}
@@ -26,8 +26,8 @@ func (f *fixture) wantNotIssued(p *Project, c Caller, lifetime int64, want error
 
 func TestIssueRemembersWhatWasAskedFor(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	c := SignedIn(store.User{ID: "bob", Email: "b@example.com"}, true)
-	_, got, err := f.Issue(context.Background(), p, c, Wish{LifetimeSeconds: 86_400, Description: "nightly"})
+	c := SignedIn("", store.User{ID: "bob", Email: "b@example.com"}, true)
+	_, got, err := f.Issue(context.Background(), p, c, Wish{Prefix: "cat", LifetimeSeconds: 86_400, Description: "nightly"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestIssueRemembersWhatWasAskedFor(t *testing.T) {
 
 func TestRightsAreLookedAtBeforeLifetimes(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.Fixed.Generate = GenerateAdmins
+	p.rules.Load().Fixed.Generate = GenerateAdmins
 	f.wantNotIssued(p, user("bob"), 0, ErrForbidden)
 	f.wantNotIssued(p, user("alice"), 0, ErrInvalid)
 }
@@ -54,7 +54,7 @@ func TestRightsAreLookedAtBeforeLifetimes(t *testing.T) {
 func TestRenewalInherits(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
 	bob := store.User{ID: "bob", Email: "bob@example.com", Name: "Bob", Claims: map[string]string{"w": "7"}}
-	first := f.issue(p, SignedIn(bob, true), 3600)
+	first := f.issue(p, SignedIn("", bob, true), 3600)
 	f.clock.advance(time.Minute)
 	second := f.issue(p, f.holder(p, first), 3600)
 	f.clock.advance(time.Minute)
@@ -84,7 +84,7 @@ func TestRenewalInherits(t *testing.T) {
 
 func TestSuccessorLivesNoLongerThanItsParentsLifetime(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.Fixed.MaxLifetimeDays = Unlimited
+	p.rules.Load().Fixed.MaxLifetimeDays = Unlimited
 	hour, endless := f.issue(p, user("bob"), 3600), f.issue(p, user("bob"), store.Never)
 	f.clock.advance(30 * time.Minute)
 
@@ -93,9 +93,9 @@ func TestSuccessorLivesNoLongerThanItsParentsLifetime(t *testing.T) {
 	if at, _ := same.Expires(); !at.Equal(epoch.Add(90 * time.Minute)) {
 		t.Errorf("expires at %v", at)
 	}
-	_, _, err := f.Issue(context.Background(), p, f.holder(p, hour), Wish{LifetimeSeconds: 3601})
+	_, _, err := f.Issue(context.Background(), p, f.holder(p, hour), Wish{Prefix: "cat", LifetimeSeconds: 3601})
 	wantRefusal(t, "a second more", err, ErrForbidden)
-	_, _, err = f.Issue(context.Background(), p, f.holder(p, hour), Wish{LifetimeSeconds: store.Never})
+	_, _, err = f.Issue(context.Background(), p, f.holder(p, hour), Wish{Prefix: "cat", LifetimeSeconds: store.Never})
 	wantRefusal(t, "without end", err, ErrForbidden)
 	short := f.issue(p, f.holder(p, same), 60)
 	f.wantNotIssued(p, f.holder(p, short), 61, ErrForbidden)
@@ -104,7 +104,7 @@ func TestSuccessorLivesNoLongerThanItsParentsLifetime(t *testing.T) {
 	f.wantNotIssued(p, f.holder(p, endless), 0, ErrInvalid)
 
 	// The project's maximum binds too, also one that was set later.
-	p.Fixed.MaxLifetimeDays = 1
+	p.rules.Load().Fixed.MaxLifetimeDays = 1
 	f.wantNotIssued(p, f.holder(p, endless), store.Never, ErrInvalid)
 	f.wantNotIssued(p, f.holder(p, endless), 86_401, ErrInvalid)
 	f.issue(p, f.holder(p, endless), 86_400)
@@ -114,9 +114,9 @@ func TestRenewalTakesTheRightToGenerate(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
 	m := f.issue(p, user("bob"), 3600)
 	holder := f.holder(p, m)
-	p.Fixed.Generate = GenerateAdmins
+	p.rules.Load().Fixed.Generate = GenerateAdmins
 	f.wantNotIssued(p, holder, 60, ErrForbidden)
-	p.Fixed.Generate, p.Fixed.Users = GenerateUsers, []string{"bob"}
+	p.rules.Load().Fixed.Generate, p.rules.Load().Fixed.Users = GenerateUsers, []string{"bob"}
 	f.issue(p, holder, 60)
 }
 
@@ -125,12 +125,12 @@ func TestRenewalTakesTheRightToGenerate(t *testing.T) {
 func TestSignInsAdminRenewsForOneMaximum(t *testing.T) {
 	for _, maxDays := range []int{10, Unlimited} {
 		f, p := newFixture(t), newProject("p")
-		p.Fixed.Generate, p.Fixed.MaxLifetimeDays = GenerateAdmins, maxDays
+		p.rules.Load().Fixed.Generate, p.rules.Load().Fixed.MaxLifetimeDays = GenerateAdmins, maxDays
 		lapse := 10 * day
 		if maxDays == Unlimited {
 			lapse = 365 * day
 		}
-		dora := SignedIn(store.User{ID: "dora"}, true)
+		dora := SignedIn("", store.User{ID: "dora"}, true)
 		m := f.issue(p, dora, 10*86_400)
 		for at := 9 * day; at < lapse; at += 9 * day {
 			f.clock.set(epoch.Add(at))
@@ -164,7 +164,7 @@ func TestTokenThatEndedMeanwhileIsNotRenewed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, holder := range holders {
-		value, _, err := f.Issue(context.Background(), p, holder, Wish{LifetimeSeconds: 1})
+		value, _, err := f.Issue(context.Background(), p, holder, Wish{Prefix: "cat", LifetimeSeconds: 1})
 		if !errors.Is(err, ErrInvalidToken) || !value.IsZero() {
 			t.Errorf("renewing a token that was %s: %v", name, err)
 		}
@@ -276,7 +276,7 @@ func TestTokenInADescription(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
 	m := f.issue(p, user("bob"), 3600)
 	for _, description := range []string{m.value.Reveal(), "for " + m.value.Reveal() + "."} {
-		_, _, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: 60, Description: description})
+		_, _, err := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 60, Description: description})
 		wantRefusal(t, "a token in a description", err, ErrInvalid)
 		if !errors.Is(err, ErrTokenInText) || strings.Contains(err.Error(), m.value.Reveal()) {
 			t.Errorf("%v", err)
@@ -287,7 +287,7 @@ func TestTokenInADescription(t *testing.T) {
 	if strings.Contains(err.Error(), m.value.Reveal()) {
 		t.Errorf("%v", err)
 	}
-	if _, _, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: 60, Description: "cat_ and the like"}); err != nil {
+	if _, _, err := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 60, Description: "cat_ and the like"}); err != nil {
 		t.Error(err)
 	}
 }

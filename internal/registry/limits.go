@@ -14,11 +14,11 @@ const MaxAddresses = 16
 // limit works out what a new token is limited to: what is wished for, which
 // can only narrow what the caller's token is limited to, or else the same. It
 // fails with ErrInvalid or ErrForbidden.
-func (p *Project) limit(c Caller, w *Wish) error {
+func (w *Wish) limit(c Caller) error {
 	if w.Replace && c.Token == nil {
 		return refuse(ErrInvalid, "replace goes with a token, which the new one replaces: sign-ins have none.")
 	}
-	if err := p.checkScopes(w.Scopes); err != nil {
+	if err := w.checkScopes(); err != nil {
 		return err
 	}
 	if len(w.Addresses) > MaxAddresses {
@@ -50,13 +50,13 @@ func covers(outer, inner netip.Prefix) bool {
 	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
 
-func (p *Project) checkScopes(names []string) error {
-	for _, name := range names {
-		if !slices.Contains(p.Scopes, name) {
-			if len(p.Scopes) == 0 {
-				return refuse(ErrInvalid, "scopes can't be given: project %q has none.", p.Name)
+func (w *Wish) checkScopes() error {
+	for _, name := range w.Scopes {
+		if !slices.Contains(w.SiteScopes, name) {
+			if len(w.SiteScopes) == 0 {
+				return refuse(ErrInvalid, "scopes can't be given: this site has none.")
 			}
-			return refuse(ErrInvalid, "scopes must be names of the project's scopes: %s.", strings.Join(p.Scopes, ", "))
+			return refuse(ErrInvalid, "scopes must be names of this site's scopes: %s.", strings.Join(w.SiteScopes, ", "))
 		}
 	}
 	return nil

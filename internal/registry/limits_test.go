@@ -20,7 +20,7 @@ func prefixes(texts ...string) (all []netip.Prefix) {
 
 func TestSuccessorsOnlyNarrow(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.Scopes = []string{"read", "jobs", "write"}
+	site := []string{"read", "jobs", "write"}
 	client := netip.MustParseAddr("192.0.2.7")
 	for _, c := range []struct {
 		name         string
@@ -34,6 +34,7 @@ func TestSuccessorsOnlyNarrow(t *testing.T) {
 		{"nothing, of some", Wish{Scopes: []string{"read", "jobs"}, Addresses: prefixes("192.0.2.0/24")}, Wish{}, nil, []string{"read", "jobs"}, prefixes("192.0.2.0/24")},
 		{"one of two scopes", Wish{Scopes: []string{"read", "jobs"}}, Wish{Scopes: []string{"jobs"}}, nil, []string{"jobs"}, nil},
 		{"another scope", Wish{Scopes: []string{"read", "jobs"}}, Wish{Scopes: []string{"jobs", "write"}}, ErrForbidden, nil, nil},
+		{"none of another site's", Wish{Scopes: []string{"read"}}, Wish{}, nil, []string{"read"}, nil},
 		{"an unknown scope", Wish{}, Wish{Scopes: []string{"all"}}, ErrInvalid, nil, nil},
 		{"a part of a network", Wish{Addresses: prefixes("10.0.0.0/8", "192.0.2.0/24")}, Wish{Addresses: prefixes("192.0.2.0/25", "192.0.2.7/32")}, nil, nil, prefixes("192.0.2.0/25", "192.0.2.7/32")},
 		{"a wider network", Wish{Addresses: prefixes("192.0.2.0/24")}, Wish{Addresses: prefixes("192.0.0.0/16")}, ErrForbidden, nil, nil},
@@ -43,7 +44,9 @@ func TestSuccessorsOnlyNarrow(t *testing.T) {
 		{"too many addresses", Wish{}, Wish{Addresses: make([]netip.Prefix, MaxAddresses+1)}, ErrInvalid, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.parent.LifetimeSeconds, c.wish.LifetimeSeconds = 60, 60
+			for _, w := range []*Wish{&c.parent, &c.wish} {
+				w.Prefix, w.LifetimeSeconds, w.SiteScopes = "cat", 60, site
+			}
 			value, _, err := f.Issue(context.Background(), p, user("bob"), c.parent)
 			if err != nil {
 				t.Fatal(err)
@@ -72,17 +75,17 @@ func TestSuccessorsOnlyNarrow(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	limited := Wish{LifetimeSeconds: 60, Addresses: prefixes("192.0.2.0/24", "2001:db8::1/128")}
+	limited := Wish{Prefix: "cat", LifetimeSeconds: 60, Addresses: prefixes("192.0.2.0/24", "2001:db8::1/128")}
 	value, m, err := f.Issue(context.Background(), p, user("bob"), limited)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"192.0.3.1", "2001:db8::2", "::1", "0.0.0.0"} {
-		if _, err := f.Authenticate(p, value, netip.MustParseAddr(text)); err != ErrAddress {
+		if _, err := f.Authenticate(p, value, netip.MustParseAddr(text)); !errors.Is(err, ErrAddress) {
 			t.Errorf("from %s: %v", text, err)
 		}
 	}
-	if _, err := f.Authenticate(p, value, netip.Addr{}); err != ErrAddress {
+	if _, err := f.Authenticate(p, value, netip.Addr{}); !errors.Is(err, ErrAddress) {
 		t.Errorf("from who knows where: %v", err)
 	}
 	if got, err := f.Get(p, user("bob"), m.ID); err != nil || !got.LastUsed.IsZero() || got.LastUsedAddress.IsValid() {

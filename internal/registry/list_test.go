@@ -24,9 +24,9 @@ func TestListOrdersAndFilters(t *testing.T) {
 		name, lifetime := fmt.Sprintf("%c%d", 'a'+i, c.lifetime), int64(c.lifetime)*60
 		if c.lifetime < 0 {
 			name, lifetime = "e-never", -1
-			p.Fixed.MaxLifetimeDays = Unlimited
+			p.rules.Load().Fixed.MaxLifetimeDays = Unlimited
 		}
-		value, _, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: lifetime, Description: name})
+		value, _, err := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: lifetime, Description: name})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestTokensComeInPages(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
-			_, m, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: int64(60 + rand.IntN(3600))})
+			_, m, err := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: int64(60 + rand.IntN(3600))})
 			if err != nil {
 				t.Error(err)
 			}

@@ -23,6 +23,8 @@ type Token struct {
 // error that is ErrForbidden.
 func (p *Project) MayAdministrate(c Caller) error {
 	switch {
+	case p.Exists() != nil:
+		return p.Exists()
 	case p.IsAdmin(c):
 		return nil
 	case c.Token != nil && c.Token.SignedInAdmin:
@@ -70,6 +72,12 @@ func (r *Registry) visible(p *Project, c Caller, id uuid.UUID) (store.Record, er
 // refused. It fails as Get does; with successors only if neither the token nor
 // one of them is left. If it fails otherwise, it can be called again.
 func (r *Registry) Delete(ctx context.Context, p *Project, c Caller, id uuid.UUID, successors bool) error {
+	r.deciding.RLock()
+	defer r.deciding.RUnlock()
+	c, err := p.confirm(c)
+	if err != nil {
+		return err
+	}
 	for {
 		record, err := r.visible(p, c, id)
 		if err != nil {
@@ -79,19 +87,24 @@ func (r *Registry) Delete(ctx context.Context, p *Project, c Caller, id uuid.UUI
 			if !successors {
 				return ErrNotFound
 			}
-			return r.revokeSuccessors(ctx, id)
+			return r.revokeSuccessors(ctx, p, c, id)
 		}
 		m := store.Revoke{ID: id, Revision: record.Revision, At: r.Now().UTC().Truncate(time.Millisecond), Successors: successors}
-		_, err = r.Store.Commit(ctx, m)
-		if errors.Is(err, store.ErrTooLarge) {
+		done, err := r.Store.Commit(ctx, m)
+		tooLarge := errors.Is(err, store.ErrTooLarge)
+		if tooLarge {
 			// The token first, so that it is refused at once; the next round
 			// does the rest.
 			m.Successors = false
-			if _, err = r.Store.Commit(ctx, m); err == nil {
-				continue
-			}
+			done, err = r.Store.Commit(ctx, m)
 		}
-		if !errors.Is(err, store.ErrConflict) {
+		switch {
+		case err == nil:
+			r.changed(&c, p, Event{Time: m.At, Kind: TokenDeleted, Position: done.Position, Token: &record, Successors: m.Successors})
+			if !tooLarge {
+				return nil
+			}
+		case !errors.Is(err, store.ErrConflict):
 			return err
 		}
 	}
@@ -100,7 +113,7 @@ func (r *Registry) Delete(ctx context.Context, p *Project, c Caller, id uuid.UUI
 // revokeSuccessors revokes all that descend from a token, many at a time. No
 // token is renewed meanwhile, or whoever renews fast enough could go on for
 // ever. It fails with ErrNotFound if there are none.
-func (r *Registry) revokeSuccessors(ctx context.Context, id uuid.UUID) error {
+func (r *Registry) revokeSuccessors(ctx context.Context, p *Project, c Caller, id uuid.UUID) error {
 	r.renewing.Lock()
 	defer r.renewing.Unlock()
 	ids, err := r.Store.Successors(id)
@@ -111,11 +124,11 @@ func (r *Registry) revokeSuccessors(ctx context.Context, id uuid.UUID) error {
 		return ErrNotFound
 	}
 	at := r.Now().UTC().Truncate(time.Millisecond)
-	return sideBySide(ids, func(id uuid.UUID) error { return r.revoke(ctx, id, at) })
+	return sideBySide(ids, func(id uuid.UUID) error { return r.revoke(ctx, p, c, id, at) })
 }
 
 // revoke revokes a token, if it isn't, and none of its successors.
-func (r *Registry) revoke(ctx context.Context, id uuid.UUID, at time.Time) error {
+func (r *Registry) revoke(ctx context.Context, p *Project, c Caller, id uuid.UUID, at time.Time) error {
 	for {
 		record, err := r.Store.ByID(id)
 		if errors.Is(err, store.ErrNotFound) || err == nil && record.IsRevoked() {
@@ -124,7 +137,11 @@ func (r *Registry) revoke(ctx context.Context, id uuid.UUID, at time.Time) error
 		if err != nil {
 			return err
 		}
-		_, err = r.Store.Commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: at})
+		done, err := r.Store.Commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: at})
+		if err == nil {
+			r.changed(&c, p, Event{Time: at, Kind: TokenDeleted, Position: done.Position, Token: &record})
+			return nil
+		}
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}

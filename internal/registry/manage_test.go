@@ -19,7 +19,7 @@ import (
 func people(f *fixture, p *Project) (bobs made, sees, doesnt map[string]Caller) {
 	f.Helper()
 	bobs = f.issue(p, user("bob"), 3600)
-	dora := SignedIn(store.User{ID: "dora"}, true)
+	dora := SignedIn("", store.User{ID: "dora"}, true)
 	sees = map[string]Caller{
 		"its user":                   user("bob"),
 		"its holder":                 f.holder(p, bobs),
@@ -84,7 +84,7 @@ func TestWhoDeletesAToken(t *testing.T) {
 func TestAdministratorsOfAProjectAreNobodyInAnother(t *testing.T) {
 	f, p, q := newFixture(t), newProject("p"), newProject("q")
 	m := f.issue(p, user("bob"), 60)
-	for name, c := range map[string]Caller{"a named admin": user("alice"), "whom a sign-in calls admin": SignedIn(store.User{ID: "dora"}, true), "the same name": user("bob")} {
+	for name, c := range map[string]Caller{"a named admin": user("alice"), "whom a sign-in calls admin": SignedIn("", store.User{ID: "dora"}, true), "the same name": user("bob")} {
 		if _, err := f.Get(q, c, m.ID); err != ErrNotFound {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -133,7 +133,7 @@ func TestListPaging(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
 	for _, who := range []string{"b1", "c1", "b2", "a1", "b3", "b4"} {
 		id := map[byte]string{'a': "alice", 'b': "bob", 'c': "carol"}[who[0]]
-		if _, _, err := f.Issue(context.Background(), p, user(id), Wish{LifetimeSeconds: 60, Description: who}); err != nil {
+		if _, _, err := f.Issue(context.Background(), p, user(id), Wish{Prefix: "cat", LifetimeSeconds: 60, Description: who}); err != nil {
 			t.Fatal(err)
 		}
 		f.clock.advance(time.Millisecond)
@@ -166,7 +166,7 @@ func TestListPaging(t *testing.T) {
 			t.Errorf("%s: count %d, want %d; (-want +got):\n%s", c.name, count, c.count, d)
 		}
 	}
-	for name, c := range map[string]Caller{"somebody": bob, "a token of a sign-in's admin": f.holder(p, f.issue(p, SignedIn(store.User{ID: "dora"}, true), 60))} {
+	for name, c := range map[string]Caller{"somebody": bob, "a token of a sign-in's admin": f.holder(p, f.issue(p, SignedIn("", store.User{ID: "dora"}, true), 60))} {
 		for _, who := range []string{"bob", "alice", Everyone} {
 			_, _, err := f.List(p, c, Listing{User: who})
 			wantRefusal(t, name, err, ErrForbidden)
@@ -179,7 +179,7 @@ func TestOthersTokensComeAThousandAtATime(t *testing.T) {
 	const n = MaxPage + 1
 	ids := make([]uuid.UUID, n)
 	err := sideBySide(ids, func(uuid.UUID) error {
-		_, _, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: 60})
+		_, _, err := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 60})
 		return err
 	})
 	if err != nil {
@@ -296,7 +296,7 @@ func TestClosedStoreIsUnavailable(t *testing.T) {
 	m := f.issue(p, user("bob"), 60)
 	f.close()
 	_, errAuthenticate := f.Authenticate(p, m.value, netip.Addr{})
-	_, _, errIssue := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: 60})
+	_, _, errIssue := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 60})
 	_, errGet := f.Get(p, user("bob"), m.ID)
 	_, _, errList := f.List(p, user("bob"), Listing{})
 	errDelete := f.Delete(context.Background(), p, user("bob"), m.ID, false)

@@ -76,13 +76,13 @@ func (r *Registry) moveUsed(ctx context.Context) error {
 
 // EndUnderOtherKeys ends all living tokens that haven't been moved to the first
 // key, and returns how many those were: once they are, the other keys aren't
-// needed any more.
-func (r *Registry) EndUnderOtherKeys(ctx context.Context) (ended int, err error) {
+// needed any more. By is who wants that.
+func (r *Registry) EndUnderOtherKeys(ctx context.Context, by Actor) (ended int, err error) {
 	now := r.Now().UTC().Truncate(time.Millisecond)
 	for {
-		under := make(map[uuid.UUID]store.Revoke)
+		under := make(map[uuid.UUID]store.Record)
 		err := r.Store.UnderOtherKeys(now, func(record store.Record) bool {
-			under[record.ID] = store.Revoke{ID: record.ID, Revision: record.Revision, At: now}
+			under[record.ID] = record
 			return len(under) < store.MaxScan
 		})
 		if err != nil {
@@ -94,12 +94,14 @@ func (r *Registry) EndUnderOtherKeys(ctx context.Context) (ended int, err error)
 		}
 		var revoked atomic.Int64
 		err = sideBySide(slices.Collect(maps.Keys(under)), func(id uuid.UUID) error {
-			_, err := r.Store.Commit(ctx, under[id])
+			record := under[id]
+			done, err := r.Store.Commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: now})
 			if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 				return nil // It was used or deleted meanwhile, or the next round is about it.
 			}
 			if err == nil {
 				revoked.Add(1)
+				r.Audit.Changed(Event{Time: now, Kind: TokenDeleted, Position: done.Position, Project: record.Project, Actor: by, Token: &record})
 			}
 			return err
 		})

@@ -55,7 +55,7 @@ func TestTokensMoveToTheFirstKeyAsTheyAreUsed(t *testing.T) {
 	move()
 	f.wantKeyUse(map[token.KeyID]int{first.ID(): 2, second.ID(): 2})
 	// Whoever was about to renew it when it moved still does.
-	if _, _, err := f.Issue(context.Background(), p, holder, Wish{LifetimeSeconds: 60}); err != nil {
+	if _, _, err := f.Issue(context.Background(), p, holder, Wish{Prefix: "cat", LifetimeSeconds: 60}); err != nil {
 		t.Errorf("renewing a token that has moved: %v", err)
 	}
 	f.clock.advance(time.Minute)
@@ -85,7 +85,7 @@ func TestTokensMoveToTheFirstKeyAsTheyAreUsed(t *testing.T) {
 	f.wantRefused(p, unused, ErrInvalidToken)
 	f.useKeys(second, first)
 
-	if n, err := f.EndUnderOtherKeys(context.Background()); err != nil || n != 1 {
+	if n, err := f.EndUnderOtherKeys(context.Background(), Actor{By: "admin"}); err != nil || n != 1 {
 		t.Errorf("%d tokens were ended, %v, want carol's", n, err)
 	}
 	f.wantRefused(p, refused, ErrInvalidToken)

@@ -30,22 +30,6 @@ const (
 	GenerateUsers = "users"
 )
 
-// Project is a named space of tokens.
-type Project struct {
-	Name string
-	// Prefix is what new token values begin with.
-	Prefix string
-	// Admins are the ids of users who are always administrators.
-	Admins map[string]bool
-	// Scopes are the names that tokens can be limited to.
-	Scopes []string
-	// MaxTokensPerUser is how many living tokens a user can have, 0 for any
-	// number.
-	MaxTokensPerUser int
-	// Fixed are the settings that can't be changed at run time.
-	Fixed store.Settings
-}
-
 // Policy is what holds in a project at one moment.
 type Policy struct {
 	project  *Project
@@ -71,7 +55,7 @@ func (r *Registry) Policy(p *Project) Policy {
 
 // policy returns what holds in p if that was set at run time.
 func (p *Project) policy(stored store.Settings, revision uint64) Policy {
-	s := p.Fixed.Over(stored).Over(defaults)
+	s := p.current().Fixed.Over(stored).Over(defaults)
 	return Policy{p, revision, *s.Enabled, s.Generate, s.Users, s.MaxLifetimeDays}
 }
 
@@ -79,15 +63,19 @@ func (p *Project) policy(stored store.Settings, revision uint64) Policy {
 // valid token of that user.
 type Caller struct {
 	User store.User
+	// By is the kind of sign-in that established the user; "" for the holder of
+	// a token.
+	By string
 	// SignedInAdmin: the sign-in called the user an administrator.
 	SignedInAdmin bool
 	// Token is the caller's token, nil if the caller signed in.
 	Token *store.Record
+	Origin
 }
 
-// SignedIn returns the caller that a sign-in established.
-func SignedIn(user store.User, admin bool) Caller {
-	return Caller{User: user, SignedInAdmin: admin}
+// SignedIn returns the caller that a sign-in of some kind established.
+func SignedIn(by string, user store.User, admin bool) Caller {
+	return Caller{By: by, User: user, SignedInAdmin: admin}
 }
 
 // Holder returns the caller that holds a valid token.
@@ -97,7 +85,7 @@ func Holder(r *store.Record) Caller { return Caller{User: r.User, Token: r} }
 // right only for users named as administrators, never what a sign-in alone
 // knew.
 func (p *Project) IsAdmin(c Caller) bool {
-	return p.Admins[c.User.ID] || c.Token == nil && c.SignedInAdmin
+	return p.current().Admins[c.User.ID] || c.Token == nil && c.SignedInAdmin
 }
 
 // MayGenerate returns nil if c may make a token at now, or an error that is
@@ -110,7 +98,7 @@ func (p *Policy) MayGenerate(c Caller, now time.Time) error {
 		return nil
 	}
 	who := "An administrator of the project can allow it in its settings."
-	if p.project.Fixed.Generate != "" {
+	if p.project.current().Fixed.Generate != "" {
 		who = "Whoever runs this gateway can allow it (allow_generate)."
 	}
 	return refuse(ErrForbidden, "You may not make tokens in project %q. %s", p.project.Name, who)

@@ -17,10 +17,10 @@ func callers() map[string]Caller {
 	}
 	return map[string]Caller{
 		"named admin, signed in":                  user("alice"),
-		"named admin, called so by the sign-in":   SignedIn(store.User{ID: "alice"}, true),
+		"named admin, called so by the sign-in":   SignedIn("", store.User{ID: "alice"}, true),
 		"named admin's token":                     hold("alice", false, epoch),
 		"named admin's old token":                 hold("alice", true, epoch.Add(-1000*day)),
-		"sign-in's admin, signed in":              SignedIn(store.User{ID: "dora"}, true),
+		"sign-in's admin, signed in":              SignedIn("", store.User{ID: "dora"}, true),
 		"sign-in's admin's token":                 hold("dora", true, epoch),
 		"sign-in's admin's token, on the last ms": hold("dora", true, epoch.Add(-100*day+time.Millisecond)),
 		"sign-in's admin's token, lapsed":         hold("dora", true, epoch.Add(-100*day)),
@@ -49,7 +49,7 @@ func TestWhoMayGenerate(t *testing.T) {
 		"":             admins, // what isn't known allows nobody else
 	} {
 		p := newProject("p")
-		p.Fixed.Generate, p.Fixed.Users, p.Fixed.MaxLifetimeDays = generate, []string{"carol"}, 100
+		p.rules.Load().Fixed.Generate, p.rules.Load().Fixed.Users, p.rules.Load().Fixed.MaxLifetimeDays = generate, []string{"carol"}, 100
 		for name, c := range callers() {
 			err := mayGenerate(p, c, epoch)
 			if want := contains(may, name); want != (err == nil) {
@@ -67,7 +67,7 @@ func TestWhoMayGenerate(t *testing.T) {
 		}
 	}
 	// Users matter only where users may.
-	p.Fixed.Generate, p.Fixed.Users = GenerateAdmins, []string{"carol"}
+	p.rules.Load().Fixed.Generate, p.rules.Load().Fixed.Users = GenerateAdmins, []string{"carol"}
 	wantRefusal(t, "a listed user where admins may", mayGenerate(p, user("carol"), epoch), ErrForbidden)
 }
 
@@ -83,7 +83,7 @@ func contains(list []string, s string) bool {
 // A token never carries a right to administrate that only a sign-in knew.
 func TestWhoMayAdministrate(t *testing.T) {
 	p := newProject("p")
-	p.Fixed.Users = []string{"carol"}
+	p.rules.Load().Fixed.Users = []string{"carol"}
 	may := []string{
 		"named admin, signed in", "named admin, called so by the sign-in", "named admin's token", "named admin's old token",
 		"sign-in's admin, signed in",
@@ -107,7 +107,7 @@ func TestSignInsWordLapses(t *testing.T) {
 		lapse   time.Duration
 	}{{1, day}, {365, 365 * day}, {MaxLifetimeDays, MaxLifetimeDays * day}, {Unlimited, 365 * day}} {
 		p := newProject("p")
-		p.Fixed.Generate, p.Fixed.MaxLifetimeDays = GenerateAdmins, c.maxDays
+		p.rules.Load().Fixed.Generate, p.rules.Load().Fixed.MaxLifetimeDays = GenerateAdmins, c.maxDays
 		h := Holder(&store.Record{User: store.User{ID: "dora"}, SignedIn: epoch, SignedInAdmin: true})
 		if err := mayGenerate(p, h, epoch.Add(c.lapse-1)); err != nil {
 			t.Errorf("%d days: just before: %v", c.maxDays, err)
@@ -147,8 +147,8 @@ func TestLifetimes(t *testing.T) {
 		{Unlimited, -1 << 63, false},
 	} {
 		p := newProject("p")
-		p.Fixed.MaxLifetimeDays = c.maxDays
-		_, made, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: c.seconds})
+		p.rules.Load().Fixed.MaxLifetimeDays = c.maxDays
+		_, made, err := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: c.seconds})
 		if !c.ok {
 			wantRefusal(t, "lifetime", err, ErrInvalid)
 			continue

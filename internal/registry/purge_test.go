@@ -28,7 +28,7 @@ func (f *fixture) wantKept(what string, id uuid.UUID, want bool) {
 
 func TestPurgeKeepsWhatIsToBeRetained(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.Fixed.MaxLifetimeDays = Unlimited
+	p.rules.Load().Fixed.MaxLifetimeDays = Unlimited
 	expired, deleted := f.issue(p, user("bob"), 60), f.issue(p, user("bob"), 60)
 	both, live, endless := f.issue(p, user("bob"), 60), f.issue(p, user("bob"), 1000*86_400), f.issue(p, user("bob"), store.Never)
 	f.delete(p, user("bob"), deleted.ID, false)
@@ -77,9 +77,9 @@ func TestPurgeTakesAll(t *testing.T) {
 	holder := f.holder(p, parent)
 	ids := make([]uuid.UUID, 100)
 	err := sideBySide(ids, func(uuid.UUID) error {
-		_, _, err := f.Issue(context.Background(), p, holder, Wish{LifetimeSeconds: 3600})
+		_, _, err := f.Issue(context.Background(), p, holder, Wish{Prefix: "cat", LifetimeSeconds: 3600})
 		if err == nil {
-			_, _, err = f.Issue(context.Background(), q, user("bob"), Wish{LifetimeSeconds: 60})
+			_, _, err = f.Issue(context.Background(), q, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 60})
 		}
 		return err
 	})

@@ -34,6 +34,8 @@ type Config struct {
 	// Random is where secrets and ids come from.
 	Random io.Reader
 	Retain Retain
+	// Audit is told of every change.
+	Audit  Auditor
 	Logger *zap.Logger
 }
 
@@ -51,6 +53,13 @@ type Registry struct {
 	// while a line of renewals is revoked token by token.
 	renewing sync.RWMutex
 
+	// deciding is held for reading from a decision by the rules in force until
+	// what was decided is committed, and for writing while others are adopted.
+	deciding sync.RWMutex
+
+	projectsMu sync.Mutex
+	projects   map[string]*Project
+
 	// settingsPace bounds how many bytes of settings are written.
 	settingsPace *rate.Limiter
 
@@ -62,7 +71,7 @@ type Registry struct {
 // sweeps and purges records until Close.
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
-	r := &Registry{Config: c, uses: newUses(), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
+	r := &Registry{Config: c, uses: newUses(), projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
 	r.keeper.Go(func() { r.keep(ctx) })
 	return r
 }

@@ -61,6 +61,7 @@ type fixture struct {
 	*Registry
 	store *badgerstore.Store
 	clock *clock
+	audit ledger
 	dir   string
 	// keys are what the store is opened with, its own if there are none.
 	keys []*token.Key
@@ -91,7 +92,7 @@ func (f *fixture) open(changes ...with) {
 	f.store = s
 	c := Config{
 		Store: s, Now: f.clock.now, Random: rand.Reader,
-		Retain: Retain{Expired: 30 * day, Deleted: 90 * day}, Logger: zap.NewNop(),
+		Retain: Retain{Expired: 30 * day, Deleted: 90 * day}, Audit: &f.audit, Logger: zap.NewNop(),
 	}
 	for _, change := range changes {
 		change(&c)
@@ -127,13 +128,28 @@ var alike = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), 
 // newProject returns a project of which alice is administrator, and everyone
 // may make tokens of at most a year.
 func newProject(name string) *Project {
-	return &Project{
-		Name: name, Prefix: "cat", Admins: map[string]bool{"alice": true},
+	return NewProject(name, Rules{
+		Admins: map[string]bool{"alice": true}, SignIns: anySignIn,
 		Fixed: store.Settings{Generate: GenerateEveryone, MaxLifetimeDays: 365},
-	}
+	})
 }
 
-func user(id string) Caller { return SignedIn(store.User{ID: id}, false) }
+// anySignIn is the callers' in tests: it may establish anybody.
+var anySignIn = []SignIn{{Knows: func(string) bool { return true }, NamesAdmins: true}}
+
+// ledger is an auditor that remembers.
+type ledger struct {
+	mu     sync.Mutex
+	events []Event
+}
+
+func (l *ledger) Changed(e Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+}
+
+func user(id string) Caller { return SignedIn("", store.User{ID: id}, false) }
 
 // made is a token and its value.
 type made struct {
@@ -143,7 +159,7 @@ type made struct {
 
 func (f *fixture) issue(p *Project, c Caller, lifetime int64) made {
 	f.Helper()
-	value, t, err := f.Issue(context.Background(), p, c, Wish{LifetimeSeconds: lifetime})
+	value, t, err := f.Issue(context.Background(), p, c, Wish{Prefix: "cat", LifetimeSeconds: lifetime})
 	if err != nil {
 		f.Fatal(err)
 	}

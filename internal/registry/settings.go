@@ -10,8 +10,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
@@ -27,14 +25,14 @@ const (
 // FixedSettings names the settings that can't be changed at run time. Who the
 // users are is part of who may generate.
 func (p *Project) FixedSettings() []string {
-	names := []string{}
-	if p.Fixed.Enabled != nil {
+	names, fixed := []string{}, p.current().Fixed
+	if fixed.Enabled != nil {
 		names = append(names, SettingEnabled)
 	}
-	if p.Fixed.Generate != "" {
+	if fixed.Generate != "" {
 		names = append(names, SettingGenerate)
 	}
-	if p.Fixed.MaxLifetimeDays != 0 {
+	if fixed.MaxLifetimeDays != 0 {
 		names = append(names, SettingMaxLifetimeDays)
 	}
 	return names
@@ -48,41 +46,53 @@ func (p *Project) FixedSettings() []string {
 // ErrInvalidToken if the caller was good when authenticated, store.ErrFull or
 // store.ErrUnavailable.
 func (r *Registry) Configure(ctx context.Context, p *Project, c Caller, change store.Settings) (Policy, error) {
-	if err := p.MayAdministrate(c); err != nil {
-		return Policy{}, err
-	}
 	if err := CheckSettings(change); err != nil {
-		return Policy{}, err
-	}
-	if err := p.checkNotFixed(change); err != nil {
 		return Policy{}, err
 	}
 	// Once it may be committed it is seen through: whoever goes away has changed
 	// the settings all the same, and the log has to say so.
 	committing := context.WithoutCancel(ctx)
 	for {
-		before, revision := r.Store.Settings(p.Name)
-		m := store.Configure{Project: p.Name, Settings: change.Over(before), Revision: revision}
-		if reflect.DeepEqual(before, m.Settings) {
-			return r.Policy(p), nil
-		}
-		var err error
-		if m.Token, m.TokenRevision, err = r.mayStill(p.policy(before, revision), c); err != nil {
-			return Policy{}, err
-		}
-		if err := r.settingsPace.WaitN(ctx, min(len(m.Settings.Append(nil)), settingsBurst)); err != nil {
+		before, _ := r.Store.Settings(p.Name)
+		if err := r.settingsPace.WaitN(ctx, min(len(change.Over(before).Append(nil)), settingsBurst)); err != nil {
 			return Policy{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		}
-		_, err = r.Store.Commit(committing, m)
-		if errors.Is(err, store.ErrConflict) {
-			continue
+		policy, err := r.configure(committing, p, c, change)
+		if !errors.Is(err, store.ErrConflict) {
+			return policy, err
 		}
-		if err != nil {
-			return Policy{}, err
-		}
-		r.logChange(p, c, change)
+	}
+}
+
+// configure decides about a change by the rules in force, and commits it.
+func (r *Registry) configure(ctx context.Context, p *Project, c Caller, change store.Settings) (Policy, error) {
+	r.deciding.RLock()
+	defer r.deciding.RUnlock()
+	c, err := p.confirm(c)
+	if err != nil {
+		return Policy{}, err
+	}
+	if err := p.MayAdministrate(c); err != nil {
+		return Policy{}, err
+	}
+	if err := p.checkNotFixed(change); err != nil {
+		return Policy{}, err
+	}
+	before, revision := r.Store.Settings(p.Name)
+	m := store.Configure{Project: p.Name, Settings: change.Over(before), Revision: revision}
+	if reflect.DeepEqual(before, m.Settings) {
 		return r.Policy(p), nil
 	}
+	if m.Token, m.TokenRevision, err = r.mayStill(p.policy(before, revision), c); err != nil {
+		return Policy{}, err
+	}
+	at := r.Now()
+	done, err := r.Store.Commit(ctx, m)
+	if err != nil {
+		return Policy{}, err
+	}
+	r.changed(&c, p, Event{Time: at, Kind: SettingsChanged, Position: done.Position, Before: before, After: m.Settings})
+	return r.Policy(p), nil
 }
 
 // How fast settings may change, in bytes. The store keeps overwritten ones for
@@ -92,36 +102,19 @@ const (
 	settingsBurst = 4 << 20
 )
 
-// logChange tells the owner who set what.
-func (r *Registry) logChange(p *Project, c Caller, change store.Settings) {
-	fields := []zap.Field{zap.String("project", p.Name), zap.String("by", c.User.ID)}
-	if change.Enabled != nil {
-		fields = append(fields, zap.Bool(SettingEnabled, *change.Enabled))
-	}
-	if change.Generate != "" {
-		fields = append(fields, zap.String(SettingGenerate, change.Generate))
-	}
-	if change.Users != nil {
-		fields = append(fields, zap.Strings(SettingUsers, change.Users))
-	}
-	if change.MaxLifetimeDays != 0 {
-		fields = append(fields, zap.Int(SettingMaxLifetimeDays, change.MaxLifetimeDays))
-	}
-	r.Logger.Info("settings changed", fields...)
-}
-
 func (p *Project) checkNotFixed(change store.Settings) error {
+	of := p.current().Fixed
 	fixed := func(setting, option string) error {
 		return refuse(ErrFixed, "%s can't be changed here: the gateway's configuration sets it (%s). Nothing has been changed. Whoever runs the gateway can change the option, or remove it.", setting, option)
 	}
 	switch {
-	case change.Enabled != nil && p.Fixed.Enabled != nil:
+	case change.Enabled != nil && of.Enabled != nil:
 		return fixed(SettingEnabled, "api_access")
-	case change.Generate != "" && p.Fixed.Generate != "":
+	case change.Generate != "" && of.Generate != "":
 		return fixed(SettingGenerate, "allow_generate")
-	case change.Users != nil && p.Fixed.Generate != "":
+	case change.Users != nil && of.Generate != "":
 		return fixed(SettingUsers, "allow_generate")
-	case change.MaxLifetimeDays != 0 && p.Fixed.MaxLifetimeDays != 0:
+	case change.MaxLifetimeDays != 0 && of.MaxLifetimeDays != 0:
 		return fixed(SettingMaxLifetimeDays, "max_lifetime")
 	}
 	return nil

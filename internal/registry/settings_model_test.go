@@ -85,8 +85,8 @@ var someSettings = rapid.Custom(func(t *rapid.T) (s store.Settings) {
 
 func (c *policyComparison) patchSome(*rapid.T) {
 	id, change := names.Draw(c.T, "who"), someSettings.Draw(c.T, "change")
-	policy, err := c.Configure(context.Background(), c.p, SignedIn(store.User{ID: id}, id == "dora"), change)
-	fixed := c.p.Fixed
+	policy, err := c.Configure(context.Background(), c.p, SignedIn("", store.User{ID: id}, id == "dora"), change)
+	fixed := c.p.rules.Load().Fixed
 	want := error(nil)
 	switch {
 	case id != "alice" && id != "dora":
@@ -115,7 +115,7 @@ func (c *policyComparison) same(p Policy) {
 func (c *policyComparison) create(*rapid.T) {
 	id, lifetime := names.Draw(c.T, "user"), lifetimes.Draw(c.T, "lifetime")
 	admin := id == "dora"
-	value, token, err := c.Issue(context.Background(), c.p, SignedIn(store.User{ID: id}, admin), Wish{LifetimeSeconds: lifetime})
+	value, token, err := c.Issue(context.Background(), c.p, SignedIn("", store.User{ID: id}, admin), Wish{Prefix: "cat", LifetimeSeconds: lifetime})
 	if want := c.model.create(id, admin || id == "alice", lifetime); !errors.Is(err, want) {
 		c.Fatalf("%s creates a token of %d seconds: %v, want %v", id, lifetime, err, want)
 	}
@@ -160,7 +160,7 @@ func (c *policyComparison) renew(t *rapid.T) {
 	if rapid.Bool().Draw(c.T, "settings change meanwhile") {
 		c.patchSome(t)
 	}
-	value, token, err := c.Issue(context.Background(), c.p, Holder(&record), Wish{LifetimeSeconds: lifetime})
+	value, token, err := c.Issue(context.Background(), c.p, Holder(&record), Wish{Prefix: "cat", LifetimeSeconds: lifetime})
 	lapse := time.Duration(c.model.days) * day
 	if c.model.days == -1 {
 		lapse = 365 * day
@@ -199,14 +199,14 @@ func TestPolicyIsWhatTheModelSays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		project++
 		f.clock.set(epoch)
-		p := &Project{Name: fmt.Sprint("project", project), Prefix: "cat", Admins: map[string]bool{"alice": true}, Fixed: someSettings.Draw(t, "fixed")}
+		p := NewProject(fmt.Sprint("project", project), Rules{Admins: map[string]bool{"alice": true}, SignIns: anySignIn, Fixed: someSettings.Draw(t, "fixed")})
 		switch {
-		case p.Fixed.Generate == "":
-			p.Fixed.Users = nil
-		case p.Fixed.Users == nil:
-			p.Fixed.Users = []string{}
+		case p.rules.Load().Fixed.Generate == "":
+			p.rules.Load().Fixed.Users = nil
+		case p.rules.Load().Fixed.Users == nil:
+			p.rules.Load().Fixed.Users = []string{}
 		}
-		c := &policyComparison{T: t, fixture: f, p: p, model: policyModel{true, "admins", []string{}, 365}.patch(p.Fixed)}
+		c := &policyComparison{T: t, fixture: f, p: p, model: policyModel{true, "admins", []string{}, 365}.patch(p.rules.Load().Fixed)}
 		t.Repeat(map[string]func(*rapid.T){
 			"patch": c.patchSome, "create": c.create, "renew": c.renew, "authenticate": c.authenticate,
 			"wait": c.wait, "restart": c.restart, "": c.everything,

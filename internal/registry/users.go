@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
@@ -19,6 +18,11 @@ import (
 // if the caller was good when authenticated, store.ErrFull or
 // store.ErrUnavailable.
 func (r *Registry) DeleteAll(ctx context.Context, p *Project, c Caller, user string) (deleted int, err error) {
+	r.deciding.RLock()
+	defer r.deciding.RUnlock()
+	if c, err = p.confirm(c); err != nil {
+		return 0, err
+	}
 	if err := p.mayDeleteAll(c, user); err != nil {
 		return 0, err
 	}
@@ -34,7 +38,7 @@ func (r *Registry) DeleteAll(ctx context.Context, p *Project, c Caller, user str
 			continue
 		}
 		if err == nil {
-			r.Logger.Info("deleted all of a user's tokens", zap.String("project", p.Name), zap.String("user", user), zap.String("by", c.User.ID), zap.Int("tokens", done.Ended))
+			r.changed(&c, p, Event{Time: m.At, Kind: TokensDeleted, Position: done.Position, User: user, Tokens: done.Ended})
 		}
 		return done.Ended, err
 	}
@@ -79,6 +83,12 @@ func (r *Registry) IsBlocked(p *Project, user string) bool {
 // as by whoever was first. It fails as DeleteAll does, or with ErrProtected for
 // the caller and the project's named administrators.
 func (r *Registry) Block(ctx context.Context, p *Project, c Caller, user string) error {
+	r.deciding.RLock()
+	defer r.deciding.RUnlock()
+	c, err := p.confirm(c)
+	if err != nil {
+		return err
+	}
 	if err := p.MayAdministrate(c); err != nil {
 		return err
 	}
@@ -88,7 +98,7 @@ func (r *Registry) Block(ctx context.Context, p *Project, c Caller, user string)
 	switch {
 	case user == c.User.ID:
 		return refuse(ErrProtected, "You can't block yourself.")
-	case p.Admins[user]:
+	case p.current().Admins[user]:
 		return refuse(ErrProtected, "The gateway's configuration names %q as an administrator of project %q (admins): whoever runs the gateway can remove the name there first.", user, p.Name)
 	}
 	return r.setBlocked(ctx, p, c, user, true)
@@ -97,6 +107,12 @@ func (r *Registry) Block(ctx context.Context, p *Project, c Caller, user string)
 // Unblock lets a user be as before, if the user is blocked. It fails as
 // DeleteAll does.
 func (r *Registry) Unblock(ctx context.Context, p *Project, c Caller, user string) error {
+	r.deciding.RLock()
+	defer r.deciding.RUnlock()
+	c, err := p.confirm(c)
+	if err != nil {
+		return err
+	}
 	if err := p.MayAdministrate(c); err != nil {
 		return err
 	}
@@ -120,13 +136,13 @@ func (r *Registry) setBlocked(ctx context.Context, p *Project, c Caller, user st
 		if account.IsBlocked() == blocked {
 			return nil
 		}
-		_, err = r.Store.Commit(committing, m)
+		done, err := r.Store.Commit(committing, m)
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
 		if err == nil {
-			what := map[bool]string{true: "blocked a user", false: "unblocked a user"}[blocked]
-			r.Logger.Info(what, zap.String("project", p.Name), zap.String("user", user), zap.String("by", c.User.ID))
+			kind := map[bool]string{true: UserBlocked, false: UserUnblocked}[blocked]
+			r.changed(&c, p, Event{Time: m.At, Kind: kind, Position: done.Position, User: user})
 		}
 		return err
 	}

@@ -79,14 +79,14 @@ func (c *usersComparison) isBlocked(user string) bool { return c.model.blocked[u
 
 func (c *usersComparison) create(*rapid.T) {
 	who, lifetime, now := names.Draw(c.T, "user"), lifetimes.Draw(c.T, "lifetime"), c.clock.now()
-	value, t, err := c.Issue(context.Background(), c.p, user(who), Wish{LifetimeSeconds: lifetime})
+	value, t, err := c.Issue(context.Background(), c.p, user(who), Wish{Prefix: "cat", LifetimeSeconds: lifetime})
 	if c.want("creating", err, condition{!c.model.enabled, ErrOff}, condition{c.isBlocked(who), ErrBlocked}, c.full(who, now)) {
 		c.add(&modelToken{made: made{t, value}, user: who, created: now, lifetime: lifetime})
 	}
 }
 
 func (c *usersComparison) full(who string, now time.Time) condition {
-	return condition{c.p.MaxTokensPerUser > 0 && c.model.living(who, now) >= c.p.MaxTokensPerUser, ErrLimit}
+	return condition{c.p.rules.Load().MaxTokensPerUser > 0 && c.model.living(who, now) >= c.p.rules.Load().MaxTokensPerUser, ErrLimit}
 }
 
 func (c *usersComparison) add(t *modelToken) { c.model.model = append(c.model.model, t) }
@@ -115,7 +115,7 @@ func (c *usersComparison) renew(t *rapid.T) {
 		rapid.SampledFrom(meanwhile).Draw(c.T, "event")(t)
 	}
 	replace := rapid.Bool().Draw(c.T, "replace")
-	value, got, err := c.Issue(context.Background(), c.p, Holder(&record), Wish{LifetimeSeconds: lifetime, Replace: replace})
+	value, got, err := c.Issue(context.Background(), c.p, Holder(&record), Wish{Prefix: "cat", LifetimeSeconds: lifetime, Replace: replace})
 	full := c.full(parent.user, now)
 	full.holds = full.holds && !replace
 	ok = c.want("renewing", err,
@@ -183,7 +183,7 @@ func (c *usersComparison) configure(*rapid.T) {
 }
 
 func (c *usersComparison) limit(*rapid.T) {
-	c.p.MaxTokensPerUser = rapid.IntRange(0, 4).Draw(c.T, "limit")
+	c.p.rules.Load().MaxTokensPerUser = rapid.IntRange(0, 4).Draw(c.T, "limit")
 }
 
 // rotate puts the last key in front, or tidies up what has been used since.
@@ -290,7 +290,7 @@ func (c *usersComparison) everything(*rapid.T) {
 	now := c.clock.now()
 	for _, t := range c.model.model {
 		r, err := c.Recognise(c.p, t.value)
-		if (err == nil) != t.valid(now) || err != nil && err != ErrInvalidToken {
+		if (err == nil) != t.valid(now) || err != nil && !errors.Is(err, ErrInvalidToken) {
 			c.Fatalf("token %v is %+v, %v; the model has %+v", t.ID, r, err, t)
 		}
 	}
@@ -325,7 +325,7 @@ func TestUsersAreWhatTheModelSays(t *testing.T) {
 		project++
 		f.clock.set(epoch)
 		p := newProject(fmt.Sprint("users", project))
-		p.Fixed.MaxLifetimeDays = Unlimited
+		p.rules.Load().Fixed.MaxLifetimeDays = Unlimited
 		c := &usersComparison{comparison: &comparison{T: t, fixture: f, p: p}}
 		c.model = usersModel{enabled: true, blocked: map[string]store.BlockedUser{}}
 		t.Repeat(map[string]func(*rapid.T){

@@ -91,12 +91,12 @@ func TestWhoDeletesAll(t *testing.T) {
 	// A token that was deleted while its request was on its way.
 	holder := f.holder(p, alices)
 	f.delete(p, user("alice"), alices.ID, false)
-	if _, err := f.DeleteAll(context.Background(), p, holder, "carol"); err != ErrInvalidToken {
+	if _, err := f.DeleteAll(context.Background(), p, holder, "carol"); !errors.Is(err, ErrInvalidToken) {
 		t.Errorf("by a token that was deleted meanwhile: %v", err)
 	}
 	holder = f.holder(p, f.issue(p, user("alice"), 3600))
-	p.Fixed.Enabled = new(false)
-	if _, err := f.DeleteAll(context.Background(), p, holder, "carol"); err != ErrOff {
+	p.rules.Load().Fixed.Enabled = new(false)
+	if _, err := f.DeleteAll(context.Background(), p, holder, "carol"); !errors.Is(err, ErrOff) {
 		t.Errorf("by a token that was switched off meanwhile: %v", err)
 	}
 }
@@ -113,7 +113,7 @@ func TestDeleteAllUnderRenewals(t *testing.T) {
 	for range 64 {
 		all.Go(func() {
 			for i := next.Add(1) - 1; i < tokens; i = next.Add(1) - 1 {
-				value, _, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: 3600})
+				value, _, err := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 3600})
 				if err != nil {
 					t.Error(err)
 					return
@@ -133,12 +133,12 @@ func TestDeleteAllUnderRenewals(t *testing.T) {
 			for {
 				record, err := f.Authenticate(p, last[i], netip.Addr{})
 				if err != nil {
-					if err != ErrInvalidToken {
+					if !errors.Is(err, ErrInvalidToken) {
 						t.Error(err)
 					}
 					return
 				}
-				value, _, err := f.Issue(context.Background(), p, Holder(&record), Wish{LifetimeSeconds: 3600, Replace: i%2 == 0})
+				value, _, err := f.Issue(context.Background(), p, Holder(&record), Wish{Prefix: "cat", LifetimeSeconds: 3600, Replace: i%2 == 0})
 				if err != nil {
 					if !errors.Is(err, ErrInvalidToken) {
 						t.Error(err)
@@ -163,13 +163,13 @@ func TestDeleteAllUnderRenewals(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, value := range values {
-		if _, err := f.Authenticate(p, value, netip.Addr{}); err != ErrInvalidToken {
+		if _, err := f.Authenticate(p, value, netip.Addr{}); !errors.Is(err, ErrInvalidToken) {
 			t.Fatalf("a deleted token: %v", err)
 		}
 	}
 	all.Wait()
 	for _, value := range last {
-		if _, err := f.Authenticate(p, value, netip.Addr{}); err != ErrInvalidToken {
+		if _, err := f.Authenticate(p, value, netip.Addr{}); !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("a token renewed meanwhile: %v", err)
 		}
 	}
@@ -188,7 +188,7 @@ func TestDeleteAllUnderRenewals(t *testing.T) {
 		}
 		<-time.After(10 * time.Millisecond)
 	}
-	if _, err := f.Authenticate(p, values[0], netip.Addr{}); err != ErrInvalidToken {
+	if _, err := f.Authenticate(p, values[0], netip.Addr{}); !errors.Is(err, ErrInvalidToken) {
 		t.Errorf("once it is swept: %v", err)
 	}
 	t.Logf("%d tokens and %d renewals: %d deleted in %v, swept %v later", tokens, renewed.Load(), deleted, took, time.Since(begun)-took)
@@ -208,7 +208,7 @@ func TestBlock(t *testing.T) {
 	at := f.clock.now()
 	f.clock.advance(time.Minute)
 	// The first one stays.
-	if err := f.Block(context.Background(), p, SignedIn(store.User{ID: "dora"}, true), "bob"); err != nil {
+	if err := f.Block(context.Background(), p, SignedIn("", store.User{ID: "dora"}, true), "bob"); err != nil {
 		t.Fatal(err)
 	}
 	block("never seen")
@@ -219,7 +219,7 @@ func TestBlock(t *testing.T) {
 			t.Error("others are blocked than should be")
 		}
 		for what, c := range map[string]Caller{"by a sign-in": user("bob"), "by a token": holder} {
-			if _, _, err := f.Issue(context.Background(), p, c, Wish{LifetimeSeconds: 60}); err != ErrBlocked {
+			if _, _, err := f.Issue(context.Background(), p, c, Wish{Prefix: "cat", LifetimeSeconds: 60}); !errors.Is(err, ErrBlocked) {
 				t.Errorf("making a token %s: %v", what, err)
 			}
 		}
@@ -249,10 +249,63 @@ func TestBlock(t *testing.T) {
 	}
 }
 
+func TestChangesOfUsersAreAudited(t *testing.T) {
+	f, p := newFixture(t), newProject("p")
+	f.issue(p, user("bob"), 3600)
+	holder := f.holder(p, f.issue(p, user("bob"), 3600))
+	if _, _, err := f.Issue(context.Background(), p, holder, Wish{Prefix: "cat", LifetimeSeconds: 60, Replace: true}); err != nil {
+		t.Fatal(err)
+	}
+	f.wantDeletedAll(p, user("alice"), "bob", 2)
+	for range 2 {
+		if err := f.Block(context.Background(), p, user("alice"), "bob"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := f.Unblock(context.Background(), p, user("alice"), "bob"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.mustSweep()
+	var got []string
+	last := store.Position{}
+	for _, e := range f.audit.events {
+		got = append(got, fmt.Sprintf("%s by %s of %s %d", e.Kind, e.Actor.User, e.User, e.Tokens))
+		if e.Position.Before(last) || e.Epoch != 1 || !e.Time.Equal(epoch) || e.Project != "p" {
+			t.Errorf("after %v comes %+v", last, e)
+		}
+		last = e.Position
+	}
+	want := []string{
+		"token_created by bob of  0", "token_created by bob of  0", "token_renewed by bob of  0", "token_deleted by bob of  0",
+		"tokens_deleted by alice of bob 2", "user_blocked by alice of bob 0", "user_unblocked by alice of bob 0",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("events (-want +got):\n%s", d)
+	}
+}
+
+// What the file says by the time a change is committed holds.
+func TestChangesOfUsersUnderOtherRules(t *testing.T) {
+	f, p := newFixture(t), newProject("p")
+	m := f.issue(p, user("bob"), 3600)
+	f.wantAuthenticated(p, m)
+	p.rules.Load().SignIns = nil
+	for what, err := range map[string]error{
+		"deleting all": func() error { _, err := f.DeleteAll(context.Background(), p, user("alice"), "bob"); return err }(),
+		"blocking":     f.Block(context.Background(), p, user("alice"), "bob"),
+		"unblocking":   f.Unblock(context.Background(), p, user("alice"), "bob"),
+	} {
+		wantRefusal(t, what, err, ErrForbidden)
+	}
+	f.wantAuthenticated(p, m)
+}
+
 func TestWhoBlocksWhom(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.Admins["amy"] = true
-	dora := SignedIn(store.User{ID: "dora"}, true)
+	p.rules.Load().Admins["amy"] = true
+	dora := SignedIn("", store.User{ID: "dora"}, true)
 	for _, c := range []struct {
 		caller Caller
 		who    string
@@ -275,39 +328,39 @@ func TestWhoBlocksWhom(t *testing.T) {
 
 	// An administrator who is blocked while the request is on its way.
 	holder := f.holder(p, f.issue(p, user("amy"), 60))
-	delete(p.Admins, "amy")
+	delete(p.rules.Load().Admins, "amy")
 	if err := f.Block(context.Background(), p, user("alice"), "amy"); err != nil {
 		t.Fatal(err)
 	}
-	p.Admins["amy"] = true
-	if err := f.Unblock(context.Background(), p, holder, "amy"); err != ErrBlocked {
+	p.rules.Load().Admins["amy"] = true
+	if err := f.Unblock(context.Background(), p, holder, "amy"); !errors.Is(err, ErrBlocked) {
 		t.Errorf("a blocked administrator unblocks: %v", err)
 	}
-	if _, err := f.Configure(context.Background(), p, holder, store.Settings{Enabled: new(false)}); err != ErrBlocked {
+	if _, err := f.Configure(context.Background(), p, holder, store.Settings{Enabled: new(false)}); !errors.Is(err, ErrBlocked) {
 		t.Errorf("a blocked administrator changes settings: %v", err)
 	}
 }
 
 func TestLimitOfTokens(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
-	p.MaxTokensPerUser = 2
+	p.rules.Load().MaxTokensPerUser = 2
 	first, short := f.issue(p, user("bob"), 3600), f.issue(p, user("bob"), 60)
-	_, _, err := f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: 60})
+	_, _, err := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 60})
 	wantRefusal(t, "one too many", err, ErrLimit)
-	_, _, err = f.Issue(context.Background(), p, f.holder(p, first), Wish{LifetimeSeconds: 60})
+	_, _, err = f.Issue(context.Background(), p, f.holder(p, first), Wish{Prefix: "cat", LifetimeSeconds: 60})
 	wantRefusal(t, "renewing", err, ErrLimit)
 	f.issue(p, user("carol"), 60)
 
 	// What is replaced makes its own place, even when there are too many.
-	p.MaxTokensPerUser = 1
-	value, replaced, err := f.Issue(context.Background(), p, f.holder(p, first), Wish{LifetimeSeconds: 3600, Replace: true})
+	p.rules.Load().MaxTokensPerUser = 1
+	value, replaced, err := f.Issue(context.Background(), p, f.holder(p, first), Wish{Prefix: "cat", LifetimeSeconds: 3600, Replace: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.wantRefused(p, first, ErrInvalidToken)
 	f.wantAuthenticated(p, made{replaced, value})
 	f.wantAuthenticated(p, short)
-	_, _, err = f.Issue(context.Background(), p, user("bob"), Wish{LifetimeSeconds: 60})
+	_, _, err = f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 60})
 	wantRefusal(t, "one too many", err, ErrLimit)
 	f.delete(p, user("bob"), replaced.ID, false)
 	f.clock.advance(time.Minute)
@@ -327,23 +380,23 @@ func TestReplaceIsWholeOrNotAtAll(t *testing.T) {
 	holder := f.holder(p, m)
 	refused := func(c Caller, w Wish, want error) {
 		t.Helper()
-		w.Replace = true
+		w.Prefix, w.Replace = "cat", true
 		if _, _, err := f.Issue(context.Background(), p, c, w); !errors.Is(err, want) {
 			t.Errorf("replacing: %v, want %v", err, want)
 		}
 		f.wantAuthenticated(p, m)
 	}
-	refused(user("bob"), Wish{LifetimeSeconds: 60}, ErrInvalid)
-	refused(holder, Wish{LifetimeSeconds: 7200}, ErrForbidden)
-	refused(holder, Wish{LifetimeSeconds: 0}, ErrInvalid)
+	refused(user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 60}, ErrInvalid)
+	refused(holder, Wish{Prefix: "cat", LifetimeSeconds: 7200}, ErrForbidden)
+	refused(holder, Wish{Prefix: "cat", LifetimeSeconds: 0}, ErrInvalid)
 	for _, broken = range []error{store.ErrUnavailable, store.ErrFull} {
-		refused(holder, Wish{LifetimeSeconds: 60}, broken)
+		refused(holder, Wish{Prefix: "cat", LifetimeSeconds: 60}, broken)
 	}
 	broken = nil
-	if _, _, err := f.Issue(context.Background(), p, holder, Wish{LifetimeSeconds: 60, Replace: true}); err != nil {
+	if _, _, err := f.Issue(context.Background(), p, holder, Wish{Prefix: "cat", LifetimeSeconds: 60, Replace: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := f.Issue(context.Background(), p, holder, Wish{LifetimeSeconds: 60, Replace: true}); err != ErrInvalidToken {
+	if _, _, err := f.Issue(context.Background(), p, holder, Wish{Prefix: "cat", LifetimeSeconds: 60, Replace: true}); !errors.Is(err, ErrInvalidToken) {
 		t.Errorf("replacing it once more: %v", err)
 	}
 }

@@ -80,10 +80,10 @@ func TestRefusedUsesDontShow(t *testing.T) {
 	f, p, q := newFixture(t), newProject("p"), newProject("q")
 	m := f.issue(p, user("bob"), 60)
 	f.wantRefused(q, m, ErrInvalidToken)
-	p.Fixed.Enabled = new(false)
+	p.rules.Load().Fixed.Enabled = new(false)
 	f.wantRefused(p, m, ErrOff)
 	f.clock.advance(time.Minute)
-	p.Fixed.Enabled = new(true)
+	p.rules.Load().Fixed.Enabled = new(true)
 	f.wantRefused(p, m, ErrInvalidToken)
 	f.wantLastUsed(p, m, time.Time{})
 }

@@ -48,6 +48,9 @@ type Store interface {
 	// expired or revoked, or ErrNotFound. It never waits for a write.
 	ByHash(token.Hash) (Record, error)
 
+	// Revision returns that of the last change that readers see. It never waits.
+	Revision() uint64
+
 	// ByID returns the record of a token id as ByHash does.
 	ByID(uuid.UUID) (Record, error)
 

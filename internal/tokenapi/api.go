@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
@@ -27,13 +27,16 @@ const maxBody = 64 << 10
 type API struct {
 	Registry *registry.Registry
 	Project  *registry.Project
+	// Prefix is what new tokens' values begin with.
+	Prefix string
 	// SignIn says who sent a request without a bearer token. It fails with
 	// ErrNotSignedIn, or any other error if it can't tell.
 	SignIn func(*http.Request) (registry.Caller, error)
 	// Client is where the request comes from, zero if that isn't known.
 	Client netip.Addr
-	// Identified is told who the caller is before the request is carried out.
-	Identified func(*http.Request, registry.Caller)
+	// Identified is told who the caller is before the request is carried out, and
+	// adds where it comes from.
+	Identified func(*http.Request, *registry.Caller)
 }
 
 // call is one request on its way.
@@ -75,7 +78,7 @@ var crossOrigin = http.NewCrossOriginProtection()
 
 // Serve answers a request for one of our paths, of which rest is what follows
 // the base. An error is what to answer instead; nothing has been written then.
-func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Authorization, rest string) error {
+func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string) error {
 	if r.TLS != nil && !r.TLS.HandshakeComplete {
 		return errTooEarly
 	}
@@ -87,7 +90,7 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth credentials.Aut
 	if err != nil {
 		return err
 	}
-	a.Identified(r, caller)
+	a.Identified(r, &caller)
 	if to == nil {
 		return ErrNoRoute
 	}
@@ -133,8 +136,8 @@ func (a *API) options(w http.ResponseWriter, to *route) error {
 	return nil
 }
 
-func (a *API) authenticate(r *http.Request, auth credentials.Authorization, to *route) (registry.Caller, error) {
-	if auth.Scheme == credentials.Bearer {
+func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *route) (registry.Caller, error) {
+	if auth.Scheme == incoming.Bearer {
 		value, ok := token.Parse(auth.Token68)
 		if !ok {
 			return registry.Caller{}, registry.ErrInvalidToken
@@ -178,7 +181,7 @@ func (c *call) create() error {
 	if wrong != nil {
 		return wrongBody(wrong, createExample, policy.AllowedLifetimes())
 	}
-	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish{LifetimeSeconds: request.LifetimeSeconds, Description: request.Description})
+	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish{Prefix: c.Prefix, LifetimeSeconds: request.LifetimeSeconds, Description: request.Description})
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
@@ -49,19 +49,17 @@ func newDesk(t *testing.T) *desk {
 	d := &desk{store: opened, now: time.Date(2019, 1, 16, 0, 6, 41, 743_999_999, time.UTC)}
 	d.API = API{
 		Registry: registry.New(registry.Config{
-			Store: opened, Random: rand.Reader, Logger: zap.NewNop(),
+			Store: opened, Random: rand.Reader, Audit: noAudit{}, Logger: zap.NewNop(),
 			Now:    func() time.Time { return d.now },
 			Retain: registry.Retain{Expired: 24 * time.Hour, Deleted: 24 * time.Hour},
 		}),
-		Project: &registry.Project{
-			Name: "p", Prefix: "cat", Admins: map[string]bool{"root": true},
-			Fixed: store.Settings{Generate: registry.GenerateEveryone, MaxLifetimeDays: 1},
-		},
+		Prefix: "cat",
 		SignIn: signIn,
-		Identified: func(_ *http.Request, c registry.Caller) {
+		Identified: func(_ *http.Request, c *registry.Caller) {
 			d.identified = append(d.identified, c.User.ID)
 		},
 	}
+	d.fix(store.Settings{Generate: registry.GenerateEveryone, MaxLifetimeDays: 1})
 	t.Cleanup(func() {
 		if err := errors.Join(d.Registry.Close(), d.store.Close()); err != nil && !errors.Is(err, store.ErrUnavailable) {
 			t.Error(err)
@@ -69,6 +67,18 @@ func newDesk(t *testing.T) *desk {
 	})
 	return d
 }
+
+// fix puts a configuration in force that fixes these settings.
+func (d *desk) fix(fixed store.Settings) {
+	d.Project = registry.NewProject("p", registry.Rules{
+		Admins: map[string]bool{"root": true}, Fixed: fixed,
+		SignIns: []registry.SignIn{{Knows: func(string) bool { return true }, NamesAdmins: true}},
+	})
+}
+
+type noAudit struct{}
+
+func (noAudit) Changed(registry.Event) {}
 
 // errDown is a sign-in's own trouble.
 var errDown = errors.New("the sign-in's server is down")
@@ -82,15 +92,16 @@ func signIn(r *http.Request) (registry.Caller, error) {
 	case !ok || name == "unknown":
 		return registry.Caller{}, ErrNotSignedIn
 	}
-	return registry.SignedIn(store.User{ID: name}, false), nil
+	return registry.SignedIn("", store.User{ID: name}, false), nil
 }
 
 // ServeHTTP does with a request what its handler does.
 func (d *desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	auth, err := credentials.Parse(r.Header)
+	auth, err := incoming.ParseAuthorization(r.Header)
 	if err == nil {
 		err = ErrNoRoute
-		if place, rest := Locate(base, r.URL.Path, r.URL.EscapedPath()); place == Ours {
+		path := incoming.PathOf(r.URL)
+		if place, rest := path.Locate(base); place == incoming.Ours {
 			err = d.Serve(w, r, auth, rest)
 		}
 	}
@@ -344,7 +355,7 @@ func TestAnswersInFull(t *testing.T) {
 	same("counted, nothing there", "ben", base+"?includeCount=true", map[string]any{"data": []any{}, "count": 0.0})
 
 	d.now = time.Date(2019, 1, 16, 9, 0, 0, 7_000_000, time.FixedZone("", 3600))
-	d.Project.Fixed.MaxLifetimeDays = registry.Unlimited
+	d.fix(store.Settings{Generate: registry.GenerateEveryone, MaxLifetimeDays: registry.Unlimited})
 	w = d.ask("POST", base, made.TokenValue, `{"lifetimeSeconds": 60}`)
 	if w.Code != 201 {
 		t.Fatalf("renewing: %d %s", w.Code, w.Body)
@@ -497,7 +508,7 @@ func TestBodies(t *testing.T) {
 
 func TestRightsComeBeforeTheRest(t *testing.T) {
 	d := newDesk(t)
-	d.Project.Fixed.Generate = registry.GenerateAdmins
+	d.fix(store.Settings{Generate: registry.GenerateAdmins, MaxLifetimeDays: 1})
 	for _, test := range []struct {
 		method, target, body string
 	}{
@@ -563,7 +574,7 @@ func TestOtherOriginsPagesChangeNothing(t *testing.T) {
 func TestAPIAccessOff(t *testing.T) {
 	d := newDesk(t)
 	value, id := d.make(t, "ann")
-	d.Project.Fixed.Enabled = new(false)
+	d.fix(store.Settings{Enabled: new(false), Generate: registry.GenerateEveryone, MaxLifetimeDays: 1})
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
 		for _, target := range []string{base, base + "/" + id, base + "/x/y"} {
 			for by, want := range map[string]int{
@@ -579,7 +590,7 @@ func TestAPIAccessOff(t *testing.T) {
 			}
 		}
 	}
-	d.Project.Fixed.Enabled = new(true)
+	d.fix(store.Settings{Enabled: new(true), Generate: registry.GenerateEveryone, MaxLifetimeDays: 1})
 	if w := d.ask("GET", base+"/"+id, value, ""); w.Code != 200 {
 		t.Errorf("on again: %d %s", w.Code, w.Body)
 	}

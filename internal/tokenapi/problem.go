@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -41,11 +41,6 @@ var (
 	ErrNotSignedIn = errors.New("not signed in")
 	// ErrNoRoute: the path is none of ours.
 	ErrNoRoute = errors.New("route doesn't exist")
-	// ErrTokenInURL: the path or the query holds a token value.
-	ErrTokenInURL = errors.New("the URL holds a token")
-	// ErrTarget: the request target is of a form that the API behind could
-	// read otherwise than Caddy does.
-	ErrTarget = errors.New("the request target is no path")
 	// ErrMetTwice: the request has passed an access_tokens handler before.
 	ErrMetTwice = errors.New("the request has met access_tokens before")
 )
@@ -74,19 +69,23 @@ func ProblemOf(err error) *Problem {
 
 func problemByReason(err error) *Problem {
 	switch {
-	case errors.Is(err, credentials.ErrMalformed):
+	case errors.Is(err, incoming.ErrMalformed):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The Authorization header is malformed",
-			Details: "Send `Authorization: Bearer <token>`, or Basic and the credentials in base64: the scheme, one space, the rest, and nothing else."}
-	case errors.Is(err, credentials.ErrRepeated):
+			Details: "Send `Authorization: Bearer <token>`, or Basic and the credentials in base64: the scheme, a space, the rest, and nothing else."}
+	case errors.Is(err, incoming.ErrRepeated):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "There is more than one Authorization header",
 			Details: "Send exactly one Authorization header."}
-	case errors.Is(err, ErrTokenInURL):
+	case errors.Is(err, incoming.ErrMisplacedToken):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "The Authorization header holds an access token in the wrong place",
+			Details: "Send tokens as `Authorization: Bearer <token>`, and neither under another scheme nor as user name or password."}
+	case errors.Is(err, incoming.ErrTokenInURL):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The URL holds an access token",
 			Details: "Send tokens as `Authorization: Bearer <token>` only. URLs end up in logs: delete this token and make a new one."}
-	case errors.Is(err, ErrTarget):
+	case errors.Is(err, incoming.ErrTarget):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The request target is malformed",
 			Details: "Send a path that begins with /, as in `GET /v4/people/current HTTP/1.1`."}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/credentials"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -26,10 +26,10 @@ func TestProblemOf(t *testing.T) {
 		status int
 		name   string
 	}{
-		{credentials.ErrMalformed, 400, "InvalidRequest"},
-		{credentials.ErrRepeated, 400, "InvalidRequest"},
-		{ErrTokenInURL, 400, "InvalidRequest"},
-		{ErrTarget, 400, "InvalidRequest"},
+		{incoming.ErrMalformed, 400, "InvalidRequest"},
+		{incoming.ErrRepeated, 400, "InvalidRequest"},
+		{incoming.ErrTokenInURL, 400, "InvalidRequest"},
+		{incoming.ErrTarget, 400, "InvalidRequest"},
 		{registry.ErrInvalid, 400, "ApiValidationFailed"},
 		{ErrNotSignedIn, 401, "AuthenticationRequired"},
 		{registry.ErrInvalidToken, 401, "InvalidToken"},
@@ -164,7 +164,7 @@ func TestChallenges(t *testing.T) {
 		{"off", registry.ErrOff, true, "", nil},
 		{"too many have failed", &signinlimit.LimitedError{RetryAfter: time.Second}, true, "", nil},
 		{"can't tell", store.ErrUnavailable, true, "", nil},
-		{"malformed", credentials.ErrMalformed, true, "", nil},
+		{"malformed", incoming.ErrMalformed, true, "", nil},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		if test.mode != "" {

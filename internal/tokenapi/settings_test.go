@@ -100,7 +100,7 @@ func (d *desk) settings(t *testing.T) string {
 
 func TestChangingSettings(t *testing.T) {
 	d := newDesk(t)
-	d.Project.Fixed = store.Settings{}
+	d.fix(store.Settings{})
 	steps := []struct {
 		body string
 		code int
@@ -148,7 +148,7 @@ func TestFixedSettings(t *testing.T) {
 			[]string{`{"maxLifetimeDays": -1}`, `{"maxLifetimeDays": 1, "enabled": false}`}, []string{`{"enabled": true}`, `{"users": []}`}},
 	} {
 		d := newDesk(t)
-		d.Project.Fixed = test.fixed
+		d.fix(test.fixed)
 		if got := d.settings(t); got != test.want {
 			t.Errorf("%+v shows %s\nwant %s", test.fixed, got, test.want)
 		}
@@ -203,7 +203,7 @@ func TestSettingsWhileOff(t *testing.T) {
 
 func TestWrongSettingsSayWhatIsAllowed(t *testing.T) {
 	d := newDesk(t)
-	d.Project.Fixed = store.Settings{}
+	d.fix(store.Settings{})
 	for body, want := range map[string]string{
 		`{"generate": "all"}`:        `generate must be \"admins\", \"everyone\" or \"users\".`,
 		`{"users": ["ann", " ben"]}`: `users must be a list of user ids, and number 2 is none: a user id begins or ends with white space.`,

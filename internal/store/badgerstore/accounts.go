@@ -45,9 +45,11 @@ func (h hold) flags() (flags byte) {
 // holds are the accounts with a hold. There are few, mostly none, and they are
 // all in memory. The map is replaced, never changed.
 //
-// A reader takes it before its transaction, and it is replaced after what it is
-// about can be read: so whoever misses a hold that was lifted reads what the
-// hold said from the records themselves.
+// What is added holds before the revision is told at which it was: who knows that
+// nothing has changed since a look-up may use it again. What is lifted holds
+// until that revision can be read, and a reader takes the map before its
+// transaction: whoever misses a hold that was lifted reads what it said from the
+// records themselves.
 type holds map[owner]hold
 
 // end makes a record that a Void has ended say so.
@@ -126,7 +128,7 @@ func (s *Store) loadHolds() error {
 	all := make(holds)
 	err := s.read(func(txn *snapshot) error {
 		return iterate(txn, []byte{spaceHold}, true, func(item *badger.Item) (bool, error) {
-			o, err := ownerOf(item.Key())
+			o, err := ownerIn(item.Key())
 			if err != nil {
 				return false, err
 			}
@@ -153,21 +155,38 @@ func (s *Store) loadHolds() error {
 	return err
 }
 
-// showHolds makes visible what has become readable.
-func (s *Store) showHolds(accepted []*commit) {
+// addHolds makes what accepted mutations hold visible, beside what was held.
+func (s *Store) addHolds(accepted []*commit) {
+	s.changeHolds(accepted, func(before, after hold) hold {
+		if after.void == 0 {
+			after.void, after.voidAt = before.void, before.voidAt
+		}
+		if after.blocked.IsZero() {
+			after.blocked, after.blockedBy = before.blocked, before.blockedBy
+		}
+		return after
+	})
+}
+
+// liftHolds makes what they no longer hold so, too.
+func (s *Store) liftHolds(accepted []*commit) {
+	s.changeHolds(accepted, func(_, after hold) hold { return after })
+}
+
+func (s *Store) changeHolds(accepted []*commit, change func(before, after hold) hold) {
 	var all holds
 	for _, c := range accepted {
-		h := c.effect.hold
-		if h == nil {
+		if c.effect.hold == nil {
 			continue
 		}
 		if all == nil {
 			all = maps.Clone(*s.holds.Load())
 		}
-		if *h == (hold{}) {
-			delete(all, c.effect.owner)
+		o := c.effect.owner
+		if h := change(all[o], *c.effect.hold); h == (hold{}) {
+			delete(all, o)
 		} else {
-			all[c.effect.owner] = *h
+			all[o] = h
 		}
 	}
 	if all != nil {

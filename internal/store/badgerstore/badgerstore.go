@@ -16,9 +16,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,6 +94,9 @@ type Store struct {
 	reads reads
 	// The constants of these names, but for tests.
 	maxRead, discardEvery time.Duration
+
+	// isNew: this opening has made the store.
+	isNew bool
 
 	commits   chan *commit
 	stop      chan struct{}
@@ -210,6 +215,7 @@ func (s *Store) prepare(dir string, key *token.Key) error {
 		return fmt.Errorf("reading the token store in %s: %w", dir, err)
 	}
 	isNew := meta.format == nil
+	s.isNew = isNew
 	if !isNew && (len(meta.format) != 1 || meta.format[0] < oldestFormat || meta.format[0] > newestFormat) {
 		return fmt.Errorf("the token store in %s has format %x, and this release reads formats %d to %d: upgrade, or choose another directory", dir, meta.format, oldestFormat, newestFormat)
 	}
@@ -266,6 +272,9 @@ func (s *Store) show(at store.Position) {
 // Position implements store.Store.
 func (s *Store) Position() store.Position { return *s.position.Load() }
 
+// IsNew tells whether opening the store has made it.
+func (s *Store) IsNew() bool { return s.isNew }
+
 // Close waits for running operations and closes the database. Operations that
 // come later fail with store.ErrUnavailable. Closing again does nothing.
 func (s *Store) Close() error {
@@ -317,7 +326,34 @@ func checkOwnership(dir string) error {
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
 		return fmt.Errorf("others can write to the token store's directory %s (mode %04o): `chmod go-w` it", dir, mode)
 	}
+	for _, part := range []string{dir, filepath.Join(dir, "db"), filepath.Join(dir, "hash.key")} {
+		if err := checkOwner(part); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// checkOwner refuses what belongs to somebody else, who could change it at any
+// time.
+func checkOwner(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil //nolint:nilerr // it is made later, or the error told then
+	}
+	owner, known := ownerOf(info)
+	if self := os.Geteuid(); known && owner != self {
+		return fmt.Errorf("%s of the token store belongs to %s, and Caddy runs as %s: run Caddy as %[2]s, or `chown -R` the store to %[3]s", path, userName(owner), userName(self))
+	}
+	return nil
+}
+
+// userName is a user's name and number, as far as they are known.
+func userName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return fmt.Sprintf("%s (%d)", u.Username, uid)
+	}
+	return fmt.Sprintf("user %d", uid)
 }
 
 // makePrivateDir makes dir and what leads to it, and lets only its owner in:

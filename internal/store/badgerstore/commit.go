@@ -217,8 +217,9 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 	}
 	w.format = max(w.format, t.format)
 	w.showSettings(accepted)
+	w.addHolds(accepted)
 	w.show(at)
-	w.showHolds(accepted)
+	w.liftHolds(accepted)
 	return nil
 }
 

@@ -55,8 +55,8 @@ func ownerKey(space byte, o owner) []byte {
 	return appendName(appendName([]byte{space}, o.project), o.user)
 }
 
-// ownerOf reads what ownerKey wrote.
-func ownerOf(key []byte) (o owner, err error) {
+// ownerIn reads what ownerKey wrote.
+func ownerIn(key []byte) (o owner, err error) {
 	rest := key[1:]
 	for _, name := range []*string{&o.project, &o.user} {
 		if len(rest) < 2 || len(rest)-2 < int(binary.BigEndian.Uint16(rest)) {

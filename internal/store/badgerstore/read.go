@@ -376,3 +376,28 @@ func lost(err error, what string) error {
 	}
 	return err
 }
+
+// Revision implements store.Store.
+func (s *Store) Revision() uint64 { return s.applied.Load() }
+
+// Count returns how many tokens are not deleted, as far as that can be told of a
+// store that changes meanwhile.
+func (s *Store) Count() (n int, err error) {
+	const atOnce = 10_000 // so that closing never waits for long
+	from, more := []byte{spaceProject}, true
+	for more && err == nil {
+		more = false
+		err = s.read(func(txn *snapshot) error {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{spaceProject}})
+			defer it.Close()
+			for it.Seek(from); it.Valid() && !more; it.Next() {
+				n++
+				if more = n%atOnce == 0; more {
+					from = append(it.Item().KeyCopy(nil), 0)
+				}
+			}
+			return nil
+		})
+	}
+	return n, err
+}

@@ -131,46 +131,48 @@ func (s *space) nearlyFull(free int64) bool {
 
 // look says what there is room for now.
 func (s *space) look() room {
-	r := s.measure()
+	r, free, needed := s.measure()
 	if r != s.last {
-		s.report(r)
+		s.report(r, free, needed)
 		s.last = r
 	}
 	return r
 }
 
-func (s *space) measure() room {
+func (s *space) measure() (r room, free, needed int64) {
 	free, err := s.disk.free()
 	if err != nil {
 		s.logger.Error("can't tell how much room the token store has", zap.Error(err))
 		free = 0
 	}
-	need := s.rotation() + maxCompaction
+	needed = s.rotation() + maxCompaction
 	if s.nearlyFull(free) {
-		need = s.rotation() + s.compaction()
+		needed = s.rotation() + s.compaction()
 	}
 	switch {
-	case free >= need+s.spare():
-		return roomForCreates
-	case free >= need, s.left > s.memTable/2:
-		return roomForOthers
+	case free >= needed+s.spare():
+		r = roomForCreates
+	case free >= needed, s.left > s.memTable/2:
+		r = roomForOthers
 	case s.left > 0:
-		return roomForRevocations
+		r = roomForRevocations
 	}
-	return roomForNothing
+	return r, free, needed + s.spare()
 }
 
-func (s *space) report(r room) {
+// report tells the owner what there is room for. needed is what new tokens take.
+func (s *space) report(r room, free, needed int64) {
 	dir := zap.String("dir", s.dir)
+	mib := []zap.Field{dir, zap.Int64("free_mib", free>>20), zap.Int64("needed_mib", (needed+1<<20-1)>>20)}
 	switch r {
 	case roomForCreates:
 		s.logger.Info("the token store has room for new tokens again", dir)
 	case roomForOthers:
-		s.logger.Warn("the disk is nearly full: no new tokens are made until there is room; existing ones go on working and can be deleted", dir)
+		s.logger.Warn("the disk is nearly full: no new tokens are made until there is room; existing ones go on working and can be deleted", mib...)
 	case roomForRevocations:
-		s.logger.Error("the disk is full: no new tokens are made, and their last use isn't written down, until there is room; existing ones go on working, and some can be deleted", dir)
+		s.logger.Error("the disk is full: no new tokens are made, and their last use isn't written down, until there is room; existing ones go on working, and some can be deleted", mib...)
 	case roomForNothing:
-		s.logger.Error("the disk is full: tokens can neither be made nor deleted until there is room; existing ones go on working", dir)
+		s.logger.Error("the disk is full: tokens can neither be made nor deleted until there is room; existing ones go on working", mib...)
 	}
 }
 

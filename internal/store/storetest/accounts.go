@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ var accountTests = []test{
 	{"a token is replaced in one step", replace},
 	{"all of a user's tokens end at once", voidAll},
 	{"what was decided before a void is a conflict", voidConflict},
+	{"what a revision ends is ended at that revision", voidRevision},
 	{"a user's void is nobody else's", voidOthers},
 	{"voided tokens are swept", sweep},
 	{"a user is blocked and unblocked", block},
@@ -401,5 +403,36 @@ func epochs(t *testing.T, f *fixture) {
 	diff(t, "position", next.Position, f.Position())
 	if (store.Position{Epoch: 2, Revision: 1}).Before(store.Position{Epoch: 1, Revision: 9}) {
 		t.Error("an epoch comes before an earlier one")
+	}
+}
+
+// Whoever has looked a token up, and finds the store at the same revision once a
+// void is acknowledged, has been told that the token is ended.
+func voidRevision(t *testing.T, f *fixture) {
+	for i := range 150 {
+		r := f.create(NewRecord("p", "alice", i))
+		var done atomic.Bool
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() {
+				for last := false; !last; {
+					last = done.Load()
+					before := f.Revision()
+					found, err := f.ByHash(r.Hash)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if acknowledged := done.Load(); acknowledged && f.Revision() == before && !found.IsRevoked() {
+						t.Error("a voided token was found living at the revision that ended it")
+						return
+					}
+				}
+			})
+		}
+		f.void("p", "alice", 0, 1)
+		done.Store(true)
+		all.Wait()
+		f.commit(store.Sweep{Voided: f.Voids()[0], Last: true, IDs: []uuid.UUID{r.ID}})
 	}
 }

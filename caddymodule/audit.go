@@ -1,0 +1,64 @@
+package caddymodule
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+)
+
+// auditLog writes each change to Caddy's log.
+type auditLog struct{ logger *zap.Logger }
+
+// Changed implements registry.Auditor.
+func (l auditLog) Changed(e registry.Event) {
+	c := l.logger.Check(zap.InfoLevel, e.Kind)
+	if c == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.Time("time", e.Time), zap.String("event", e.Kind), zap.Uint64("epoch", firstEpoch), zap.Uint64("revision", e.Revision),
+		zap.String("project", e.Project), zap.Any("actor", actorFields(e.Actor)),
+	}
+	if e.Actor.ClientIP != "" {
+		fields = append(fields, zap.String("client_ip", e.Actor.ClientIP))
+	}
+	if e.Actor.RequestID != "" {
+		fields = append(fields, zap.String("request_id", e.Actor.RequestID))
+	}
+	if e.Token != nil {
+		fields = append(fields, tokenFields(e)...)
+	}
+	if e.Kind == registry.SettingsChanged {
+		fields = append(fields, zap.Any("before", e.Before), zap.Any("after", e.After))
+	}
+	c.Write(fields...)
+}
+
+// firstEpoch is the only one there is, as long as no store is restored.
+const firstEpoch = 1
+
+func actorFields(a registry.Actor) map[string]string {
+	actor := map[string]string{"user": a.User, "by": a.By}
+	if a.TokenID != uuid.Nil {
+		actor["token_id"] = a.TokenID.String()
+	}
+	return actor
+}
+
+func tokenFields(e registry.Event) []zap.Field {
+	fields := []zap.Field{zap.String("token_id", e.Token.ID.String()), zap.String("user", e.Token.User.ID)}
+	if at, ends := e.Token.Expires(); ends {
+		fields = append(fields, zap.String("expires", at.UTC().Format(time.RFC3339Nano)))
+	}
+	if e.Token.Parent != (store.Record{}).Parent {
+		fields = append(fields, zap.String("parent_id", e.Token.Parent.String()))
+	}
+	if e.Successors {
+		fields = append(fields, zap.Bool("successors", true))
+	}
+	return fields
+}

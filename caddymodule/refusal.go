@@ -1,0 +1,89 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
+)
+
+// refuse answers r with the problem that reason is.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
+	p := tokenapi.ProblemOf(reason)
+	h.logRefusal(r, p.Status, reason)
+	if h.refuseOnPage(w, r, reason) {
+		return
+	}
+	challenge := h.challenge
+	path := incoming.PathOf(r.URL)
+	place, _ := path.Locate(h.API)
+	challenge.Elsewhere = place != incoming.Ours
+	p.Write(w, r, challenge)
+}
+
+// logRefusal tells the owner why a request was refused: its line in the access
+// log in a word, and the log in a sentence what only the owner can change. Other
+// refusals are the callers' business, and are for debugging.
+func (h *Handler) logRefusal(r *http.Request, status int, reason error) {
+	accesslog.Add(r, zap.String("project", h.Project))
+	if refusal := refusalOf(status, reason); refusal != "" {
+		accesslog.Add(r, zap.String("refusal", refusal))
+	}
+	if denial, ok := errors.AsType[*registry.Denial](reason); ok && denial.Token.ID != uuid.Nil {
+		accesslog.Add(r, zap.String("token_id", denial.Token.ID.String()))
+		accesslog.Add(r, zap.String("token_user_id", denial.Token.User.ID))
+	}
+	level, message := zapcore.DebugLevel, "refused a request"
+	switch {
+	case errors.Is(reason, incoming.ErrTokenInURL):
+		level, message = zapcore.WarnLevel, "refused a request with a token in its URL"
+	case errors.Is(reason, tokenapi.ErrMetTwice):
+		level, message = zapcore.ErrorLevel, "a request met access_tokens twice: keep one access_tokens for each request, for example one in each `handle` instead of another one around them"
+	case status >= http.StatusInternalServerError && r.Context().Err() == nil:
+		level = zapcore.ErrorLevel // and not that a client has gone
+	}
+	if c := h.logger.Check(level, message); c != nil {
+		c.Write(zap.String("project", h.Project), zap.String("client_ip", caddyvalue.ClientIP(r)), zap.String("method", r.Method), zap.Int("status", status), zap.Error(reason))
+	}
+}
+
+// refusalOf is the access log's word for why a request was refused, "" where it
+// was for want of rights, or had another fault than its credentials.
+func refusalOf(status int, reason error) string {
+	denial, denied := errors.AsType[*registry.Denial](reason)
+	switch {
+	case denied:
+		return denial.Why
+	case errors.Is(reason, tokenapi.ErrNotSignedIn):
+		return "missing"
+	case errors.Is(reason, registry.ErrInvalidToken):
+		return registry.WhyForeign
+	case errors.Is(reason, registry.ErrOff):
+		return registry.WhyOff
+	case errors.Is(reason, incoming.ErrMalformed), errors.Is(reason, incoming.ErrRepeated), errors.Is(reason, incoming.ErrMisplacedToken),
+		errors.Is(reason, incoming.ErrTokenInURL), errors.Is(reason, incoming.ErrTarget):
+		return "malformed"
+	case status == http.StatusServiceUnavailable:
+		return "unavailable"
+	}
+	return ""
+}
+
+// mask returns what stands for a token in the access log.
+func (h *Handler) mask(v token.Value) string {
+	if tokens := h.app.registry.Load(); tokens != nil {
+		if id, known := tokens.IDOf(v); known {
+			return "[token " + id.String() + "]"
+		}
+	}
+	return "[token]"
+}
