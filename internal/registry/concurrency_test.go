@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"runtime"
@@ -198,4 +199,29 @@ func BenchmarkAuthenticate(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkAuthenticateUnderBlocks shows what looking at who is blocked costs:
+// compare it with BenchmarkAuthenticate, where nobody is.
+func BenchmarkAuthenticateUnderBlocks(b *testing.B) {
+	const blocked = 10_000
+	f, p := newFixture(b), newProject("p")
+	var all sync.WaitGroup
+	for i := range 64 {
+		all.Go(func() {
+			for n := i; n < blocked; n += 64 {
+				if err := f.Block(context.Background(), p, user("alice"), fmt.Sprint("user", n)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	value := f.issue(p, user("bob"), 3600).value
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := f.Authenticate(p, value, netip.Addr{}); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -43,9 +43,14 @@ type Wish struct {
 // ErrInvalidToken if the caller's token ended meanwhile, store.ErrFull or
 // store.ErrUnavailable. Then a token that was to be replaced lives on.
 func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (token.Value, Token, error) {
+	done, err := r.creating.take(ctx, turnOf{p.Name, c.User.ID})
+	if err != nil {
+		return token.Value{}, Token{}, err
+	}
+	defer done()
 	r.deciding.RLock()
 	defer r.deciding.RUnlock()
-	c, err := p.confirm(c)
+	c, err = p.confirm(c)
 	if err != nil {
 		return token.Value{}, Token{}, err
 	}
@@ -83,18 +88,18 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 		r.renewing.RLock()
 		defer r.renewing.RUnlock()
 	}
-	done, err := r.add(ctx, p, c, record, w.Replace)
+	made, err := r.add(ctx, p, c, record, w.Replace)
 	if err != nil {
 		return token.Value{}, Token{}, err
 	}
-	record.Revision, record.CreatedRevision = done.Revision, done.Revision
+	record.Revision, record.CreatedRevision = made.Revision, made.Revision
 	kind := TokenCreated
 	if c.Token != nil {
 		kind = TokenRenewed
 	}
-	r.changed(&c, p, Event{Time: now, Kind: kind, Position: done.Position, Token: &record})
+	r.changed(&c, p, Event{Time: now, Kind: kind, Position: made.Position, Token: &record})
 	if w.Replace {
-		r.changed(&c, p, Event{Time: now, Kind: TokenDeleted, Position: done.Position, Token: c.Token})
+		r.changed(&c, p, Event{Time: now, Kind: TokenDeleted, Position: made.Position, Token: c.Token})
 	}
 	return value, Token{Record: record}, nil
 }

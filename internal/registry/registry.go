@@ -48,6 +48,8 @@ type Registry struct {
 	Config
 	uses  *uses
 	moves moves
+	// creating bounds what one user's tokens cost others.
+	creating turns
 
 	// renewing is held for reading while a token is renewed, and for writing
 	// while a line of renewals is revoked token by token.
