@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
@@ -53,7 +54,8 @@ type App struct {
 	ready    chan struct{}
 	closing  sync.Once // of ready
 	registry atomic.Pointer[registry.Registry]
-	pages    atomic.Pointer[page.Memory] // set before registry
+	pages    atomic.Pointer[page.Memory]         // set before registry
+	failures atomic.Pointer[signinlimit.Limiter] // the same
 	opened   *openStore
 	leased   bool // opened is to be given back
 	enforced atomic.Bool
@@ -228,6 +230,7 @@ func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
 		return fmt.Errorf("hash_key or retain of the store in %s has changed: restart required", a.dir)
 	}
 	a.pages.Store(opened.pages)
+	a.failures.Store(opened.failures)
 	a.registry.Store(opened.registry)
 	return nil
 }
@@ -279,6 +282,7 @@ type openStore struct {
 	settings
 	registry *registry.Registry
 	pages    *page.Memory
+	failures *signinlimit.Limiter // of sign-ins, at all sites
 	store    *badgerstore.Store
 	log      *followingLog
 
@@ -329,9 +333,9 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 	tellOpened(logger, a.dir, opened)
 	return &openStore{settings: s, log: following, registry: registry.New(registry.Config{
 		Store: opened,
-		Now:   time.Now, Random: rand.Reader,
+		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
 		Retain: s.retain, Audit: auditLog{logger.Named("audit")}, Logger: logger,
-	}), pages: page.NewMemory(time.Now, rand.Reader), store: opened}, nil
+	}), pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
 }
 
 // tellOpened says which store this is: whoever has lost his tokens finds out that

@@ -41,7 +41,21 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, d.Errf("the global option access_tokens takes no arguments; write its options into its block")
 	}
 	var a config.App
-	err := grammar.Options{
+	if err := globalOptions(&a).ParseBeside(siteOptions(httpcaddyfile.Helper{}, nil, nil), belongsToASite, d, "retain"); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: appName, Value: caddyconfig.JSON(a, nil)}, nil
+}
+
+// What is said of an option that stands in the wrong one of the two blocks
+// called access_tokens.
+const (
+	belongsToASite = "belongs to a site; write it in the block `access_tokens` of that site"
+	belongsToAll   = "belongs to all sites together; write it in the global options block `access_tokens`, at the top of the Caddyfile"
+)
+
+func globalOptions(a *config.App) grammar.Options {
+	return grammar.Options{
 		"store": func(d *caddyfile.Dispenser) error {
 			args := d.RemainingArgs()
 			if len(args) < 1 || len(args) > 2 {
@@ -69,11 +83,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			return nil
 		},
 		"retain": func(d *caddyfile.Dispenser) error { return parseRetain(d, &a.Retain) },
-	}.Parse(d, "retain")
-	if err != nil {
-		return nil, err
 	}
-	return httpcaddyfile.App{Name: appName, Value: caddyconfig.JSON(a, nil)}, nil
 }
 
 func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
@@ -123,6 +133,7 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    }
 //	    strip          <header>...
 //	    keep_cookies   <cookie>...
+//	    script_access  on|off
 //	    api            <path>
 //	    page           <path>|off
 //	}
@@ -136,16 +147,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	}
 	var handler Handler
 	inFront := false
-	options := siteOptions(h, &handler.Site)
-	options["sign_in"] = func(d *caddyfile.Dispenser) error {
-		module, raw, err := parseSignIn(d)
-		if _, ok := module.(signin.InFront); ok {
-			inFront = true
-		}
-		handler.SignInsRaw = append(handler.SignInsRaw, raw)
-		return err
-	}
-	if err := options.Parse(h.Dispenser, "sign_in", "public", "strip"); err != nil {
+	options := siteOptions(h, &handler.Site, &inFront)
+	if err := options.ParseBeside(globalOptions(nil), belongsToAll, h.Dispenser, "sign_in", "public", "strip"); err != nil {
 		return nil, err
 	}
 	if inFront && handler.ForeignToken == config.Pass {
@@ -154,7 +157,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	return h.NewRoute(nil, &handler), nil
 }
 
-func siteOptions(h httpcaddyfile.Helper, s *config.Site) grammar.Options {
+// siteOptions fill s, and inFront with whether one of the sign-ins reads whom
+// handlers in front have established.
+func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.Options {
 	return grammar.Options{
 		"project": func(d *caddyfile.Dispenser) (err error) {
 			if s.Project, err = grammar.OneArg(d, "<name>"); err != nil {
@@ -198,6 +203,14 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site) grammar.Options {
 			s.MaxLifetimeDays = &days
 			return grammar.At(d, config.CheckMaxLifetimeDays(days))
 		},
+		"sign_in": func(d *caddyfile.Dispenser) error {
+			module, raw, err := parseSignIn(d)
+			if _, ok := module.(signin.InFront); ok {
+				*inFront = true
+			}
+			s.SignInsRaw = append(s.SignInsRaw, raw)
+			return err
+		},
 		"sign_in_limit": func(d *caddyfile.Dispenser) (err error) {
 			s.SignInLimit, err = parseSignInLimit(d)
 			return err
@@ -232,6 +245,11 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site) grammar.Options {
 				return err
 			}
 			return grammar.AtFirst(d, s.KeepCookies, func(name string) error { return config.CheckCookie("keep_cookies", name) })
+		},
+		"script_access": func(d *caddyfile.Dispenser) error {
+			on, err := grammar.OnOff(d)
+			s.ScriptAccess = on != nil && *on
+			return err
 		},
 		"api": func(d *caddyfile.Dispenser) (err error) {
 			if s.API, err = grammar.OneArg(d, "<path>"); err != nil {

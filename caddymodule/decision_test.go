@@ -25,11 +25,11 @@ var modes = map[string]string{
 	"public":       "public /public/*",
 	"publicby":     "public @nothing @get",
 	"notpublic":    "public /notpublic/elsewhere @nothing",
-	"rejectknown":  "sign_in placeholder {http.vars.user}",
-	"passknown":    "without_token pass\nsign_in placeholder {http.vars.user}",
-	"publicknown":  "public /publicknown/*\nsign_in placeholder {http.vars.user}",
-	"unknownknown": "without_token pass\nsign_in placeholder {http.vars.nobody}",
-	"invalidknown": "without_token pass\nsign_in placeholder {http.vars.invalid}",
+	"rejectknown":  "sign_in placeholder {http.auth.user.id}",
+	"passknown":    "without_token pass\nsign_in placeholder {http.auth.user.id}",
+	"publicknown":  "public /publicknown/*\nsign_in placeholder {http.auth.user.id}",
+	"unknownknown": "without_token pass\nsign_in placeholder {http.auth.user.nobody}",
+	"invalidknown": "without_token pass\nsign_in placeholder {http.auth.user.invalid}",
 	"other":        "project other",
 }
 
@@ -39,7 +39,7 @@ func decisionSites() string {
 	for _, mode := range slices.Sorted(maps.Keys(modes)) {
 		text.WriteString("handle /" + mode + "/* {\n")
 		if strings.HasSuffix(mode, "known") {
-			text.WriteString("vars {\nuser fred\ninvalid \"fred \"\n}\n")
+			text.WriteString("establish id fred\nestablish invalid \"fred \"\n")
 		}
 		text.WriteString("access_tokens {\napi /" + mode + "/tokens\nallow_generate everyone\nstrip X-Trifacta-*\nkeep_cookies locale\nsign_in guest first\n" + modes[mode] + "\n}\n")
 		text.WriteString("respond `[\"{http.auth.user.id}\", \"{http.request.header.Remote-User}\", \"{http.request.header.Remote-Email}{http.request.header.X-Trifacta-User}\", \"{http.request.header.Authorization}\", \"{http.request.header.Cookie}\"]`\n}\n")

@@ -52,6 +52,14 @@ func (g *guest) SignIn(r *http.Request) (signin.User, error) {
 
 func (g *guest) TakesBasic() bool { return g.AsksForOne }
 
+// Decoy implements signin.Decoy: it calls what the guest of that name with "'s
+// decoy" behind it says.
+func (g *guest) Decoy(r *http.Request) {
+	if sign, ok := answers.Load(g.Name + "'s decoy"); ok {
+		_, _ = sign.(func(*http.Request) (signin.User, error))(r)
+	}
+}
+
 // HasCredentials implements signin.CredentialTaker.
 func (*guest) HasCredentials(r *http.Request) bool { return r.Header.Get("X-Key") != "" }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/lingering"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
@@ -40,7 +40,6 @@ type Handler struct {
 	claims   []string
 	signIns  signIns
 	public   caddyhttp.MatcherSets
-	failures *signinlimit.Limiter
 
 	challenge tokenapi.Challenge
 	accessLog *accesslog.Log
@@ -91,7 +90,6 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("public: %w", err)
 	}
-	h.failures = signinlimit.New(h.SignInLimit.Failures, time.Duration(h.SignInLimit.Window))
 	rules, err := h.newRules()
 	if err != nil {
 		return err
@@ -122,10 +120,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer func() { line.End(err) }()
 	err = h.serve(w, r, next)
 	if refusal, ours := errors.AsType[refused](err); ours {
-		h.refuse(w, r, refusal.reason)
+		h.answer(w, r, func(http.ResponseWriter) error { return refusal.reason })
 		return nil
 	}
 	return err
+}
+
+// bodies reads what is left of the bodies of requests that are answered here, of
+// all configurations.
+var bodies = lingering.New(lingering.Defaults)
+
+// answer answers r here, such that the answer arrives. An error is what to refuse
+// it with.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, how func(http.ResponseWriter) error) {
+	a := bodies.Begin(w, r, signinlimit.Client(caddyvalue.ClientAddress(r)))
+	defer a.End()
+	if err := how(a); err != nil {
+		h.refuse(a, r, err)
+	}
 }
 
 // refused is an error of our own, as opposed to one of the handlers behind.
@@ -150,25 +162,30 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return refused{err}
 	}
-	if request.Upgraded && r.ProtoMajor == 1 {
-		// The client is told what it could upgrade to (RFC 9110 section 7.8).
-		w.Header().Set("Upgrade", "websocket")
-		w.Header().Add("Connection", "Upgrade")
-	}
+	h.warnOfProxy(r)
 	switch place, rest := request.Path.Locate(h.API); place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		return h.manage(w, r, request.Authorization, rest, found)
+		h.answer(w, r, func(w http.ResponseWriter) error { return h.manage(w, r, request.Authorization, rest, found) })
+		return nil
 	}
 	switch place, rest := h.locatePage(&request.Path); place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		return h.servePage(w, r, request.Authorization, rest, found, cookies)
+		h.answer(w, r, func(w http.ResponseWriter) error {
+			return h.servePage(w, r, request.Authorization, rest, found, cookies)
+		})
+		return nil
 	}
 	if err := h.forward(r, repl, &request, found); err != nil {
 		return refused{err}
+	}
+	if request.Upgraded && r.ProtoMajor == 1 {
+		// The client is told what it could upgrade to (RFC 9110 section 7.8).
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Add("Connection", "Upgrade")
 	}
 	return next.ServeHTTP(w, r)
 }
@@ -223,7 +240,7 @@ func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, aut
 	}
 	user := p.stored()
 	h.setUser(r, repl, &user, "")
-	return h.setIdentity(r, repl, &user)
+	return h.setIdentity(r, &user)
 }
 
 // forwardWithToken makes r its token's user's.
@@ -234,7 +251,7 @@ func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, auth i
 	}
 	h.setUser(r, repl, &record.User, record.ID.String())
 	h.rules.DropCredentials(r)
-	return h.setIdentity(r, repl, &record.User)
+	return h.setIdentity(r, &record.User)
 }
 
 // registry returns the registry once the app has opened it.
@@ -260,19 +277,20 @@ func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (st
 	return tokens.Authenticate(project, auth.Value, caddyvalue.ClientAddress(r))
 }
 
+// manage answers r, which is for one of the routes. An error is what to answer
+// instead.
 func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, found inFront) error {
 	tokens, err := h.registry(r)
 	if err != nil {
-		return refused{err}
+		return err
 	}
+	h.warnOfPassword(r, auth)
 	api := tokenapi.API{
-		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Identified: h.identified, Client: caddyvalue.ClientAddress(r),
-		SignIn: func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
+		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, ScriptAccess: h.ScriptAccess, Identified: h.identified,
+		SignIn:       func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
+		Authenticate: func(r *http.Request) (store.Record, error) { return h.authenticate(r, auth) },
 	}
-	if err := api.Serve(w, r, auth, rest); err != nil {
-		return refused{err}
-	}
-	return nil
+	return api.Serve(w, r, auth, rest)
 }
 
 // identified makes the access log name the user of a management request, and

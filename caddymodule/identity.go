@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
@@ -33,6 +34,9 @@ func (h *Handler) provisionIdentity() (err error) {
 		header := identityHeader{name: name, template: h.Identity[name]}
 		if field, ok := strings.CutPrefix(header.template, "{"+userPrefix); ok && strings.Index(field, "}") == len(field)-1 {
 			header.field = strings.TrimSuffix(field, "}")
+		}
+		if err := caddyvalue.CheckSource(header.template); err != nil {
+			return fmt.Errorf("identity: %s: %w", name, err)
 		}
 		h.identity = append(h.identity, header)
 		if all {
@@ -58,7 +62,7 @@ func (h *Handler) warnOfUnknownClaim(header identityHeader) {
 }
 
 // setIdentity tells the API behind who the user is.
-func (h *Handler) setIdentity(r *http.Request, repl *caddy.Replacer, u *store.User) error {
+func (h *Handler) setIdentity(r *http.Request, u *store.User) error {
 	for _, header := range h.identity {
 		var value string
 		switch header.field {
@@ -70,7 +74,8 @@ func (h *Handler) setIdentity(r *http.Request, repl *caddy.Replacer, u *store.Us
 			value = u.Name
 		default:
 			// White space beside an empty placeholder is the template's own.
-			value = strings.Trim(repl.ReplaceAll(header.template, ""), " \t")
+			value, _ = caddyvalue.Source(r, header.template)
+			value = strings.Trim(value, " \t")
 		}
 		if err := incoming.Set(r.Header, header.name, value); err != nil {
 			return fmt.Errorf("%w: identity: %w", store.ErrUnavailable, err)

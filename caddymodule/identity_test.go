@@ -12,12 +12,12 @@ func TestUnknownClaimsAreWarnedAbout(t *testing.T) {
 		options string
 		warned  bool
 	}{
-		"a user's own field":        {"sign_in placeholder {http.vars.user}\nidentity {\nX-Id {http.auth.user.token_id}\n}", false},
-		"no claim at all":           {"sign_in placeholder {http.vars.user}\nidentity {\nX-Team {http.auth.user.team}\n}", true},
-		"another claim":             {"sign_in placeholder {\nuser_id {http.vars.user}\nclaim group {http.vars.group}\n}\nidentity {\nX-Team {http.auth.user.team}\n}", true},
-		"that claim":                {"sign_in placeholder {\nuser_id {http.vars.user}\nclaim team {http.vars.group}\n}\nidentity {\nX-Team {http.auth.user.team}\n}", false},
+		"a user's own field":        {"sign_in placeholder {http.auth.user.id}\nidentity {\nX-Id {http.auth.user.token_id}\n}", false},
+		"no claim at all":           {"sign_in placeholder {http.auth.user.id}\nidentity {\nX-Team {http.auth.user.team}\n}", true},
+		"another claim":             {"sign_in placeholder {\nuser_id {http.auth.user.id}\nclaim group {http.auth.user.group}\n}\nidentity {\nX-Team {http.auth.user.team}\n}", true},
+		"that claim":                {"sign_in placeholder {\nuser_id {http.auth.user.id}\nclaim team {http.auth.user.group}\n}\nidentity {\nX-Team {http.auth.user.team}\n}", false},
 		"a guest that may have any": {"sign_in guest any\nidentity {\nX-Team {http.auth.user.team}\n}", false},
-		"no claim but a text":       {"sign_in placeholder {http.vars.user}\nidentity {\nX-Via gateway\n}", false},
+		"no claim but a text":       {"sign_in placeholder {http.auth.user.id}\nidentity {\nX-Via gateway\n}", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, "http://:PORT {\nbind 127.0.0.1\naccess_tokens {\nallow_generate everyone\n"+test.options+"\n}\n}")

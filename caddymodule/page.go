@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
@@ -26,29 +27,28 @@ func (h *Handler) locatePage(path *incoming.Path) (incoming.Place, string) {
 	return path.Locate(h.Page)
 }
 
-// servePage answers r, which is for one of the page's paths.
+// servePage answers r, which is for one of the page's paths. An error is what to
+// answer instead.
 func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string, found inFront, cookies page.Cookies) error {
 	tokens, err := h.registry(r)
 	if err != nil {
-		return refused{err}
+		return err
 	}
 	p := page.Page{
 		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Memory: h.app.pages.Load(),
 		Path: h.Page, API: h.API, TakesPassword: h.signIns.takeBasic(),
-		Check:      h.checkPassword,
-		Known:      func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
-		Identified: h.identified,
-		Connection: connectionOf(r), Cookies: cookies, Origin: h.originOf(r),
+		Authenticate: func(r *http.Request) (store.Record, error) { return h.authenticate(r, auth) },
+		Check:        h.checkPassword,
+		Known:        func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
+		Identified:   h.identified,
+		Connection:   connectionOf(r), Untrusted: saysHTTPSUntrusted(r), Cookies: cookies, Origin: h.originOf(r), CutOff: cutOff(r),
 	}
 	err = p.Serve(w, r, auth, rest)
 	if page.IsAnswered(err) {
 		h.logRefusal(r, http.StatusServiceUnavailable, err)
 		return nil
 	}
-	if err != nil {
-		return refused{err}
-	}
-	return nil
+	return err
 }
 
 // refuseOnPage answers people, who use browsers, in HTML where they nearly found
@@ -61,7 +61,7 @@ func (h *Handler) refuseOnPage(w http.ResponseWriter, r *http.Request, reason er
 	if place, _ := h.locatePage(&path); place == incoming.Elsewhere || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return false
 	}
-	p := page.Page{Project: &registry.Project{Name: h.Project}, Path: h.Page, Connection: connectionOf(r)}
+	p := page.Page{Project: &registry.Project{Name: h.Project}, Path: h.Page, Connection: connectionOf(r), CutOff: cutOff(r)}
 	p.Refuse(w, r, reason)
 	return true
 }
@@ -85,11 +85,9 @@ func (h *Handler) checkPassword(r *http.Request, user, password string) (registr
 // connectionOf says how the browser reached whatever is in front. That is
 // believed where Caddy trusts it (trusted_proxies).
 func connectionOf(r *http.Request) page.Connection {
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	protocols := r.Header["X-Forwarded-Proto"]
 	switch {
-	case trusted && len(protocols) > 0:
-		if strings.EqualFold(protocols[len(protocols)-1], "https") {
+	case isTrusted(r) && r.Header["X-Forwarded-Proto"] != nil:
+		if saysHTTPS(r) {
 			return page.Encrypted
 		}
 		return page.Open
@@ -99,6 +97,24 @@ func connectionOf(r *http.Request) page.Connection {
 		return page.Local
 	}
 	return page.Open
+}
+
+// isTrusted tells whether Caddy trusts whoever sent r (trusted_proxies).
+func isTrusted(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted
+}
+
+// saysHTTPS tells whether whoever sent r says that it came to it over https.
+func saysHTTPS(r *http.Request) bool {
+	protocols := r.Header["X-Forwarded-Proto"]
+	return len(protocols) > 0 && strings.EqualFold(protocols[len(protocols)-1], "https")
+}
+
+// saysHTTPSUntrusted tells whether trusting whoever sent r would make its
+// connection an encrypted one.
+func saysHTTPSUntrusted(r *http.Request) bool {
+	return r.TLS == nil && saysHTTPS(r) && !isTrusted(r)
 }
 
 // isLocal tells whether r comes from a browser on this machine, and through
@@ -121,10 +137,10 @@ func hostName(host string) string {
 	return strings.Trim(strings.ToLower(host), "[]")
 }
 
-// What can be shown to be pasted into a shell.
+// What can be shown to be pasted into a shell, and in links.
 var (
 	plainHost = regexp.MustCompile(`^[A-Za-z0-9.\-\[\]:]+$`)
-	plainPath = regexp.MustCompile(`^[A-Za-z0-9._~/\-]*$`)
+	plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._~\-]+)*$`)
 )
 
 // originOf is what stands before the routes' path in a URL as the client knows
@@ -138,12 +154,22 @@ func (h *Handler) originOf(r *http.Request) string {
 	if !plainHost.MatchString(host) {
 		host = "localhost"
 	}
-	prefix := ""
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		before, found := strings.CutSuffix(original.URL.Path, r.URL.Path)
-		if found && plainPath.MatchString(before) {
-			prefix = before
-		}
+	return (&url.URL{Scheme: scheme, Host: host, Path: cutOff(r)}).String()
+}
+
+// maxCutOff is how long a part of a path that was cut off can be, in bytes.
+const maxCutOff = 256
+
+// cutOff is what handlers in front, such as handle_path, have cut off the path
+// that the client knows.
+func cutOff(r *http.Request) string {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok {
+		return ""
 	}
-	return (&url.URL{Scheme: scheme, Host: host, Path: prefix}).String()
+	before, found := strings.CutSuffix(original.URL.Path, r.URL.Path)
+	if !found || len(before) > maxCutOff || !plainPath.MatchString(before) {
+		return ""
+	}
+	return before
 }

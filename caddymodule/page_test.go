@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -56,6 +58,60 @@ func TestConnectionOf(t *testing.T) {
 		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: test.trusted}))
 		if got := connectionOf(r); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+// Only where trusting a proxy would make a difference is the owner told to.
+func TestSaysHTTPSUntrusted(t *testing.T) {
+	for name, test := range map[string]struct {
+		tls, trusted bool
+		said         []string
+		want         bool
+	}{
+		"a proxy that isn't trusted":      {false, false, []string{"https"}, true},
+		"in capitals":                     {false, false, []string{"HTTPS"}, true},
+		"one that is":                     {false, true, []string{"https"}, false},
+		"one without TLS":                 {false, false, []string{"http"}, false},
+		"one after another":               {false, false, []string{"http", "https"}, true},
+		"one before another":              {false, false, []string{"https", "http"}, false},
+		"nobody":                          {false, false, nil, false},
+		"over TLS to here":                {true, false, []string{"https"}, false},
+		"over TLS to here, where trusted": {true, true, []string{"https"}, false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		if test.said != nil {
+			r.Header["X-Forwarded-Proto"] = test.said
+		}
+		if test.tls {
+			r.TLS = new(tls.ConnectionState)
+		}
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: test.trusted}))
+		if got := saysHTTPSUntrusted(r); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// What was cut off a path stands in links and in a command for a shell.
+func TestCutOff(t *testing.T) {
+	for _, test := range []struct{ original, now, want string }{
+		{"/pre/access-tokens", "/access-tokens", "/pre"},
+		{"/a/b-c/v1.2/access-tokens", "/access-tokens", "/a/b-c/v1.2"},
+		{"/access-tokens", "/access-tokens", ""},
+		{"/other", "/access-tokens", ""},
+		{"//evil.example/access-tokens", "/access-tokens", ""},
+		{"/pre//access-tokens", "/access-tokens", ""},
+		{"/$(x)/access-tokens", "/access-tokens", ""},
+		{"/a b/access-tokens", "/access-tokens", ""},
+		{strings.Repeat("/x", 10_000) + "/access-tokens", "/access-tokens", ""},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://x.example/", nil)
+		r.URL.Path = test.now
+		original := http.Request{URL: &url.URL{Path: test.original}}
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
+		if got := cutOff(r); got != test.want {
+			t.Errorf("%.40s, now %s: %q, want %q", test.original, test.now, got, test.want)
 		}
 	}
 }

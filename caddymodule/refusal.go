@@ -65,10 +65,6 @@ func refusalOf(status int, reason error) string {
 		return denial.Why
 	case errors.Is(reason, tokenapi.ErrNotSignedIn):
 		return "missing"
-	case errors.Is(reason, registry.ErrInvalidToken):
-		return registry.WhyForeign
-	case errors.Is(reason, registry.ErrOff):
-		return registry.WhyOff
 	case errors.Is(reason, incoming.ErrMalformed), errors.Is(reason, incoming.ErrRepeated), errors.Is(reason, incoming.ErrMisplacedToken),
 		errors.Is(reason, incoming.ErrTokenInURL), errors.Is(reason, incoming.ErrTarget):
 		return "malformed"

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -10,7 +9,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 
 	// The built-in sign-ins.
 	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin/basic"
@@ -29,19 +28,24 @@ func (h *Handler) signIn(r *http.Request, auth incoming.Authorization, found inF
 		p, _, err := h.signIns.ask(r, found)
 		return p.caller(), err
 	}
-	attempt, err := h.failures.Begin(r.Context(), caddyvalue.ClientAddress(r), basicUser(auth), credentialsIn(r))
+	attempt, err := h.app.failures.Load().Begin(r.Context(), h.limit(), signinlimit.Guess{
+		Authorities: h.signIns.authorities(), Address: caddyvalue.ClientAddress(r), User: basicUser(auth), Credentials: credentialsIn(r),
+	})
 	if err != nil {
 		return registry.Caller{}, err
 	}
-	counts := false
-	defer func() { attempt.End(counts) }() // however a guest module ends
+	failed := true
+	defer func() { attempt.End(failed) }() // however a guest module ends
 	// Its client can't end it: whoever goes away before a slow "no" has still
 	// been told that it was no quick "yes", and that has to count.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), signInTimeout)
 	defer cancel()
 	p, failed, err := h.signIns.ask(r.WithContext(ctx), found)
-	counts = failed || errors.Is(err, tokenapi.ErrNotSignedIn) && auth.Scheme != incoming.NoScheme
 	return p.caller(), err
+}
+
+func (h *Handler) limit() signinlimit.Limit {
+	return signinlimit.Limit{Failures: h.SignInLimit.Failures, Window: time.Duration(h.SignInLimit.Window)}
 }
 
 // credentialsIn is all of r that can hold credentials.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
@@ -22,6 +25,7 @@ import (
 const limitedSite = `
 http://:PORT {
 	bind 127.0.0.1
+	establish id {header.X-User}
 	access_tokens {
 		allow_generate everyone
 		sign_in_limit 2 1h
@@ -48,6 +52,24 @@ func startAPI(t testing.TB, serve http.HandlerFunc) *httptest.Server {
 	api := httptest.NewServer(serve)
 	t.Cleanup(api.Close)
 	return api
+}
+
+// whoAmI is an API that always answers its who-am-I route so.
+func whoAmI(t testing.TB, status int, body string) *httptest.Server {
+	t.Helper()
+	return startAPI(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	})
+}
+
+func bcryptOf(t testing.TB, password string) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(hash)
 }
 
 func refuseAll(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }
@@ -84,9 +106,12 @@ func TestWhatCountsForTheLimit(t *testing.T) {
 		"a user who can't be one":      {says(signin.User{ID: "*"}, nil), nil, "401 401 429 429"},
 		"yes":                          {says(signin.User{ID: "alice"}, nil), nil, "200 200 200 200"},
 		"not mine, yes":                {says(signin.User{}, signin.ErrNotMine), says(signin.User{ID: "alice"}, nil), "200 200 200 200"},
-		"a time-out":                   {says(signin.User{}, context.DeadlineExceeded), nil, "503 503 503 503"},
-		"can't be told":                {says(signin.User{}, errors.New("the directory is down")), nil, "503 503 503 503"},
-		"not mine, can't be told":      {says(signin.User{}, signin.ErrNotMine), says(signin.User{}, errors.New("down")), "503 503 503 503"},
+		"a time-out":                   {says(signin.User{}, context.DeadlineExceeded), nil, "503 503 429 429"},
+		"can't be told":                {says(signin.User{}, errors.New("the directory says 500")), nil, "503 503 429 429"},
+		"not mine, can't be told":      {says(signin.User{}, signin.ErrNotMine), says(signin.User{}, errors.New("busy")), "503 503 429 429"},
+		"not checked":                  {says(signin.User{}, signin.ErrNotChecked), nil, "503 503 503 503"},
+		"not checked, wrapped":         {says(signin.User{}, fmt.Errorf("the directory is down: %w", signin.ErrNotChecked)), nil, "503 503 503 503"},
+		"not mine, not checked":        {says(signin.User{}, signin.ErrNotMine), says(signin.User{}, signin.ErrNotChecked), "503 503 503 503"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serveLimited(t, "sign_in guest first\nsign_in guest second")
@@ -257,26 +282,97 @@ func TestGuessesWithoutWaitingCount(t *testing.T) {
 	}
 }
 
-// The API's trouble is nobody's failure, whether the client waits for it or not.
-func TestGivingUpOnAnAPIInTroubleDoesntCount(t *testing.T) {
+// An API that was asked has looked at the password, whatever it answers, and
+// whether the client waits for the answer or not.
+func TestUndecidedAnswersOfAnAPICount(t *testing.T) {
+	for name, serve := range map[string]http.HandlerFunc{
+		"400":                    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) },
+		"404":                    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
+		"422":                    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnprocessableEntity) },
+		"429":                    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) },
+		"500":                    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"503":                    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"204":                    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+		"a page":                 func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>wrong password</html>") },
+		"an id that is none":     func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id": false}`) },
+		"a connection it closes": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"an answer that breaks off": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = io.WriteString(w, `{"id": "alice"}`)
+		},
+		"an answer that is late": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			api := startAPI(t, func(w http.ResponseWriter, r *http.Request) {
+				asked.Add(1)
+				serve(w, r)
+			})
+			s := serveLimited(t, "sign_in upstream "+api.URL+" {\ncookies sid\ntimeout 200ms\n}")
+			if got := s.attempts(t, 4, basicFrom("192.0.2.1", "alice")); got != "503 503 429 429" || asked.Load() != 2 {
+				t.Errorf("%s, and the API is asked %d times", got, asked.Load())
+			}
+			session := http.Header{"Cookie": {"sid=guess"}, "X-Forwarded-For": {"192.0.2.2"}}
+			if got := s.attempts(t, 21, session); !strings.HasSuffix(got, "503 429") || asked.Load() != 2+20 {
+				t.Errorf("sessions: %s, and the API is asked %d times", got, asked.Load())
+			}
+		})
+	}
+}
+
+func TestGivingUpOnAnUndecidedAnswerCounts(t *testing.T) {
 	asked := make(chan struct{})
-	var over atomic.Bool
 	api := startAPI(t, func(w http.ResponseWriter, _ *http.Request) {
-		if !over.Load() {
-			asked <- struct{}{}
-			w.WriteHeader(http.StatusBadGateway)
-			return
+		asked <- struct{}{}
+		w.WriteHeader(http.StatusBadGateway)
+	})
+	s := serveLimited(t, "sign_in upstream "+api.URL)
+	header := basicFrom("192.0.2.1", "alice")
+	for range 2 {
+		s.giveUp(t, header, asked)
+	}
+	header.Set("X-Other", "guess") // which waits until those have ended
+	if got := s.attempts(t, 1, header); got != "429" {
+		t.Errorf("a third: %s", got)
+	}
+}
+
+// An API that can't be reached locks nobody out: it has seen no password.
+func TestAnAPIThatIsDownDoesntCount(t *testing.T) {
+	// A certificate nobody trusts: the connection ends before anything is sent.
+	strange := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("asked") }))
+	strange.Config.ErrorLog = log.New(io.Discard, "", 0)
+	strange.StartTLS()
+	defer strange.Close()
+	for name, url := range map[string]string{
+		"nobody listens":          "http://127.0.0.1:" + freePort(t),
+		"nobody listens, TLS":     "https://127.0.0.1:" + freePort(t),
+		"no such name":            "http://api.invalid",
+		"a certificate of others": strange.URL,
+	} {
+		for _, transport := range []string{"", "transport http {\nversions 1.1\n}", "transport http {\nversions 1.1 2\n}"} {
+			t.Run(name+" "+transport, func(t *testing.T) {
+				s := serveLimited(t, "sign_in upstream "+url+" {\ncookies sid\n"+transport+"\n}")
+				if got := s.attempts(t, 4, basicFrom("192.0.2.1", "alice")); got != "503 503 503 503" {
+					t.Errorf("%s", got)
+				}
+			})
+		}
+	}
+}
+
+// A connection that is used again tells nothing of whether this password was sent.
+func TestAnAPIThatGoesDownAfterItWasAsked(t *testing.T) {
+	var asked atomic.Int32
+	api := startAPI(t, func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) > 1 {
+			panic(http.ErrAbortHandler) // and net/http asks once more
 		}
 		_, _ = io.WriteString(w, `{"id": "alice"}`)
 	})
 	s := serveLimited(t, "sign_in upstream "+api.URL)
-	header := basicFrom("192.0.2.1", "alice")
-	for range 5 {
-		s.giveUp(t, header, asked)
-	}
-	over.Store(true)
-	if got := s.attempts(t, 1, header); got != "200" {
-		t.Errorf("when it is over: %s", got)
+	if got := s.attempts(t, 4, basicFrom("192.0.2.1", "alice")); got != "200 503 503 429" {
+		t.Errorf("%s", got)
 	}
 }
 
@@ -295,7 +391,7 @@ func TestARefusedSessionBesideABusyGuestCounts(t *testing.T) {
 // A user established in front isn't limited for what others of the address do.
 func TestPlaceholderIsNotLimited(t *testing.T) {
 	api := startAPI(t, refuseAll)
-	s := serveLimited(t, "sign_in upstream "+api.URL+" {\ncookies sid\n}\nsign_in placeholder {http.vars.user}\n}\nvars {\nuser {header.X-User}")
+	s := serveLimited(t, "sign_in upstream "+api.URL+" {\ncookies sid\n}\nsign_in placeholder {http.auth.user.id}")
 	for i := range 20 {
 		s.attempts(t, 1, basicFrom("192.0.2.1", strconv.Itoa(i)))
 	}
@@ -330,7 +426,8 @@ func TestConcurrentGuesses(t *testing.T) {
 	}
 }
 
-// A guest module that panics holds nothing back for later attempts.
+// A guest module that panics has not said yes, and holds nothing back for later
+// attempts.
 func TestPanicEndsAnAttempt(t *testing.T) {
 	s := serveLimited(t, "sign_in guest first")
 	var calm atomic.Bool
@@ -340,15 +437,23 @@ func TestPanicEndsAnAttempt(t *testing.T) {
 		}
 		return signin.User{ID: "alice"}, nil
 	})
-	for range 5 {
-		answered, err := client.Do(s.requestWith(t, basicFrom("192.0.2.1", "alice")))
+	panics := func(address string) {
+		t.Helper()
+		answered, err := client.Do(s.requestWith(t, basicFrom(address, "alice")))
 		if err == nil {
 			answered.Body.Close()
+			t.Errorf("status %d", answered.StatusCode)
 		}
 	}
+	panics("192.0.2.1")
+	panics("192.0.2.2")
+	panics("192.0.2.2")
 	calm.Store(true)
 	if got := s.attempts(t, 1, basicFrom("192.0.2.1", "alice")); got != "200" {
-		t.Errorf("%s, want 200", got)
+		t.Errorf("after one: %s, want 200", got)
+	}
+	if got := s.attempts(t, 1, basicFrom("192.0.2.2", "alice")); got != "429" {
+		t.Errorf("after two: %s, want 429", got)
 	}
 }
 

@@ -15,16 +15,14 @@ func TestPlaceholderInAChain(t *testing.T) {
 	s := serve(t, `
 http://:PORT {
 	bind 127.0.0.1
-	vars {
-		user {header.X-User}
-		groups {header.X-Groups}
-	}
+	establish id {header.X-User}
+	establish groups {header.X-Groups}
 	access_tokens {
 		allow_generate everyone
 		sign_in guest first
 		sign_in placeholder {
-			user_id {http.vars.user}
-			claim groups {http.vars.groups}
+			user_id {http.auth.user.id}
+			claim groups {http.auth.user.groups}
 		}
 		sign_in guest second
 		identity {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -115,8 +116,8 @@ func (s signIns) established(found inFront) (p principal, known bool, err error)
 	return principal{}, false, nil
 }
 
-// ask asks one sign-in after the other. failed tells that one of them has
-// looked at credentials and not accepted them.
+// ask asks one sign-in after the other. failed tells that they didn't say yes to
+// credentials, and that one of them has checked them, or may have.
 func (s signIns) ask(r *http.Request, found inFront) (p principal, failed bool, err error) {
 	no := tokenapi.ErrNotSignedIn
 	for i, m := range s.modules {
@@ -131,13 +132,14 @@ func (s signIns) ask(r *http.Request, found inFront) (p principal, failed bool, 
 			s.pretend(r, i+1)
 			return principal{}, true, saidBy(m, tokenapi.ErrNotSignedIn, err)
 		case err != nil:
+			failed = failed || !errors.Is(err, signin.ErrNotChecked)
 			return principal{}, failed, saidBy(m, errCantTell, err)
 		case !s.accepts(m, user):
-			return principal{}, false, tokenapi.ErrNotSignedIn
+			return principal{}, true, tokenapi.ErrNotSignedIn
 		}
 		return principal{user, m.id}, false, nil
 	}
-	return principal{}, failed, no
+	return principal{}, true, no
 }
 
 func (s signIns) askOne(r *http.Request, i int, found inFront) (signin.User, error) {
@@ -176,6 +178,24 @@ var errCantTell = errors.New("who sent the request can't be told")
 // saidBy adds to a reason, for the log, which sign-in gave it, and why.
 func saidBy(m signInModule, reason, err error) error {
 	return fmt.Errorf("%w: %s: %w", reason, m.id, err)
+}
+
+// authorities are all that can check credentials here.
+func (s signIns) authorities() (authorities []string) {
+	for _, m := range s.modules {
+		id := m.id
+		if namer, ok := as[signin.AuthorityNamer](m); ok {
+			authority := namer.Authority()
+			if authority == "" {
+				continue
+			}
+			id += " " + authority
+		}
+		if !slices.Contains(authorities, id) {
+			authorities = append(authorities, id)
+		}
+	}
+	return authorities
 }
 
 // haveCredentials tells whether r has some beside Authorization.

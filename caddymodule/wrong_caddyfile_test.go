@@ -11,7 +11,7 @@ const (
 	bcryptOfSomething   = "$2a$14$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6"
 	argon2idOfSomething = "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg"
 
-	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, keep_cookies, max_lifetime, page, prefix, project, public, sign_in, sign_in_limit, strip, without_token"
+	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, keep_cookies, max_lifetime, page, prefix, project, public, script_access, sign_in, sign_in_limit, strip, without_token"
 	globalOptionNames = "hash_key, retain, store"
 	kindNames         = "basic, front, guest, impostor, placeholder, upstream" // of which front, guest and impostor are this test's own
 
@@ -134,6 +134,10 @@ func TestWrongCaddyfile(t *testing.T) {
 			"sign_in basic: hash of \"bob\": this hash is damaged; write all that `caddy hash-password` printed, and nothing else, at Caddyfile:4"},
 		{"an argon2id hash cut short", site("sign_in basic {\nbob " + argon2idOfSomething[:60] + "\n}"),
 			"sign_in basic: hash of \"bob\": this hash is damaged; write all that `caddy hash-password` printed, and nothing else, at Caddyfile:4"},
+		{"a bcrypt hash that takes days", site("sign_in basic {\nbob " + strings.Replace(bcryptOfSomething, "$14$", "$31$", 1) + "\n}"),
+			"sign_in basic: hash of \"bob\": bcrypt cost 31 is out of range; allowed: 4 to 18; `caddy hash-password` makes a hash of a useful cost, at Caddyfile:4"},
+		{"an argon2id hash that takes 4 TB", site("sign_in basic {\nbob " + strings.Replace(argon2idOfSomething, "m=47104", "m=4000000000", 1) + "\n}"),
+			"sign_in basic: hash of \"bob\": argon2id m=4000000000 is out of range; allowed: 1 to 2097152; `caddy hash-password` makes a hash of a useful cost, at Caddyfile:4"},
 		{"a user twice", site("sign_in basic {\nbob " + bcryptOfSomething + "\nalice " + bcryptOfSomething + "\nbob " + argon2idOfSomething + "\n}"),
 			`sign_in basic: "bob" is listed twice, at Caddyfile:6`},
 		{"a user with a colon", site("sign_in basic {\nteam:bob " + bcryptOfSomething + "\n}"),
@@ -192,6 +196,9 @@ func TestWrongCaddyfile(t *testing.T) {
 			"keep_cookies: cookie \"locale=en\": a name has one or more letters, digits and !#$%&'*+-.^_`|~, at Caddyfile:3"},
 		{"keep_cookies with a list", site("keep_cookies locale;theme"),
 			"keep_cookies: cookie \"locale;theme\": a name has one or more letters, digits and !#$%&'*+-.^_`|~, at Caddyfile:3"},
+		{"script_access with another word", site("script_access true"), `script_access: "true" is not known; allowed: on, off, at Caddyfile:3`},
+		{"script_access with no word", site("script_access"), "script_access takes one value; write `script_access on|off`, at Caddyfile:3"},
+		{"script_access twice", site("script_access on\nscript_access off"), "script_access is written twice; write it once, at Caddyfile:4"},
 		{"keep_cookies twice", site("keep_cookies a\nkeep_cookies b"), "keep_cookies is written twice; write it once, at Caddyfile:4"},
 
 		{"api without a slash", site("api v4/tokens"), `api: "v4/tokens" ` + apiAllows + `, at Caddyfile:3`},
@@ -212,7 +219,7 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"an unknown global option", globally("path /var/lib/tokens"),
 			`unrecognized option "path"; allowed: ` + globalOptionNames + `, at Caddyfile:3`},
 		{"a site's option among the global ones", globally("store badger\nadmins alice"),
-			`unrecognized option "admins"; allowed: ` + globalOptionNames + `, at Caddyfile:4`},
+			"admins belongs to a site; write it in the block `access_tokens` of that site, at Caddyfile:4"},
 		{"store without a kind", globally("store"),
 			"store takes a kind, and at most a directory; write `store badger`, or `store badger <directory>`, at Caddyfile:3"},
 		{"store with an unknown kind", globally("store sqlite /var/lib/tokens"), `"sqlite" is no kind of store; allowed: badger, at Caddyfile:3`},
@@ -263,6 +270,25 @@ func TestWrongCaddyfile(t *testing.T) {
 const apiAllows = "must begin with / and name at least one segment, like /v4/apiAccessTokens, without a / at its end, empty segments, " +
 	". or .. as a segment, or other characters than A-Z a-z 0-9 - . _ ~"
 
+// Each option that stands in the wrong one of the two blocks called access_tokens
+// is sent to the other.
+func TestOptionInTheOtherBlock(t *testing.T) {
+	const atTheTop = " belongs to all sites together; write it in the global options block `access_tokens`, at the top of the Caddyfile, at Caddyfile:4"
+	const inASite = " belongs to a site; write it in the block `access_tokens` of that site, at Caddyfile:4"
+	for name := range strings.SplitSeq(globalOptionNames, ", ") {
+		_, _, err := adapt(t, site("admins alice\n"+name+" something"))
+		if err == nil || !strings.HasSuffix(err.Error(), name+atTheTop) {
+			t.Errorf("%s in a site: %v", name, err)
+		}
+	}
+	for name := range strings.SplitSeq(siteOptionNames, ", ") {
+		_, _, err := adapt(t, globally("store badger\n"+name+" something"))
+		if err == nil || !strings.HasSuffix(err.Error(), name+inASite) {
+			t.Errorf("%s among the global options: %v", name, err)
+		}
+	}
+}
+
 // What is wrong only once the configuration is put together: the message names
 // project and option.
 func TestUnusableCaddyfile(t *testing.T) {
@@ -273,6 +299,7 @@ func TestUnusableCaddyfile(t *testing.T) {
 	t.Setenv("COLON", "team:bob")
 	t.Setenv("PASSWORD", "secret")
 	t.Setenv("ALICE", "alice")
+	t.Setenv("TERABYTES", strings.Replace(argon2idOfSomething, "m=47104", "m=4000000000", 1))
 	two := func(first, second string) string {
 		return site("project shared\n"+first+aliceSignsIn) + strings.Replace(site("project shared\n"+second+aliceSignsIn), ":8080", ":8081", 1)
 	}
@@ -312,6 +339,9 @@ func TestUnusableCaddyfile(t *testing.T) {
 			inBasic + `hash of "alice": evaluated placeholder {file./nowhere/hash} is empty` + placeholdersAllowed},
 		{"sign_in basic: no hash after all", site("admins alice\nsign_in basic {\nalice {env.PASSWORD}\n}"),
 			inBasic + "hash of \"alice\": this is neither a bcrypt hash ($2a$…) nor an argon2id hash ($argon2id$…); `caddy hash-password` makes one"},
+
+		{"sign_in basic: a hash that takes 4 TB after all", site("admins alice\nsign_in basic {\nalice {env.TERABYTES}\n}"),
+			inBasic + "hash of \"alice\": argon2id m=4000000000 is out of range; allowed: 1 to 2097152; `caddy hash-password` makes a hash of a useful cost"},
 
 		{"store: an empty variable", globally("store badger {env.EMPTY}"),
 			`access_tokens: store: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},

@@ -12,7 +12,7 @@ const (
 	placeholderOptionNames = "admin, claim, email, name, user_id"
 
 	cantBeAsked = " can't be asked who somebody is; allowed: http:// or https://, a host and a path, without user name and fragment, at Caddyfile:3"
-	noProof     = " is what the client says, and proves nothing; use what a handler in front established, such as {http.auth.user.id}, {http.reverse_proxy.header.Remote-User} or {http.request.tls.client.subject}, at Caddyfile:"
+	noProof     = " may be what a client chooses, and proves nothing; allowed: {http.auth.user.…} and {http.reverse_proxy.header.…}, which a handler in front established, {http.request.tls.client.…}, {env.…}, {file.…} and {system.…}, at Caddyfile:"
 	takenNames  = "choose another name than id, email, name, token_id, project, at Caddyfile:4"
 	claimNames  = "allowed: 1 to 64 letters, digits, '_' and '-', a letter first, at Caddyfile:4"
 )
@@ -98,7 +98,13 @@ func TestWrongSignInCaddyfile(t *testing.T) {
 		{"placeholder with a constant id", site("sign_in placeholder alice"),
 			`sign_in placeholder: user_id "alice" would be the same user for everybody; write a placeholder such as {http.auth.user.id}, at Caddyfile:3`},
 		{"placeholder with half a placeholder", site("sign_in placeholder {http.auth.user.id"),
-			`sign_in placeholder: user_id "{http.auth.user.id" would be the same user for everybody; write a placeholder such as {http.auth.user.id}, at Caddyfile:3`},
+			`sign_in placeholder: "{http.auth.user.id" has braces that are no placeholder; write one as {http.auth.user.id}, and \{ or \} for a brace, at Caddyfile:3`},
+		{"placeholder of the surroundings alone", site("sign_in placeholder {env.USER}"),
+			`sign_in placeholder: user_id "{env.USER}" would be the same user for everybody; write a placeholder such as {http.auth.user.id}, at Caddyfile:3`},
+		{"placeholder of a variable", site("sign_in placeholder {vars.user}"), "sign_in placeholder: {http.vars.user}" + noProof + "3"},
+		{"placeholder of the client's address", site("sign_in placeholder {client_ip}"), "sign_in placeholder: {http.vars.client_ip}" + noProof + "3"},
+		{"identity of a request's header", site("identity {\nRemote-User {header.X-User}\n}"), "identity: Remote-User: {http.request.header.X-User}" + noProof + "4"},
+		{"identity of a request's query", site("identity {\nX-Id {http.auth.user.id}\nRemote-Name \"Dr. {query.name}\"\n}"), "identity: Remote-Name: {http.request.uri.query.name}" + noProof + "5"},
 		{"placeholder of a request's header", site("sign_in placeholder {http.request.header.Remote-User}"),
 			"sign_in placeholder: {http.request.header.Remote-User}" + noProof + "3"},
 		{"placeholder of a request's header, in short", site("sign_in placeholder {header.Remote-User}"),
@@ -196,7 +202,7 @@ const limitUsage = "sign_in_limit takes two values; write `sign_in_limit <failur
 func TestPlaceholdersThatProve(t *testing.T) {
 	for _, source := range []string{
 		"{http.auth.user.id}", "{http.reverse_proxy.header.Remote-User}", "{http.request.tls.client.subject}", "{tls_client_subject}",
-		"{http.request.tls.client.san.emails.0}", "ldap-{http.auth.user.id}", "{http.vars.user}",
+		"{http.request.tls.client.san.emails.0}", "ldap-{http.auth.user.id}", "{rp.header.Remote-User}",
 	} {
 		adapted, _, err := adapt(t, site("allow_generate everyone\nsign_in placeholder "+source))
 		if err != nil {
@@ -235,6 +241,8 @@ func TestUnusableSignIn(t *testing.T) {
 		{"URL: an empty variable", site("sign_in upstream {env.EMPTY}"), inUpstream + "evaluated placeholder {env.EMPTY} is empty" + placeholdersAllowed},
 		{"URL: no such after all", site("sign_in upstream {env.LDAP}"), inUpstream + `"{env.LDAP}"` + notAURL},
 		{"URL: user info after all", site("sign_in upstream http://{env.LOGIN}@127.0.0.1/me"), inUpstream + `"http://***@127.0.0.1/me"` + notAURL},
+		{"placeholder: an empty variable", site("admins alice\nsign_in placeholder {http.auth.user.id}@{env.EMPTY}"), inPlaceholder + "placeholder {env.EMPTY} is empty"},
+		{"identity: an empty variable", site("admins alice\nidentity {\nX-Realm {env.EMPTY}\n}" + aliceSignsIn), `access_tokens, project "default": identity: X-Realm: placeholder {env.EMPTY} is empty`},
 		{"TLS, but not in the URL after all", site("sign_in upstream {env.PLAIN} {\ntransport http {\ntls\n}\n}"),
 			inUpstream + "transport has TLS options, but the URL begins with http://; write https://"},
 		{"URL: what a client sends", site("sign_in upstream http://127.0.0.1/{http.request.uri.path}"),
@@ -263,7 +271,7 @@ func TestUsableSignIn(t *testing.T) {
 		"upstream, some may generate":            "allow_generate users 17\nsign_in upstream http://127.0.0.1:3005/me",
 		"upstream that names administrators":     "sign_in upstream http://127.0.0.1:3005/me {\nadmin isAdmin\n}",
 		"placeholder, administrators named":      "admins alice\nsign_in placeholder {http.auth.user.id}",
-		"placeholder that names administrators":  "sign_in placeholder {\nuser_id {http.auth.user.id}\nadmin {http.vars.admin}\n}",
+		"placeholder that names administrators":  "sign_in placeholder {\nuser_id {http.auth.user.id}\nadmin {http.auth.user.admin}\n}",
 		"a guest, which may":                     "sign_in guest first",
 		"the last of three names them":           strings.TrimPrefix(aliceSignsIn, "\n") + "\nsign_in placeholder {http.auth.user.id}\nsign_in upstream http://127.0.0.1:3005/me {\nadmin isAdmin\n}",
 		"foreign tokens pass beside an upstream": "admins alice\nforeign_token pass\nsign_in upstream http://127.0.0.1:3005/me",

@@ -70,6 +70,7 @@ var everything = map[string]struct {
 		"keep_cookies": [
 			"locale"
 		],
+		"script_access": true,
 		"api": "/v4/tokens",
 		"page": "off"
 	}`},

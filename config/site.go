@@ -60,7 +60,10 @@ type Site struct {
 	PublicRaw []map[string]json.RawMessage `json:"public,omitempty" caddy:"namespace=http.matchers"`
 
 	// The headers that tell the API behind who the user is, with the
-	// placeholders they are set to. No client can send them. Default:
+	// text they are set to. No client can send them, or choose what is in
+	// them: allowed placeholders are {http.auth.user.*},
+	// {http.reverse_proxy.header.*}, {http.request.tls.client.*}, which is empty
+	// unless the certificate was verified, {env.*}, {file.*} and {system.*}. Default:
 	// Remote-User, Remote-Email and Remote-Name, set to
 	// {http.auth.user.id}, {http.auth.user.email} and {http.auth.user.name}.
 	Identity map[string]string `json:"identity,omitempty"`
@@ -71,6 +74,11 @@ type Site struct {
 
 	// Cookies that may accompany a token. Default: none.
 	KeepCookies []string `json:"keep_cookies,omitempty"`
+
+	// Whether scripts of the site's own pages may make and delete tokens with
+	// what their browser sends along by itself: a session's cookie, a remembered
+	// password, or whoever stands in front knows. Default: false.
+	ScriptAccess bool `json:"script_access,omitempty"`
 
 	// Where the routes are at which tokens are managed. Default:
 	// "/v4/apiAccessTokens".
@@ -289,6 +297,9 @@ func CheckIdentity(headers map[string]string) error {
 			return fmt.Errorf("identity: %s and %s are one header to many servers; name it once", other, name)
 		}
 		spellings[folded] = name
+		if err := CheckSource(headers[name]); err != nil {
+			return fmt.Errorf("identity: %s: %w", name, err)
+		}
 	}
 	return nil
 }

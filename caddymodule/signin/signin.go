@@ -40,7 +40,10 @@ import (
 // concurrently. It must not change the request, and must not keep or log its
 // credentials.
 //
-// One that takes credentials from elsewhere than Authorization is to be a
+// Attempts with credentials that don't end with yes are counted as failed, and
+// limited, those that can't be told too: whoever checked the credentials may
+// have said no in a way of their own. [ErrNotChecked] says that nobody has. One
+// that takes credentials from elsewhere than Authorization is to be a
 // [CredentialTaker], or guessing them isn't limited.
 type SignIn interface {
 	SignIn(*http.Request) (User, error)
@@ -52,6 +55,10 @@ var (
 	// ErrDenied says that the request has credentials for this sign-in, and they are
 	// wrong.
 	ErrDenied = errors.New("sign-in denied")
+	// ErrNotChecked says that it can't be told because nobody has looked at the
+	// credentials, such as when a directory can't be reached. It isn't counted as
+	// a failed attempt. Once credentials have been sent, it is the wrong error.
+	ErrNotChecked = errors.New("the credentials were not checked")
 )
 
 // BasicTaker is a SignIn that may take HTTP Basic credentials (RFC 7617), so
@@ -99,11 +106,25 @@ type ClaimNamer interface {
 	ClaimNames() []string
 }
 
-// Decoy is a SignIn that can do the work of a refusal without deciding
-// anything. Where a sign-in before it denies a request, that work is done too:
-// otherwise time would tell which of them knows a user.
+// Decoy is a SignIn that takes noticeable time to answer. When a sign-in before it
+// says no to somebody whom it knows, time would tell that: whoever is unknown
+// there is left to the others, which takes longer.
 type Decoy interface {
+	// Decoy takes as long as SignIn would to say no to a user like the request's.
+	// It must not use the user's name and password, other than to compare them
+	// itself: they may be a slip of somebody who is none of its users.
 	Decoy(*http.Request)
+}
+
+// AuthorityNamer is a SignIn of a module that has several authorities to ask,
+// such as APIs or directories. Failed sign-ins count together, on all sites of a
+// server, for sign-ins of a module that have the same authority; for all sign-ins
+// of a module that isn't an AuthorityNamer.
+type AuthorityNamer interface {
+	// Authority names what checks the credentials, such as an API's origin. It is
+	// "" for a sign-in that takes none, and the same for all users: whoever tries
+	// names could learn from a difference which are known.
+	Authority() string
 }
 
 // User is whom a sign-in established. One that isn't as its fields say is

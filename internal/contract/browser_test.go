@@ -34,6 +34,8 @@ import (
 type visitor struct {
 	g   *gateway
 	ctx context.Context
+	// encrypted: the page is reached over TLS.
+	encrypted bool
 
 	mu     sync.Mutex
 	errors []string
@@ -125,7 +127,8 @@ func (v *visitor) source() string {
 // url is where the page is.
 func (v *visitor) url(below string) string {
 	_, port, _ := strings.Cut(v.g.addresses[0], ":")
-	return "http://localhost:" + port + "/access-tokens" + below
+	scheme := map[bool]string{true: "https", false: "http"}[v.encrypted]
+	return scheme + "://localhost:" + port + "/access-tokens" + below
 }
 
 func (v *visitor) open(t testing.TB, below string) {

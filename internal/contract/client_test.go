@@ -141,6 +141,7 @@ type tokenInfo struct {
 	ExpiredAt   *string `json:"expiredAt"`
 	LastUsed    *string `json:"lastUsed"`
 	UserID      *string `json:"userId"`
+	ParentID    string  `json:"parentId"`
 }
 
 // token is a token as its maker sees it.

@@ -192,8 +192,6 @@ func TestAUserWhoIsAttackedFromEverywhereIsSlowedNotLockedOut(t *testing.T) {
 	}
 }
 
-// 64 clients guess at once, each from an address of its own, all users'
-// passwords. Few guesses get through; the users sign in from elsewhere.
 // An API may answer a wrong password late. Who doesn't wait for that has been
 // told that it was wrong, and the guess counts.
 func TestGuessesWithoutWaitingForTheAnswerCount(t *testing.T) {
@@ -222,6 +220,8 @@ func TestGuessesWithoutWaitingForTheAnswerCount(t *testing.T) {
 	wantLimited(t, g.do(t, ask{target: api, auth: basic("bob", "another")}))
 }
 
+// 64 clients guess at once, each from an address of its own, all users'
+// passwords. Few guesses get through; the users sign in from elsewhere.
 func TestGuessingThePasswordsOfAThousandUsers(t *testing.T) {
 	t.Parallel()
 	const clients, users, each = 64, 1000, 120

@@ -340,7 +340,7 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 	}
 	g := start(t, site(""))
 	made := g.create(t, as("alice"), 3600, "")
-	seen := map[string]bool{}
+	seen, said := map[string]bool{}, map[exception]bool{}
 	want := func(a ask, status int, name string) {
 		t.Helper()
 		got := g.do(t, a)
@@ -350,13 +350,16 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 		}
 		if a.method == "HEAD" {
 			name = ""
-		} else if name != "" && got.exception(t).Name != name {
-			t.Errorf("%s %s: want %s: %s", a.method, a.target, name, got)
+		} else if name != "" {
+			e := got.exception(t)
+			if said[e] = true; e.Name != name {
+				t.Errorf("%s %s: want %s: %s", a.method, a.target, name, got)
+			}
 		}
 		seen[promise(a.method, pathOf(a.target), status, name)] = true
 	}
 
-	targets := []string{api, made.target(), settingsTarget}
+	targets := []string{api, made.target(), currentTarget, settingsTarget}
 	for _, target := range targets {
 		for method := range doc.Paths.Find(pathOf(target)).Operations() {
 			twice := ask{method: method, target: target, auth: as("alice"), lines: []string{"Authorization: " + as("alice")}}
@@ -369,9 +372,13 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 			want(ask{method: method, target: target, auth: bearer(neverIssued("cat"))}, 401, "InvalidToken")
 		}
 	}
+	want(ask{method: "GET", target: api, auth: "Bearer"}, 400, "InvalidRequest")
 	const body = `{"lifetimeSeconds": 60}`
 	want(ask{method: "POST", target: api, auth: as("alice"), body: body}, 201, "")
 	want(ask{method: "POST", target: api, auth: as("alice"), body: `{}`}, 400, "ApiValidationFailed")
+	want(ask{method: "POST", target: api, auth: as("alice"), body: `{"lifetimeSeconds": 0}`}, 400, "ApiValidationFailed")
+	methods := g.do(t, ask{method: "PUT", target: made.target(), auth: as("alice")}) // which no operation promises
+	said[wantRefused(t, methods, 405, "MethodNotAllowed")] = true
 	want(ask{method: "POST", target: api, auth: as("bob"), body: body}, 403, "AccessControlException")
 	want(ask{method: "POST", target: api, auth: as("alice"), body: strings.Repeat(" ", 65537)}, 413, "PayloadTooLarge")
 	want(ask{method: "POST", target: api, auth: as("alice"), kind: "none", body: body}, 415, "UnsupportedMediaType")
@@ -400,6 +407,17 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 	want(ask{method: "DELETE", target: doomed.target() + "?successors=true", auth: as("alice")}, 204, "")
 	want(ask{method: "DELETE", target: doomed.target(), auth: as("alice")}, 404, "DataNotFoundException")
 
+	for _, method := range []string{"GET", "HEAD", "DELETE"} {
+		want(ask{method: method, target: currentTarget, auth: as("alice")}, 404, "DataNotFoundException")
+	}
+	ended := g.create(t, as("alice"), 3600, "")
+	for _, method := range []string{"GET", "HEAD"} {
+		want(ask{method: method, target: currentTarget, auth: bearer(ended.value)}, 200, "")
+	}
+	want(ask{method: "DELETE", target: currentTarget + "?successors=maybe", auth: bearer(ended.value)}, 400, "ApiValidationFailed")
+	want(ask{method: "DELETE", target: currentTarget, auth: bearer(ended.value), lines: []string{"Sec-Fetch-Site: cross-site"}}, 403, "AccessControlException")
+	want(ask{method: "DELETE", target: currentTarget, auth: bearer(ended.value)}, 204, "")
+
 	if complaint := g.reload(t, site("max_lifetime 365d")); complaint != "" {
 		t.Fatal(complaint)
 	}
@@ -421,7 +439,7 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 	for _, target := range targets {
 		for method := range doc.Paths.Find(pathOf(target)).Operations() {
 			want(ask{method: method, target: target, auth: as("bob")}, 404, "RouteNotFoundException")
-			if method != "OPTIONS" {
+			if method != "OPTIONS" && !(method == "DELETE" && target == currentTarget) {
 				want(ask{method: method, target: target, auth: bearer(made.value)}, 403, "AccessControlException")
 			}
 		}
@@ -452,8 +470,12 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 					t.Errorf("%s %s, but it was given", key, elsewhere.why)
 				}
 				seen[key] = true
-				if err := checkAgainstOpenAPI(ask{method: method, target: path}.text("localhost"), answerTo(method, elsewhere.reason)); err != nil {
+				got := answerTo(method, elsewhere.reason)
+				if err := checkAgainstOpenAPI(ask{method: method, target: path}.text("localhost"), got); err != nil {
 					t.Error(err)
+				}
+				if method != "HEAD" {
+					said[got.exception(t)] = true
 				}
 			}
 		}
@@ -461,13 +483,39 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 	if diff := cmp.Diff(promises(t, doc), slices.Sorted(maps.Keys(seen))); diff != "" {
 		t.Errorf("described and given (-described +given):\n%s", diff)
 	}
+	for name, response := range doc.Components.Responses {
+		content := response.Value.Content.Get("application/json")
+		if content == nil {
+			t.Errorf("%s has no JSON", name)
+			continue
+		}
+		if content.Examples == nil {
+			t.Errorf("%s has no example", name)
+		}
+		for of, example := range content.Examples {
+			if e, refusal := exceptionOf(example.Value.Value); refusal && !said[e] {
+				t.Errorf("%s, example %s: nobody was told %+v", name, of, e)
+			}
+		}
+	}
+}
+
+// exceptionOf returns the refusal that an example is, if it is one.
+func exceptionOf(example any) (e exception, ok bool) {
+	outer, _ := example.(map[string]any)
+	inner, ok := outer["exception"].(map[string]any)
+	e.Name, _ = inner["name"].(string)
+	e.Message, _ = inner["message"].(string)
+	e.Details, _ = inner["details"].(string)
+	return e, ok
 }
 
 // pathOf is the description's path that a target of the routes belongs to.
 func pathOf(target string) string {
+	target, _, _ = strings.Cut(target, "?")
 	switch {
-	case target == settingsTarget:
-		return settingsTarget
+	case target == settingsTarget, target == currentTarget:
+		return target
 	case strings.HasPrefix(target, api+"/"):
 		return api + "/{tokenId}"
 	}

@@ -2,6 +2,7 @@ package contract
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -65,6 +66,70 @@ func TestAnotherOriginsPageMayNotChangeAnything(t *testing.T) {
 			got := g.do(t, ask{method: method, target: "/v4/things", auth: bearer(made.value), body: "{}",
 				lines: []string{"Sec-Fetch-Site: cross-site", "Origin: https://evil.example"}})
 			wantProxied(t, got, "alice")
+		}
+	})
+}
+
+// One script that somebody has injected into the API's own pages would make a
+// token that outlives the session.
+func TestAScriptMakesNoTokenWithWhatItsBrowserSendsAlong(t *testing.T) {
+	t.Parallel()
+	a := newRealAPI(t)
+	inFront := `
+http://:{$PORT2} {
+	bind 127.0.0.1
+	@browser not access_token
+	basic_auth @browser {
+		alice {$ALICE_HASH}
+	}
+	access_tokens {
+		project in-front
+		allow_generate everyone
+		sign_in placeholder {http.auth.user.id}
+	}
+}
+`
+	g := start(t, realSite("")+inFront, a.behind())
+	session := a.cookie("alice")
+	programs := []ask{
+		{auth: as("alice")},
+		{lines: []string{session}},
+		{site: 1, auth: as("alice")},
+	}
+	for _, mode := range []string{"cors", "same-origin", "no-cors", "", "Navigate", "navigate\r\nSec-Fetch-Mode: navigate"} {
+		script := []string{"Sec-Fetch-Site: same-origin", "Sec-Fetch-Dest: empty", "Sec-Fetch-Mode: " + mode}
+		for _, by := range programs {
+			mine := g.createAt(t, by.site, as("alice"), 3600, "")
+			for _, change := range []ask{
+				{method: "POST", target: api, body: anHour}, {method: "DELETE", target: mine.target()}, {method: "PATCH", target: settingsTarget, body: `{"enabled": false}`},
+			} {
+				change.site, change.auth, change.lines = by.site, by.auth, append(script, by.lines...)
+				e := wantRefused(t, g.do(t, change), http.StatusForbidden, "AccessControlException")
+				if !strings.Contains(e.Details, "Send an access token") || !strings.Contains(e.Details, "script_access on") {
+					t.Errorf("details %q", e.Details)
+				}
+			}
+			look := ask{site: by.site, target: mine.target(), auth: by.auth, lines: append(script, by.lines...)}
+			wantStatus(t, g.do(t, look), http.StatusOK)
+			byToken := ask{site: by.site, method: "POST", target: api, auth: bearer(mine.value), body: anHour, lines: script}
+			wantStatus(t, g.do(t, byToken), http.StatusCreated)
+		}
+		nobody := ask{method: "POST", target: api, body: anHour, lines: script}
+		wantRefused(t, g.do(t, nobody), http.StatusUnauthorized, "AuthenticationRequired")
+	}
+	for _, by := range programs {
+		by.method, by.target, by.body = "POST", api, anHour
+		by.lines = append([]string{"Sec-Fetch-Mode: navigate"}, by.lines...)
+		wantStatus(t, g.do(t, by), http.StatusCreated)
+	}
+	t.Run("unless the owner says so", func(t *testing.T) {
+		if complaint := g.reload(t, realSite("script_access on")); complaint != "" {
+			t.Fatal(complaint)
+		}
+		for _, by := range programs[:2] {
+			by.method, by.target, by.body = "POST", api, anHour
+			by.lines = append([]string{"Sec-Fetch-Mode: cors"}, by.lines...)
+			wantStatus(t, g.do(t, by), http.StatusCreated)
 		}
 	})
 }

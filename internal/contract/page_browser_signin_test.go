@@ -82,13 +82,16 @@ func TestBrowserSignedInOtherwise(t *testing.T) {
 http://:{$PORT} {
 	bind 127.0.0.1
 	@erin not header Cookie *stranger*
-	vars @erin user erin
+	forward_auth @erin 127.0.0.1:{$PORT2} {
+		uri /
+		copy_headers Remote-User
+	}
 	access_tokens {
 		allow_generate everyone
-		sign_in placeholder {http.vars.user}
+		sign_in placeholder {http.reverse_proxy.header.Remote-User}
 	}
 	reverse_proxy {$UPSTREAM}
-}`)
+}`+erinsPortal)
 	v := browse(t, g)
 	base := strings.Replace(v.url(""), "localhost", "tokens.example", 1)
 	v.run(t, chromedp.Navigate(base))
@@ -144,14 +147,13 @@ func TestBrowserSessionEnds(t *testing.T) {
 // Over TLS the browser takes the cookie under its guarded name.
 func TestBrowserTLS(t *testing.T) {
 	t.Parallel()
-	encrypted := strings.Replace(site("allow_generate everyone"), "http://:", "https://localhost:", 1)
-	g := prepare(t, strings.Replace(encrypted, "bind 127.0.0.1", "bind 127.0.0.1\ntls {$DIR}/certificate.pem {$DIR}/key.pem", 1),
-		globals("servers {\nprotocols h1 h2\n}"))
+	g := prepare(t, overTLS(site("allow_generate everyone")), globals("servers {\nprotocols h1 h2\n}"))
 	g.writeCertificate(t)
 	g.up(t)
 	v := browse(t, g)
-	base := strings.Replace(v.url(""), "http:", "https:", 1)
-	v.run(t, chromedp.Navigate(base))
+	v.encrypted = true
+	base := v.url("")
+	v.open(t, "")
 	v.signIn(t, "bob")
 	v.wants(t, "You have no access tokens")
 	cookies, err := chromedp.Run(v.ctx, func(ctx context.Context, target *chromedp.Target) ([]*network.Cookie, error) {

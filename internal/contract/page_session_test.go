@@ -200,6 +200,14 @@ func TestPageWithoutTLS(t *testing.T) {
 	}
 }
 
+// erinsPortal says to forward_auth that it is erin who asks.
+const erinsPortal = `
+http://:{$PORT2} {
+	bind 127.0.0.1
+	header Remote-User erin
+	respond ok
+}`
+
 // Whoever has a session of the API's, or was established in front, needs no
 // form; but the form asks about what was entered into it alone.
 func TestPageSignedInOtherwise(t *testing.T) {
@@ -209,11 +217,14 @@ func TestPageSignedInOtherwise(t *testing.T) {
 http://:{$PORT} {
 	bind 127.0.0.1
 	@erin header X-Front erin
-	vars @erin user erin
+	forward_auth @erin 127.0.0.1:{$PORT2} {
+		uri /
+		copy_headers Remote-User
+	}
 	access_tokens {
 		project dataprep
 		allow_generate everyone
-		sign_in placeholder {http.vars.user}
+		sign_in placeholder {http.reverse_proxy.header.Remote-User}
 		sign_in upstream http://{$API}`+whoAmI+` {
 			basic off
 			cookies `+session+`
@@ -223,7 +234,8 @@ http://:{$PORT} {
 		}
 	}
 	reverse_proxy {$UPSTREAM}
-}`, a.behind())
+}
+`+erinsPortal, a.behind())
 	alice := "Cookie: " + session + "=" + a.logIn("alice")
 	nobody := &person{g: g}
 	for id, line := range map[string]string{"17": alice, "erin": "X-Front: erin"} {

@@ -51,7 +51,7 @@ func TestPageHeaders(t *testing.T) {
 			"Referrer-Policy":              "no-referrer",
 			"X-Content-Type-Options":       "nosniff",
 			"X-Frame-Options":              "DENY",
-			"Cross-Origin-Opener-Policy":   "same-origin",
+			"Cross-Origin-Opener-Policy":   "noopener-allow-popups",
 			"Cross-Origin-Resource-Policy": "same-origin",
 		} {
 			if !strings.Contains(got.header.Get(name), want) {
@@ -97,9 +97,11 @@ func TestPageFormOnce(t *testing.T) {
 	wantSays(t, got, http.StatusOK, "Your new token")
 	secret(valueField.FindStringSubmatch(got.body)[1])
 	wantSays(t, p.post(t, "/generate", form), http.StatusConflict, "made already")
-	wantSays(t, signedIn(t, g, "carol").post(t, "/generate", form), http.StatusOK, "Your new token")
-	form.Set("nonce", "")
-	wantSays(t, p.post(t, "/generate", form), http.StatusBadRequest)
+	wantSays(t, signedIn(t, g, "carol").post(t, "/generate", form), http.StatusForbidden, "This form can’t be used any more")
+	for _, nonce := range []string{"", "AAECAwQFBgcICQoLDA0ODw"} {
+		form.Set("nonce", nonce)
+		wantSays(t, p.post(t, "/generate", form), http.StatusForbidden, "Nothing was changed.")
+	}
 	if n := len(g.list(t, as("bob"), "").Data); n != 1 {
 		t.Errorf("%d tokens", n)
 	}
@@ -151,12 +153,13 @@ http://:{$PORT3} {
 }
 
 // With API access off people sign in, and learn that it is off; only
-// administrators see the switch.
+// administrators see the switch, and the tokens, of which they delete what has
+// leaked.
 func TestPageOff(t *testing.T) {
 	t.Parallel()
 	g := start(t, site("allow_generate everyone"))
 	alice, bob := signedIn(t, g, "alice"), signedIn(t, g, "bob")
-	value := bob.generate(t, "30", "")
+	value, leaked := bob.generate(t, "30", "stays"), bob.generate(t, "30", "leaked")
 	got := alice.post(t, "/settings", url.Values{"all": {"1"}, "generate": {"everyone"}, "limit": {"days"}, "days": {"100"}})
 	wantStatus(t, got, http.StatusSeeOther)
 	wantRefused(t, g.do(t, ask{auth: bearer(value)}), http.StatusForbidden, "AccessControlException")
@@ -167,11 +170,20 @@ func TestPageOff(t *testing.T) {
 			t.Errorf("bob sees the switch: %s", got)
 		}
 	}
+	list := alice.get(t, "?user=*")
+	wantSays(t, list, http.StatusOK, "Switch API access on", "stays", "leaked")
+	id := wholeID.FindStringSubmatch(alice.get(t, "?user=bob&q=leaked").body)[1]
+	wantSays(t, alice.get(t, "/delete?id="+id), http.StatusOK, "Delete Token", "leaked")
+	wantSays(t, bob.post(t, "/delete", url.Values{"id": {id}}), http.StatusForbidden, "API access is off")
+	wantStatus(t, alice.post(t, "/delete", url.Values{"id": {id}}), http.StatusSeeOther)
+	wantSays(t, alice.post(t, "/generate", url.Values{"lifetime": {"30"}}), http.StatusForbidden, "No token was made.")
 	carol := signedIn(t, g, "carol")
 	wantSays(t, carol.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusForbidden, "API access is off")
 	wantStatus(t, alice.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusSeeOther)
 	wantProxied(t, g.do(t, ask{auth: bearer(value)}), "bob")
+	wantRefused(t, g.do(t, ask{auth: bearer(leaked)}), http.StatusUnauthorized, "InvalidToken")
 	wantSays(t, bob.get(t, "/generate"), http.StatusOK, "100 days")
+	wantStatus(t, carol.post(t, "/sign-out", nil), http.StatusSeeOther)
 }
 
 // Others' tokens are administrators' business.
@@ -246,6 +258,40 @@ func TestPageNearMisses(t *testing.T) {
 	got := g.do(t, ask{target: "/access-tokens/", lines: []string{"Accept: text/html"}})
 	if !strings.Contains(got.body, `href="../access-tokens"`) {
 		t.Errorf("no way back: %s", got)
+	}
+}
+
+// However long a path is, what answers it is small, and leads to the page.
+func TestPageDeepPaths(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("without_token pass")+`
+http://:{$PORT2} {
+	bind 127.0.0.1
+	handle_path /pre/* {
+		access_tokens {
+			project pre
+			admins alice
+			sign_in basic {
+				alice {$ALICE_HASH}
+			}
+		}
+	}
+}`)
+	many := func(text string) string { return strings.Repeat(text, 10_000/len(text)) }
+	for _, path := range []string{
+		pagePath + many("/"), "/x" + many("/..") + many("/") + pagePath, pagePath + many("/x"), many("/..") + pagePath, pagePath + many(";/"), pagePath + many("/%2e"), pagePath + many("%2F"),
+	} {
+		got := g.do(t, ask{target: path, lines: []string{"Accept: text/html"}})
+		wantSays(t, got, http.StatusNotFound, "This page doesn’t exist")
+		program := g.do(t, ask{target: path})
+		wantStatus(t, program, http.StatusNotFound)
+		if longest := max(len(got.body), len(program.body)); longest > 4<<10 || got.reached+program.reached > 0 {
+			t.Errorf("%.40s of %d bytes is answered with %d", path, len(path), longest)
+		}
+	}
+	got := g.do(t, ask{site: 1, target: "/pre" + pagePath + strings.Repeat("/x", 100), lines: []string{"Accept: text/html"}})
+	if !strings.Contains(got.body, `href="/pre`+pagePath+`"`) {
+		t.Errorf("no way back to where the prefix leads: %s", got.body)
 	}
 }
 

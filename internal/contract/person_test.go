@@ -2,6 +2,7 @@ package contract
 
 import (
 	"html"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -18,6 +19,7 @@ type person struct {
 	g      *gateway
 	site   int
 	cookie string // name=value, "" before signing in
+	nonce  string // of a form that the person was shown
 }
 
 const cookieName = "access-tokens-dataprep"
@@ -30,7 +32,11 @@ var (
 
 func (p *person) get(t testing.TB, below string) answered {
 	t.Helper()
-	return p.g.do(t, p.ask(http.MethodGet, below, nil))
+	got := p.g.do(t, p.ask(http.MethodGet, below, nil))
+	if nonce := nonceField.FindStringSubmatch(got.body); nonce != nil {
+		p.nonce = nonce[1]
+	}
+	return got
 }
 
 func (p *person) ask(method, below string, form url.Values, lines ...string) ask {
@@ -44,8 +50,20 @@ func (p *person) ask(method, below string, form url.Values, lines ...string) ask
 	return a
 }
 
+// post sends a form, with the nonce of one that the person was shown, unless it
+// has one.
 func (p *person) post(t testing.TB, below string, form url.Values, lines ...string) answered {
 	t.Helper()
+	if p.cookie != "" && p.nonce == "" {
+		p.get(t, "")
+	}
+	if !form.Has("nonce") && p.nonce != "" {
+		form = maps.Clone(form)
+		if form == nil {
+			form = url.Values{}
+		}
+		form.Set("nonce", p.nonce)
+	}
 	return p.g.do(t, p.ask(http.MethodPost, below, form, lines...))
 }
 
@@ -68,7 +86,7 @@ func (p *person) keep(t testing.TB, got answered) {
 	if attributes != "Path=/; HttpOnly; SameSite=Strict" {
 		t.Errorf("the cookie's attributes are %q", attributes)
 	}
-	p.cookie = pair
+	p.cookie, p.nonce = pair, ""
 }
 
 func signedIn(t testing.TB, g *gateway, user string) *person {

@@ -120,7 +120,7 @@ func TestApiAccessOff(t *testing.T) {
 		}
 	})
 	t.Run("everybody else finds the routes 404", func(t *testing.T) {
-		for _, auth := range []string{as("alice"), as("bob"), ""} {
+		for _, auth := range []string{as("bob"), basic("alice", "guess"), ""} {
 			for _, a := range []ask{
 				{target: api},
 				{target: alices.target()},

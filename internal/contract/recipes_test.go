@@ -57,7 +57,7 @@ func here(text string) string {
 }
 
 func TestEveryRecipeHasATest(t *testing.T) {
-	source := read(t, "recipes_test.go")
+	source := read(t, "recipes_test.go") + read(t, "recipes_refusal_test.go")
 	for _, e := range examples(t) {
 		if e.language != "caddyfile" || e.file != filepath.Join("docs", "recipes.md") && e.file != filepath.Join("docs", "dataprep.md") {
 			continue
@@ -223,7 +223,11 @@ func TestRecipeForPagesOfOtherOrigins(t *testing.T) {
 		"another method with its headers": {lines: asks},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wantRefused(t, g.do(t, request), http.StatusUnauthorized, "AuthenticationRequired")
+			got := g.do(t, request)
+			wantRefused(t, got, http.StatusUnauthorized, "AuthenticationRequired")
+			if origin := got.header.Get("Access-Control-Allow-Origin"); origin != "https://app.example.org" {
+				t.Errorf("%q may read it", origin)
+			}
 		})
 	}
 	t.Run("the routes stay closed to them", func(t *testing.T) {
@@ -239,6 +243,11 @@ func TestRecipeForPagesOfOtherOrigins(t *testing.T) {
 		}
 		refused := g.do(t, ask{method: "POST", target: api, auth: as("alice"), lines: page, body: anHour})
 		wantRefused(t, refused, http.StatusForbidden, "AccessControlException")
+		for _, target := range []string{api, token.target(), currentTarget, "/access-tokens", "/access-tokens/generate"} {
+			if got := g.do(t, ask{target: target, auth: as("alice"), lines: page}); got.header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("a page may read %s: %v", target, got.header)
+			}
+		}
 	})
 }
 

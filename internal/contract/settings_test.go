@@ -285,9 +285,10 @@ func TestSettingsHoldForWhatFollowsInTheConnection(t *testing.T) {
 
 func TestOffAndOn(t *testing.T) {
 	t.Parallel()
-	g := start(t, site("without_token pass\npublic /health"))
+	g := start(t, site("without_token pass\npublic /health\nsign_in_limit 100 1m"))
 	g.patch(t, as("alice"), `{"generate": "everyone"}`)
 	alices, bobs := g.create(t, as("alice"), 3600, "kept"), g.create(t, as("bob"), 3600, "kept")
+	leaked, found := g.create(t, as("bob"), 3600, "leaked"), g.create(t, as("bob"), 3600, "found")
 	before := g.list(t, as("alice"), "?user=*")
 	// A token may switch off, itself included.
 	want := byDefault()
@@ -296,7 +297,7 @@ func TestOffAndOn(t *testing.T) {
 
 	t.Run("every token is refused at once, with 403", func(t *testing.T) {
 		for _, made := range []token{alices, bobs} {
-			for _, a := range []ask{{}, {target: "/health"}, {target: api}, {target: settingsTarget}, {method: "PATCH", target: settingsTarget, body: `{"enabled": true}`}, {method: "DELETE", target: made.target()}} {
+			for _, a := range []ask{{}, {target: "/health"}, {target: api}, {target: settingsTarget}, {method: "PATCH", target: settingsTarget, body: `{"enabled": true}`}, {method: "DELETE", target: made.target()}, {target: currentTarget}} {
 				a.auth = bearer(made.value)
 				e := wantRefused(t, g.do(t, a), http.StatusForbidden, "AccessControlException")
 				if !strings.Contains(e.Details, "Keep the token") {
@@ -308,20 +309,43 @@ func TestOffAndOn(t *testing.T) {
 	t.Run("what is no token is still refused as such", func(t *testing.T) {
 		wantRefused(t, g.do(t, ask{auth: "Bearer cat_unknown"}), http.StatusUnauthorized, "InvalidToken")
 	})
-	t.Run("the routes are hidden", func(t *testing.T) {
-		for _, auth := range []string{as("alice"), as("bob"), "", basic("alice", "wrong")} {
-			for _, a := range []ask{{target: api}, {target: bobs.target()}, {method: "POST", target: api, body: `{"lifetimeSeconds": 60}`}, {method: "OPTIONS", target: api}, {target: api + "/x/y"}} {
+	t.Run("the routes are hidden, and all alike", func(t *testing.T) {
+		var first string
+		for _, auth := range []string{as("bob"), "", basic("alice", "wrong"), basic("nobody", "x"), "Token x"} {
+			for _, a := range []ask{
+				{target: api}, {target: bobs.target()}, {method: "POST", target: api, body: `{"lifetimeSeconds": 60}`}, {method: "OPTIONS", target: api}, {target: api + "/x/y"},
+				{target: settingsTarget}, {method: "PATCH", target: settingsTarget, body: `{"enabled": true}`}, {method: "OPTIONS", target: settingsTarget}, {method: "POST", target: settingsTarget},
+				{target: currentTarget}, {method: "DELETE", target: currentTarget}, {target: strings.ToUpper(api)}, {target: api + "/Settings"},
+			} {
 				a.auth = auth
-				wantRefused(t, g.do(t, a), http.StatusNotFound, "RouteNotFoundException")
+				got := g.do(t, a)
+				wantRefused(t, got, http.StatusNotFound, "RouteNotFoundException")
+				got.header.Del("Date")
+				if answer := fmt.Sprint(got.header, got.body); first == "" {
+					first = answer
+				} else if diff := cmp.Diff(first, answer); diff != "" {
+					t.Errorf("%s %s by %q tells something:\n%s", a.method, a.target, auth, diff)
+				}
 			}
 		}
 	})
-	t.Run("an administrator who signs in has settings, and nobody else", func(t *testing.T) {
+	t.Run("an administrator who signs in has them, but makes no tokens", func(t *testing.T) {
 		wantSettings(t, "off", g.settings(t, as("alice")), want)
-		for _, auth := range []string{as("bob"), "", basic("alice", "wrong"), basic("nobody", "x")} {
-			for _, method := range []string{"GET", "PATCH", "OPTIONS", "POST"} {
-				wantRefused(t, g.do(t, ask{method: method, target: settingsTarget, auth: auth}), http.StatusNotFound, "RouteNotFoundException")
-			}
+		if diff := cmp.Diff(before.ids(), g.list(t, as("alice"), "?user=*").ids()); diff != "" {
+			t.Errorf("the list (-before +now):\n%s", diff)
+		}
+		wantStatus(t, g.do(t, ask{target: bobs.target(), auth: as("alice")}), http.StatusOK)
+		wantRefused(t, g.do(t, ask{target: api + "/x/y", auth: as("alice")}), http.StatusNotFound, "RouteNotFoundException")
+		e := wantRefused(t, g.tryCreate(t, as("alice"), 60), http.StatusForbidden, "AccessControlException")
+		if !strings.Contains(e.Details, "in its settings") {
+			t.Errorf("details %q", e.Details)
+		}
+		g.remove(t, as("alice"), leaked.target())
+	})
+	t.Run("whoever holds a token can end it", func(t *testing.T) {
+		g.remove(t, bearer(found.value), currentTarget)
+		for _, method := range []string{"GET", "DELETE"} {
+			wantRefused(t, g.do(t, ask{method: method, target: currentTarget, auth: bearer(found.value)}), http.StatusUnauthorized, "InvalidToken")
 		}
 	})
 	t.Run("requests without a token go on", func(t *testing.T) {
@@ -336,7 +360,7 @@ func TestOffAndOn(t *testing.T) {
 	t.Run("on again, all is as it was", func(t *testing.T) {
 		want.Enabled = true
 		wantSettings(t, "on", g.patch(t, as("alice"), `{"enabled": true}`), want)
-		if diff := cmp.Diff(before.ids(), g.list(t, as("alice"), "?user=*").ids()); diff != "" {
+		if diff := cmp.Diff(before.ids()[:2], g.list(t, as("alice"), "?user=*").ids()); diff != "" {
 			t.Errorf("(-before +after):\n%s", diff)
 		}
 		wantProxied(t, g.do(t, ask{auth: bearer(alices.value)}), "alice")

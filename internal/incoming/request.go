@@ -5,13 +5,8 @@ import (
 	"net/http"
 )
 
-var (
-	// ErrTokenInURL means that the URL holds a token value.
-	ErrTokenInURL = errors.New("the URL holds a token")
-	// ErrTarget means that the request target is of a form that the API behind
-	// could read otherwise than Caddy does.
-	ErrTarget = errors.New("the request target is no path")
-)
+// ErrTokenInURL means that the URL holds a token value.
+var ErrTokenInURL = errors.New("the URL holds a token")
 
 // Request is what a request that may be looked at says of itself.
 type Request struct {
@@ -32,11 +27,8 @@ func (rules *Rules) Admit(r *http.Request) (Request, error) {
 	if holdsTokenInURL(r.URL) {
 		return Request{}, ErrTokenInURL
 	}
-	// Caddy's reverse proxy sends an opaque target on as it is: x:http://h/p
-	// would choose path and host at the API behind. And a target with user name
-	// and password (RFC 9110 section 4.2.4) would tell them to everybody.
-	if r.URL.Opaque != "" || r.URL.User != nil {
-		return Request{}, ErrTarget
+	if err := checkTarget(r); err != nil {
+		return Request{}, err
 	}
 	auth, err := ParseAuthorization(r.Header)
 	return Request{auth, PathOf(r.URL), upgrades}, err

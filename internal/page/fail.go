@@ -34,10 +34,18 @@ var (
 		"A token in an address ends up in histories and logs: delete that token, and generate another. To find a token, look for its description or its ID."}
 	errCrossOrigin = &problem{http.StatusForbidden, "This came from another site",
 		"Other sites can’t change anything here. Go to your access tokens and do it there."}
+	errNoNavigation = &problem{http.StatusForbidden, "Only people use this page",
+		"Scripts and frames can’t: open it in a window of its own. Programs manage tokens through the API."}
+	errNotOurForm = &problem{http.StatusForbidden, "This form can’t be used any more",
+		"Nothing was changed. A form of this page works for 12 hours, for whoever opened it, until the gateway is restarted. Go to your access tokens and fill in a new one."}
+	errOff = &problem{http.StatusForbidden, "API access is off",
+		"No token was made. An administrator can switch API access on first."}
 	errTooEarly = &problem{http.StatusTooEarly, "Try again",
 		"The request came before the connection was secure. Load the page again."}
 	errTooLarge = &problem{http.StatusRequestEntityTooLarge, "That’s too much text",
 		"Go back and enter less."}
+	errLate = &problem{http.StatusBadRequest, "The form didn’t arrive in time",
+		"Nothing was changed. Go back and send it again."}
 	errMediaType = &problem{http.StatusUnsupportedMediaType, "This isn’t the page’s form",
 		"Use the form on the page. Programs manage tokens through the API."}
 	errBadForm = &problem{http.StatusBadRequest, "The form can’t be read",
@@ -82,6 +90,12 @@ func (v *visit) problemOf(err error) *problem {
 		return errNoPage
 	case errors.Is(err, incoming.ErrTokenInURL):
 		return errTokenInURL
+	case errors.Is(err, incoming.ErrBodyTooLarge):
+		return errTooLarge
+	case errors.Is(err, incoming.ErrBodyLate):
+		return errLate
+	case errors.Is(err, incoming.ErrBodyCut):
+		return errBadForm
 	}
 	p := tokenapi.ProblemOf(err)
 	if p.Status == http.StatusServiceUnavailable {

@@ -1,16 +1,12 @@
 package page
 
 import (
-	"errors"
-	"io"
 	"mime"
-	"net/http"
 	"net/url"
 	"unicode/utf8"
-)
 
-// maxBody is the largest form read, in bytes.
-const maxBody = 64 << 10
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
+)
 
 // readForm reads the request's body into r.PostForm.
 func (v *visit) readForm() error {
@@ -22,12 +18,9 @@ func (v *visit) readForm() error {
 	if err != nil || mediaType != "application/x-www-form-urlencoded" || v.r.Header.Get("Content-Encoding") != "" {
 		return errMediaType
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(v.w, v.r.Body, maxBody))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return errTooLarge
-	}
+	body, err := incoming.ReadBody(v.w, v.r, incoming.BodyTime)
 	if err != nil {
-		return errBadForm
+		return err
 	}
 	form, ok := parseForm(string(body))
 	if !ok {

@@ -53,19 +53,6 @@ func TestChoicesAreAccepted(t *testing.T) {
 	}
 }
 
-// A form's nonce has one spelling.
-func TestNonces(t *testing.T) {
-	const nonce = "AAECAwQFBgcICQoLDA0ODw"
-	for text, want := range map[string]bool{
-		nonce: true, "": false, nonce + "\n": false, "\n" + nonce: false, nonce[:21] + "x": false, nonce + "==": false,
-		nonce[:20]: false, nonce + "AAAA": false, strings.Repeat("A", 1<<10): false,
-	} {
-		if got := isNonce(text); got != want {
-			t.Errorf("%q: %v", text, got)
-		}
-	}
-}
-
 func FuzzForm(f *testing.F) {
 	for _, text := range []string{"", "a=b", "a=b&a=c", "a=%ff", "a;b=c", "%zz", "lifetime=other&days=12&description=%E2%82%AC", "enabled=on&generate=users&users=bob%0D%0Aalice&limit=days&days=9"} {
 		f.Add(text)

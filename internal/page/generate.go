@@ -2,10 +2,8 @@ package page
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -66,6 +64,9 @@ var presets = []int{7, 30, 90, 365}
 const defaultDays = 30
 
 func (v *visit) generateForm() error {
+	if !v.policy.Enabled {
+		return v.settingsForm() // where the switch is
+	}
 	if done, err := v.mayNotGenerate(); done {
 		return err
 	}
@@ -75,6 +76,9 @@ func (v *visit) generateForm() error {
 
 // mayNotGenerate answers those who can't generate.
 func (v *visit) mayNotGenerate() (done bool, err error) {
+	if !v.policy.Enabled {
+		return true, errOff
+	}
 	err = v.policy.MayGenerate(v.caller, v.Registry.Now())
 	if err != nil && v.lacksAdmin() {
 		return true, v.askAgain("generate")
@@ -84,11 +88,7 @@ func (v *visit) mayNotGenerate() (done bool, err error) {
 
 func (v *visit) renderGenerate(status int, form generateForm) error {
 	if form.Nonce == "" {
-		var random [nonceBytes]byte
-		if _, err := io.ReadFull(v.Memory.random, random[:]); err != nil {
-			return fmt.Errorf("%w: reading random bytes: %w", store.ErrUnavailable, err)
-		}
-		form.Nonce = base64.RawURLEncoding.EncodeToString(random[:])
+		form.Nonce = v.nonce
 	}
 	form.Now = v.Registry.Now()
 	form.MaxDays, form.Unlimited = maxDays(v.policy), unlimited(v.policy)
@@ -149,9 +149,6 @@ func parseLifetime(p registry.Policy, lifetime, days string) (seconds int64, wro
 	return int64(n) * int64(day/time.Second), "", ""
 }
 
-// nonceBytes is how many random bytes tell one form from another.
-const nonceBytes = 16
-
 // madeToken is the document that shows a new token's value, this once.
 type madeToken struct {
 	row
@@ -181,9 +178,6 @@ func (v *visit) generate() error {
 	form.Lifetime.Error, form.Days.Error = wrongLifetime, wrongDays
 	if n := utf8.RuneCountInString(form.Description.Value); n > registry.MaxDescription {
 		form.Description.Error = fmt.Sprintf("Enter at most %d characters; these are %d.", registry.MaxDescription, n)
-	}
-	if !isNonce(form.Nonce) {
-		return errBadForm
 	}
 	if form.HasErrors() {
 		return v.renderGenerate(http.StatusBadRequest, form)
@@ -218,7 +212,9 @@ func (v *visit) generateFailed(form generateForm, err error) error {
 	case errors.Is(err, registry.ErrInvalid):
 		form.Lifetime.Error = "Choose how long the token is to work; this is no longer allowed."
 		return v.renderGenerate(http.StatusBadRequest, form)
-	case errors.Is(err, registry.ErrForbidden), errors.Is(err, registry.ErrOff):
+	case errors.Is(err, registry.ErrOff):
+		return errOff
+	case errors.Is(err, registry.ErrForbidden):
 		return err
 	}
 	form.Error = "The token couldn’t be made right now. Try again in a few seconds."
@@ -227,10 +223,4 @@ func (v *visit) generateFailed(form generateForm, err error) error {
 		return err
 	}
 	return answered{err}
-}
-
-// isNonce tells whether a form carries what renderGenerate put there.
-func isNonce(s string) bool {
-	_, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	return err == nil && len(s) == base64.RawURLEncoding.EncodedLen(nonceBytes)
 }

@@ -109,6 +109,9 @@ func (v *visit) listOf(wanted view, tokens []registry.Token) tokenList {
 
 // canGenerate tells whether to offer generating, or else why not.
 func (v *visit) canGenerate() (bool, string) {
+	if !v.policy.Enabled {
+		return false, "" // which the document says
+	}
 	err := v.policy.MayGenerate(v.caller, v.Registry.Now())
 	if err == nil || v.lacksAdmin() {
 		return true, ""

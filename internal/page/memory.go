@@ -14,7 +14,7 @@ import (
 type Memory struct {
 	Sessions *Sessions
 	forms    *forms
-	random   io.Reader
+	nonces   *nonces
 	// listing bounds how many lists are put together at a time: a long one
 	// takes memory.
 	listing chan struct{}
@@ -22,7 +22,7 @@ type Memory struct {
 
 // NewMemory returns an empty Memory.
 func NewMemory(now func() time.Time, random io.Reader) *Memory {
-	return &Memory{Sessions: NewSessions(now, random), forms: newForms(), random: random, listing: make(chan struct{}, maxListing)}
+	return &Memory{Sessions: NewSessions(now, random), forms: newForms(), nonces: newNonces(now, random), listing: make(chan struct{}, maxListing)}
 }
 
 // maxListing is how many lists are put together at a time.

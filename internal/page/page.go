@@ -8,12 +8,12 @@ package page
 import (
 	"errors"
 	"net/http"
-	"net/netip"
+	"path"
 	"strings"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
@@ -31,7 +31,7 @@ const (
 )
 
 // Page serves the page of one project to one request. All fields are required,
-// but Cookies and Origin.
+// but Cookies, Origin, CutOff and Untrusted.
 type Page struct {
 	Registry *registry.Registry
 	Project  *registry.Project
@@ -42,6 +42,9 @@ type Page struct {
 	Path, API string
 	// TakesPassword: one of the sign-ins takes user name and password.
 	TakesPassword bool
+	// Authenticate returns the record of the request's valid bearer token, or fails
+	// as registry.Registry.Authenticate does.
+	Authenticate func(*http.Request) (store.Record, error)
 	// Check asks the sign-ins about a user name and password; Known asks who
 	// has sent the request, by other means than the page's session. Both fail
 	// with tokenapi.ErrNotSignedIn, or any other error if it can't be told.
@@ -57,6 +60,12 @@ type Page struct {
 	// Origin is the scheme, the host and what stands before API in a URL as
 	// programs see it.
 	Origin string
+	// CutOff is what handlers in front have cut off the path that the browser
+	// knows, as far as that can be told.
+	CutOff string
+	// Untrusted: something in front says that the connection is encrypted, and
+	// isn't believed.
+	Untrusted bool
 }
 
 // visit is one request on its way.
@@ -64,7 +73,7 @@ type visit struct {
 	*Page
 	w http.ResponseWriter
 	r *http.Request
-	// root is the page's own path, relative to the request's.
+	// root is where the page is, as links of the answer have it.
 	root string
 
 	caller   registry.Caller
@@ -75,26 +84,32 @@ type visit struct {
 	lapsed bool
 	// expired: the request has a cookie that opens nothing.
 	expired bool
-	policy  registry.Policy
+	// nonce is for the forms of the document that answers.
+	nonce  string
+	policy registry.Policy
 }
 
 // place is one of the page's paths and what it answers.
 type place struct {
 	get, post func(*visit) error
+	// whileOff: for everybody, not administrators alone, while API access is off.
+	whileOff bool
 	// open: for people who aren't signed in, too.
 	open bool
+	// part: not a document, but what one loads.
+	part bool
 }
 
 var places = map[string]place{
 	"":          {get: (*visit).list},
 	"/sign-in":  {get: (*visit).toList, post: (*visit).signIn, open: true},
-	"/sign-out": {get: (*visit).toList, post: (*visit).signOut, open: true},
+	"/sign-out": {get: (*visit).toList, post: (*visit).signOut, whileOff: true},
 	"/generate": {get: (*visit).generateForm, post: (*visit).generate},
 	"/delete":   {get: (*visit).deleteForm, post: (*visit).delete},
 	"/settings": {get: (*visit).settingsForm, post: (*visit).changeSettings},
-	"/page.css": {get: (*visit).static, open: true},
-	"/page.js":  {get: (*visit).static, open: true},
-	"/icon.svg": {get: (*visit).static, open: true},
+	"/page.css": {get: (*visit).static, open: true, part: true},
+	"/page.js":  {get: (*visit).static, open: true, part: true},
+	"/icon.svg": {get: (*visit).static, open: true, part: true},
 }
 
 // crossOrigin refuses what a browser sends for another origin's page.
@@ -110,10 +125,10 @@ var errToken = &tokenapi.Problem{Status: http.StatusForbidden, Name: "AccessCont
 // then.
 func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string) error {
 	if auth.Scheme == incoming.Bearer {
-		return p.refuseToken(auth)
+		return p.refuseToken(r)
 	}
-	v := &visit{Page: p, w: w, r: r, root: p.root(rest)}
-	p.protect(w.Header())
+	v := &visit{Page: p, w: w, r: r, root: p.root(strings.Count(rest, "/"), path.Base(p.Path))}
+	p.protect(w, r)
 	if err := v.serve(rest); IsAnswered(err) {
 		return err
 	} else if err != nil {
@@ -123,23 +138,19 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Autho
 }
 
 // Refuse answers people whose request is for none of the page's paths, but
-// nearly so, or holds a token in its URL. Of p it needs Project, Path and
-// Connection.
+// nearly so, or holds a token in its URL. Of p it needs Project, Path,
+// Connection and CutOff.
 func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	// However the path is written, the browser takes its slashes for levels.
-	up := strings.Repeat("../", max(0, strings.Count(r.URL.EscapedPath(), "/")-1))
-	v := &visit{Page: p, w: w, r: r, root: up + strings.TrimPrefix(p.Path, "/")}
-	p.protect(w.Header())
+	levels := max(0, strings.Count(r.URL.EscapedPath(), "/")-1)
+	v := &visit{Page: p, w: w, r: r, root: p.root(levels, strings.TrimPrefix(p.Path, "/"))}
+	p.protect(w, r)
 	problem := v.problemOf(reason)
 	v.render(problem.status, "message", document{Title: problem.title, Body: message{problem.details, errors.Is(reason, incoming.ErrTokenInURL)}})
 }
 
-func (p *Page) refuseToken(auth incoming.Authorization) error {
-	value, ok := token.Parse(auth.Token68)
-	if !ok {
-		return registry.ErrInvalidToken
-	}
-	if _, err := p.Registry.Authenticate(p.Project, value, netip.Addr{}); err != nil {
+func (p *Page) refuseToken(r *http.Request) error {
+	if _, err := p.Authenticate(r); err != nil {
 		return err
 	}
 	return errToken
@@ -167,6 +178,9 @@ func (v *visit) serve(rest string) error {
 	if crossOrigin.Check(v.r) != nil {
 		return errCrossOrigin
 	}
+	if !to.part && !isNavigation(v.r.Header) {
+		return errNoNavigation
+	}
 	if v.r.Method == http.MethodPost {
 		if err := v.readForm(); err != nil {
 			return err
@@ -185,10 +199,26 @@ func (v *visit) serve(rest string) error {
 		return v.askToSignIn(rest)
 	}
 	v.policy = v.Registry.Policy(v.Project)
-	if !v.policy.Enabled && rest != "/settings" {
-		return v.off()
+	if err := v.checkNonce(); err != nil {
+		return err
+	}
+	if !v.policy.Enabled && !to.whileOff && !v.isAdmin() {
+		return v.off(rest)
 	}
 	return handle(v)
+}
+
+// checkNonce refuses a form that isn't one that this user was shown, and issues
+// a nonce for the next.
+func (v *visit) checkNonce() (err error) {
+	user := sessionUser{v.Project.Name, v.caller.User.ID}
+	if v.nonce, err = v.Memory.nonces.issue(user); err != nil {
+		return err
+	}
+	if v.r.Method == http.MethodPost && !v.Memory.nonces.issued(user, v.r.PostForm.Get("nonce")) {
+		return errNotOurForm
+	}
+	return nil
 }
 
 // identify finds out who has sent the request: the page's session decides, or

@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"html"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -53,7 +55,7 @@ func newDesk(t *testing.T) *desk {
 	d := &desk{clock: newClock(), store: opened, gone: make(map[string]bool)}
 	d.rules.SignIns = []registry.SignIn{{Knows: func(user string) bool { return !d.gone[user] }, NamesAdmins: true}}
 	tokens := registry.New(registry.Config{
-		Store: opened, Now: d.Now, Random: rand.Reader,
+		Store: opened, Now: d.Now, Certain: d.Now, Random: rand.Reader,
 		Retain: registry.Retain{Expired: day, Deleted: day}, Audit: noAudit{}, Logger: zap.NewNop(),
 	})
 	t.Cleanup(func() {
@@ -64,6 +66,13 @@ func newDesk(t *testing.T) *desk {
 	d.page = Page{
 		Registry: tokens, Project: registry.NewProject("p", d.rules), Prefix: "cat", Memory: NewMemory(d.Now, rand.Reader),
 		Path: "/access-tokens", API: "/api", TakesPassword: true, Connection: Encrypted, Origin: "https://example.com",
+		Authenticate: func(r *http.Request) (store.Record, error) {
+			auth, err := incoming.ParseAuthorization(r.Header)
+			if err != nil || auth.Value.IsZero() {
+				return store.Record{}, registry.ErrInvalidToken
+			}
+			return d.page.Registry.Authenticate(d.page.Project, auth.Value, netip.Addr{})
+		},
 		Check: func(_ *http.Request, user, password string) (registry.Caller, error) {
 			switch {
 			case user == "dora":
@@ -105,8 +114,13 @@ func (d *desk) get(t *testing.T, below string) *httptest.ResponseRecorder {
 	return w
 }
 
+// post sends a form, with a nonce for whoever is signed in, unless it has one.
 func (d *desk) post(t *testing.T, below string, form url.Values) *httptest.ResponseRecorder {
 	t.Helper()
+	if !form.Has("nonce") {
+		form = maps.Clone(form)
+		form.Set("nonce", d.nonce(t))
+	}
 	r := httptest.NewRequest(http.MethodPost, "/access-tokens"+below, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	w, err := d.ask(t, r)
@@ -114,6 +128,21 @@ func (d *desk) post(t *testing.T, below string, form url.Values) *httptest.Respo
 		t.Fatal(err)
 	}
 	return w
+}
+
+// nonce returns one as the user's documents have it, "" for nobody.
+func (d *desk) nonce(t *testing.T) string {
+	t.Helper()
+	_, secret, _ := strings.Cut(d.cookie, "=")
+	caller, _, found := d.page.Memory.Sessions.find(d.page.Project.Name, secret)
+	if !found {
+		return ""
+	}
+	nonce, err := d.page.Memory.nonces.issue(sessionUser{d.page.Project.Name, caller.User.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nonce
 }
 
 func wantSays(t *testing.T, w *httptest.ResponseRecorder, status int, texts ...string) {
@@ -246,7 +275,7 @@ func TestLinkFromAnotherSite(t *testing.T) {
 
 func TestTooLargeForm(t *testing.T) {
 	d := newDesk(t)
-	wantSays(t, d.post(t, "/sign-in", url.Values{"user": {strings.Repeat("x", maxBody)}}), http.StatusRequestEntityTooLarge, "too much text")
+	wantSays(t, d.post(t, "/sign-in", url.Values{"user": {strings.Repeat("x", incoming.MaxBody)}}), http.StatusRequestEntityTooLarge, "too much text")
 }
 
 // Ten thousand tokens are listed, also those that the registry hands out a
@@ -375,7 +404,7 @@ func TestAFormWhoseBrowserHasGone(t *testing.T) {
 	d := newDesk(t)
 	d.fix(store.Settings{Generate: "everyone"})
 	d.post(t, "/sign-in", url.Values{"user": {"bob"}, "password": {"open"}})
-	form := url.Values{"nonce": {"AAECAwQFBgcICQoLDA0ODw"}, "lifetime": {"30"}, "days": {""}, "description": {""}}
+	form := url.Values{"nonce": {d.nonce(t)}, "lifetime": {"30"}, "days": {""}, "description": {""}}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r := httptest.NewRequest(http.MethodPost, "/access-tokens/generate", strings.NewReader(form.Encode())).WithContext(ctx)
@@ -395,5 +424,115 @@ func TestLinksOfNearMisses(t *testing.T) {
 		w := httptest.NewRecorder()
 		p.Refuse(w, httptest.NewRequest(http.MethodGet, target, nil), tokenapi.ErrNoRoute)
 		wantSays(t, w, http.StatusNotFound, `href="`+want+`"`, `href="`+want+`/page.css"`)
+	}
+}
+
+// However deep a path is, the answer is a small document, whose links lead to
+// the page, also where something was cut off.
+func TestDeepPaths(t *testing.T) {
+	for _, path := range []string{
+		"/access-tokens" + strings.Repeat("/", 10_000), strings.Repeat("/", 10_000) + "access-tokens",
+		"/access-tokens" + strings.Repeat("/x", 10_000), strings.Repeat("/..", 10_000) + "/access-tokens", "/access-tokens/generate" + strings.Repeat("/", 20),
+	} {
+		d := newDesk(t)
+		d.page.CutOff = "/pre"
+		near := httptest.NewRecorder()
+		d.page.Refuse(near, httptest.NewRequest(http.MethodGet, path, nil), tokenapi.ErrNoRoute)
+		ours, err := d.ask(t, httptest.NewRequest(http.MethodGet, "/access-tokens"+path, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, w := range map[string]*httptest.ResponseRecorder{"a near miss": near, "below the page": ours} {
+			wantSays(t, w, http.StatusNotFound, "This page doesn’t exist", `href="/pre/access-tokens"`, `href="/pre/access-tokens/page.css"`)
+			if size := w.Body.Len(); size > 4<<10 {
+				t.Errorf("%s with %d bytes is answered with %d: %.30s", name, len(path), size, path)
+			}
+		}
+	}
+}
+
+// While API access is off, administrators manage tokens all the same, and can
+// switch it on; but nobody makes any.
+func TestOff(t *testing.T) {
+	d := newDesk(t)
+	signIn := func(user string) { d.post(t, "/sign-in", url.Values{"user": {user}, "password": {"open"}}) }
+	d.fix(store.Settings{Generate: "everyone"})
+	bobs := make([]string, 2)
+	for i := range bobs {
+		_, made, err := d.page.Registry.Issue(t.Context(), d.page.Project, registry.SignedIn("", store.User{ID: "bob"}, false), registry.Wish{Prefix: "cat", LifetimeSeconds: 3600, Description: "bob's own"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bobs[i] = made.ID.String()
+	}
+	signIn("alice")
+	wantSays(t, d.post(t, "/settings", url.Values{"switch": {"1"}}), http.StatusSeeOther)
+	const isOff, toSwitch, fixed = "API access is off", "Switch API access on", "It is set in the Caddyfile."
+	lacks := func(w *httptest.ResponseRecorder, text string) {
+		t.Helper()
+		if strings.Contains(w.Body.String(), text) {
+			t.Errorf("says %q: %s", text, w.Body)
+		}
+	}
+
+	wantSays(t, d.get(t, ""), http.StatusOK, isOff, toSwitch, "You have no access tokens")
+	lacks(d.get(t, ""), "Generate New Token")
+	wantSays(t, d.get(t, "?user=*"), http.StatusOK, isOff, toSwitch, "bob's own", "/delete?id="+bobs[0])
+	wantSays(t, d.get(t, "/delete?id="+bobs[0]), http.StatusOK, "Delete Token", "bob's own")
+	wantSays(t, d.post(t, "/delete", url.Values{"id": {bobs[0]}}), http.StatusSeeOther)
+	wantSays(t, d.get(t, "/settings"), http.StatusOK, isOff, toSwitch)
+	lacks(d.get(t, "/settings"), "Save Settings")
+	wantSays(t, d.get(t, "/generate"), http.StatusOK, isOff, toSwitch)
+	wantSays(t, d.post(t, "/generate", url.Values{"lifetime": {"30"}}), http.StatusForbidden, isOff, "No token was made.")
+
+	// Who has to enter the password again goes on to what was wanted.
+	d.advance(adminLimit)
+	wantSays(t, d.get(t, "?user=*"), http.StatusOK, "Enter your password again", `value="everyone"`)
+	wantSays(t, d.get(t, "/delete?id="+bobs[1]), http.StatusOK, "Enter your password again", `value="delete:`+bobs[1])
+	wantSays(t, d.post(t, "/delete", url.Values{"id": {bobs[1]}}), http.StatusUnauthorized, "Nothing was changed.")
+
+	signIn("bob")
+	for _, below := range []string{"", "?user=*", "/generate", "/delete?id=" + bobs[1], "/settings"} {
+		w := d.get(t, below)
+		wantSays(t, w, http.StatusOK, isOff, "once an administrator of the project has switched", "Sign out")
+		lacks(w, toSwitch)
+		lacks(w, "bob's own")
+	}
+	wantSays(t, d.post(t, "/delete", url.Values{"id": {bobs[1]}}), http.StatusForbidden, isOff)
+	wantSays(t, d.post(t, "/generate", url.Values{"lifetime": {"30"}}), http.StatusForbidden, isOff)
+	wantSays(t, d.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusForbidden, isOff)
+	wantSays(t, d.post(t, "/sign-out", url.Values{}), http.StatusSeeOther)
+	if d.cookie != "" {
+		t.Error("bob can't sign out")
+	}
+
+	signIn("alice")
+	d.fix(store.Settings{Enabled: new(false)})
+	for _, below := range []string{"", "/settings"} {
+		w := d.get(t, below)
+		wantSays(t, w, http.StatusOK, isOff, fixed)
+		lacks(w, toSwitch)
+	}
+	d.fix(store.Settings{})
+	wantSays(t, d.post(t, "/settings", url.Values{"switch": {"1"}, "enabled": {"on"}}), http.StatusSeeOther)
+	w := d.get(t, "")
+	wantSays(t, w, http.StatusOK, "Generate New Token")
+	lacks(w, isOff)
+	if tokens, _, err := d.page.Registry.List(d.page.Project, registry.SignedIn("", store.User{ID: "bob"}, false), registry.Listing{}); err != nil || len(tokens) != 1 {
+		t.Errorf("%d tokens, %v", len(tokens), err)
+	}
+}
+
+// Who can't sign in because the proxy in front isn't trusted learns who can
+// mend that.
+func TestUntrustedProxy(t *testing.T) {
+	d := newDesk(t)
+	d.page.Connection, d.page.Untrusted = Open, true
+	wantSays(t, d.get(t, ""), http.StatusOK, "trusted_proxies", "the gateway doesn’t know that it can believe that")
+	d.page.Untrusted = false
+	wantSays(t, d.get(t, ""), http.StatusOK, "https://")
+	d.page.Untrusted, d.page.TakesPassword = true, false
+	if body := d.get(t, "").Body.String(); strings.Contains(body, "trusted_proxies") {
+		t.Errorf("nobody takes a password here: %s", body)
 	}
 }

@@ -8,9 +8,12 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
 
 //go:embed templates/*.html
@@ -46,7 +49,7 @@ func parseDocuments() map[string]*template.Template {
 
 // document is what a template is given.
 type document struct {
-	// Root is the page's path relative to the request's.
+	// Root is where the page is, for links.
 	Root  string
 	Title string
 	// Project is the project's name.
@@ -54,9 +57,13 @@ type document struct {
 	// User is who is signed in, "" for nobody; Name what to call them.
 	User, Name string
 	CanSignOut bool
+	// Nonce is for the document's forms.
+	Nonce string
 	// Admin: the caller administrates the project, or would after entering
 	// the password again.
 	Admin bool
+	// Off: API access is off now, which the Caddyfile says if OffFixed.
+	Off, OffFixed bool
 	// Section is the navigation's entry that the document belongs to.
 	Section string
 	Body    any
@@ -68,7 +75,8 @@ const contentSecurityPolicy = "default-src 'none'; style-src 'self'; script-src 
 	"frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // protect sets the headers that every answer of the page has.
-func (p *Page) protect(h http.Header) {
+func (p *Page) protect(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -79,21 +87,25 @@ func (p *Page) protect(h http.Header) {
 		// There a browser tells of a form's origin by Origin alone, and without a
 		// referrer that is "null", as another site's may be.
 		h.Set("Referrer-Policy", "same-origin")
-		return
 	}
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	if p.Connection != Open || r.Header["Sec-Fetch-Mode"] != nil {
+		isolate(h, r.UserAgent()) // without TLS browsers complain of it; with, they say what a request is for
+	}
 }
 
 // render answers with a document.
 func (v *visit) render(status int, name string, d document) {
-	d.Root, d.Project = v.root, v.Project.Name
+	d.Root, d.Project, d.Nonce = v.root, v.Project.Name, v.nonce
 	if v.signedIn {
 		d.User, d.Name = v.caller.User.ID, v.caller.User.Name
 		if d.Name == "" {
 			d.Name = d.User
 		}
-		d.CanSignOut = v.bySession
+		// A refusal holds no form, so that it is the same, to the byte, for a token
+		// that is another's as for none.
+		d.CanSignOut = v.bySession && name != "message"
 		d.Admin = v.isAdmin() || v.lapsed
+		d.Off, d.OffFixed = !v.policy.Enabled, slices.Contains(v.Project.FixedSettings(), registry.SettingEnabled)
 	}
 	var body bytes.Buffer
 	if err := documents[name].Execute(&body, d); err != nil {
@@ -122,16 +134,25 @@ func (v *visit) static() error {
 	return nil
 }
 
-// root returns the page's path relative to the one that rest belongs to, so
-// that links work whatever was cut off in front.
-func (p *Page) root(rest string) string {
-	return strings.Repeat("../", strings.Count(rest, "/")) + path.Base(p.Path)
+// maxLevels is how many levels a link goes up. Only near misses lie deeper.
+const maxLevels = 16
+
+// root returns the page's path as below lies it, that many levels above the
+// request's: relative, so that links work whatever was cut off in front, here or
+// by a server that nobody knows of; or in whole, as far as that is known, where
+// a path is deeper than any link has to be.
+func (p *Page) root(levels int, below string) string {
+	if levels > maxLevels {
+		return p.CutOff + p.Path
+	}
+	return strings.Repeat("../", levels) + below
 }
 
 // redirect answers with the page at a path below the page's own, as the result
 // of a form.
 func (v *visit) redirect(below string) error {
 	v.w.Header().Set("Location", v.root+below)
+	v.w.Header().Set("Content-Length", "0")
 	v.w.WriteHeader(http.StatusSeeOther)
 	return nil
 }

@@ -15,8 +15,6 @@ import (
 
 // settingsForm is the document that shows administrators the settings.
 type settingsForm struct {
-	// Off: API access is off now, whatever has been entered.
-	Off bool
 	// Was is what the form showed at first: what is left as it was isn't set,
 	// so that a form from before an emergency doesn't end it.
 	Was            loaded
@@ -58,7 +56,7 @@ func (v *visit) settingsForm() error {
 // currentSettings is the form as it stands when nothing has been entered.
 func (v *visit) currentSettings() settingsForm {
 	form := settingsForm{
-		Off: !v.policy.Enabled, Enabled: v.policy.Enabled, Generate: v.policy.Generate,
+		Enabled: v.policy.Enabled, Generate: v.policy.Generate,
 		Users:     field{Value: strings.Join(v.policy.Users, "\n")},
 		Unlimited: v.policy.MaxLifetimeDays == registry.Unlimited,
 		Fixed:     v.Project.FixedSettings(),
@@ -188,23 +186,16 @@ func (f *settingsForm) readMaxLifetime(entered url.Values, change *store.Setting
 
 // onlyAdmins answers those who don't administrate the project.
 func (v *visit) onlyAdmins() error {
-	switch {
-	case v.lapsed:
+	if v.lapsed {
 		return v.askAgain("settings")
-	case !v.policy.Enabled:
-		return v.off()
 	}
 	return v.Project.MayAdministrate(v.caller)
 }
 
-// off answers while the project's API access is off: administrators see the
-// switch, and everybody else that it is off.
-func (v *visit) off() error {
-	switch {
-	case v.isAdmin():
-		return v.settingsForm()
-	case v.lapsed:
-		return v.askAgain("settings")
+// off tells everybody but administrators that the project's API access is off.
+func (v *visit) off(rest string) error {
+	if v.lapsed {
+		return v.askAgain(v.nextOf(rest))
 	}
 	status := http.StatusOK
 	if v.r.Method == http.MethodPost {

@@ -23,7 +23,10 @@ type signInForm struct {
 	// Form: there is a form for user name and password. Otherwise Insecure
 	// says that the connection is the reason, or no sign-in takes them.
 	Form, Insecure bool
-	Again          bool
+	// Untrusted: something in front says that the connection is secure, and
+	// isn't believed.
+	Untrusted bool
+	Again     bool
 }
 
 // askToSignIn answers a request for rest of somebody who isn't signed in.
@@ -61,6 +64,7 @@ func (v *visit) askAgain(next string) error {
 func (v *visit) renderSignIn(status int, form signInForm) {
 	form.Form = v.TakesPassword && v.Connection != Open
 	form.Insecure = v.TakesPassword && v.Connection == Open
+	form.Untrusted = form.Insecure && v.Untrusted
 	v.render(status, "signin", document{Title: "Sign in", Body: form})
 }
 

@@ -64,7 +64,7 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 	}
 	// What people paste by mistake would be kept, for others to read.
 	if token.Contains(w.Description) {
-		return token.Value{}, Token{}, &Refusal{ErrTokenInText, "description must not hold a token value. If others could have seen that token, delete it."}
+		return token.Value{}, Token{}, ErrTokenInText
 	}
 	value, err := token.Make(w.Prefix, r.Random)
 	if err != nil {

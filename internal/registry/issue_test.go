@@ -277,8 +277,7 @@ func TestTokenInADescription(t *testing.T) {
 	m := f.issue(p, user("bob"), 3600)
 	for _, description := range []string{m.value.Reveal(), "for " + m.value.Reveal() + "."} {
 		_, _, err := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 60, Description: description})
-		wantRefusal(t, "a token in a description", err, ErrInvalid)
-		if !errors.Is(err, ErrTokenInText) || strings.Contains(err.Error(), m.value.Reveal()) {
+		if !errors.Is(err, ErrInvalid) || !errors.Is(err, ErrTokenInText) || strings.Contains(err.Error(), m.value.Reveal()) {
 			t.Errorf("%v", err)
 		}
 	}

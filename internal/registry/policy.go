@@ -89,9 +89,11 @@ func (p *Project) IsAdmin(c Caller) bool {
 }
 
 // MayGenerate returns nil if c may make a token at now, or an error that is
-// ErrForbidden and says who could change that.
+// ErrForbidden or ErrOff and says who could change that.
 func (p *Policy) MayGenerate(c Caller, now time.Time) error {
 	switch {
+	case !p.Enabled:
+		return p.off(c)
 	case p.Generate == GenerateEveryone, p.project.IsAdmin(c), p.renewsAsAdmin(c, now):
 		return nil
 	case p.Generate == GenerateUsers && slices.Contains(p.Users, c.User.ID):
@@ -102,6 +104,17 @@ func (p *Policy) MayGenerate(c Caller, now time.Time) error {
 		who = "Whoever runs this gateway can allow it (allow_generate)."
 	}
 	return refuse(ErrForbidden, "You may not make tokens in project %q. %s", p.project.Name, who)
+}
+
+// off is ErrOff. Whoever signed in has no token to keep.
+func (p *Policy) off(c Caller) error {
+	switch {
+	case c.Token != nil:
+		return ErrOff
+	case p.project.current().Fixed.Enabled != nil:
+		return refuse(ErrOff, "No tokens are made while it is off. Whoever runs this gateway can switch it on (api_access).")
+	}
+	return refuse(ErrOff, "No tokens are made while it is off. An administrator of the project can switch it on in its settings.")
 }
 
 // renewsAsAdmin tells whether c's token may be renewed because the sign-in
@@ -122,9 +135,6 @@ func (p *Policy) renewsAsAdmin(c Caller, now time.Time) bool {
 func (p *Policy) mayIssue(c Caller, lifetime int64, now time.Time) error {
 	if c.Token != nil && c.Token.Expired(now) {
 		return ErrInvalidToken
-	}
-	if !p.Enabled {
-		return ErrOff
 	}
 	if err := p.MayGenerate(c, now); err != nil {
 		return err

@@ -29,8 +29,9 @@ const purgeEvery = time.Hour
 // Config says what a Registry works with. All fields are required.
 type Config struct {
 	Store store.Store
-	// Now is the clock that tokens are made and expire by.
-	Now func() time.Time
+	// Now is the clock that tokens are made and expire by. Certain is one that is
+	// never ahead of the truth: records are removed by it.
+	Now, Certain func() time.Time
 	// Random is where secrets and ids come from.
 	Random io.Reader
 	Retain Retain
@@ -127,7 +128,7 @@ func (r *Registry) flush(ctx context.Context) error {
 // retained.
 func (r *Registry) purge(ctx context.Context) error {
 	const atOnce, mostRounds = 64, 4096
-	now := r.Now()
+	now := r.Certain()
 	var first uuid.UUID
 	for rounds := 0; ; rounds++ {
 		ids, err := r.Store.Ended(now.Add(-r.Retain.Expired), now.Add(-r.Retain.Deleted), atOnce)

@@ -2,8 +2,23 @@
 // sign-ins count: by address and user, and ten times as many by address. A
 // user who is attacked from many addresses is slowed, but never locked out.
 //
-// Memory is bounded: when too many addresses and users fail, the ones that
-// failed longest ago are forgotten.
+// Failures are counted for what checks the credentials, whichever site asks it,
+// and each site judges them by its own limit.
+//
+// # What is remembered
+//
+// Failures that aren't forgiven yet, and nothing else: for an address, for an
+// address and a user, and for a user. An attempt under way stands apart, as
+// long as it is under way; one that succeeds, ends before anything was
+// compared, or is refused leaves nothing behind.
+//
+// There are 65,536 such counts at most, about 16 MB. The one that failed,
+// refused or slowed longest ago is forgotten for another. So nothing but
+// failures pushes out a failure, and it takes tens of thousands of them, none of
+// which may be forgiven yet: of ten a minute, one of an address and a user is
+// forgiven after six seconds. As an address is refused altogether after a
+// hundred, hundreds of addresses have to fail at once, and each of their failures
+// is a guess too. What it gives is ten more guesses for one more address.
 package signinlimit
 
 import (
@@ -11,14 +26,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/time/rate"
 )
 
 const (
@@ -34,8 +46,6 @@ const (
 	// maxSame is how many attempts with the same credentials are under way at
 	// a time: they tell no more than one, but each costs something.
 	maxSame = 64
-	// maxEntries is how many addresses, users and pairs of them are known.
-	maxEntries = 1 << 16
 )
 
 // LimitedError refuses an attempt before anything was compared.
@@ -51,102 +61,142 @@ func (e *LimitedError) Error() string {
 // ErrBusy refuses an attempt that has waited too long for others under way.
 var ErrBusy = errors.New("too many sign-ins of this client are under way")
 
-// Limiter counts failed sign-ins. It is safe for concurrent use.
-type Limiter struct {
-	failures int
-	window   time.Duration
-	seed     maphash.Seed
-
-	mu      sync.Mutex
-	buckets *simplelru.LRU[uint64, *bucket]
+// Limit is how many sign-ins of an address and a user may fail in a window.
+type Limit struct {
+	Failures int
+	Window   time.Duration
 }
 
-// bucket is what one address, user or pair of them has left. Guesses under way
-// hold a failure each, so that many at a time can't fail more often than one
-// after the other. Attempts with the same credentials are one guess.
-type bucket struct {
-	limit    *rate.Limiter
-	underWay map[uint64]int // attempts by guess
+// Guess is what somebody tries to sign in with.
+type Guess struct {
+	// Authorities are what may check the credentials. Where two guesses have one
+	// in common, their failures count together.
+	Authorities []string
+	Address     netip.Addr
+	// User is "" if the credentials name none.
+	User string
+	// Credentials is all that could make it another guess than others.
+	Credentials string
+}
+
+// Limiter counts failed sign-ins. It is safe for concurrent use.
+type Limiter struct {
+	seed maphash.Seed
+
+	mu       sync.Mutex
+	failures *failures
+	// underWay are the attempts under way, by what they would count for.
+	underWay map[uint64]*underWay
+}
+
+// underWay are attempts that have begun and not ended. Each guess among them
+// holds a failure, so that many at a time can't fail more often than one after
+// the other. Attempts with the same credentials are one guess.
+type underWay struct {
+	attempts map[uint64]int // by guess
 	// changed is closed when an attempt ends.
 	changed chan struct{}
 }
 
-// New returns a limiter that allows so many failures in a window, for an
-// address and a user.
-func New(failures int, window time.Duration) *Limiter {
-	buckets, err := simplelru.NewLRU[uint64, *bucket](maxEntries, nil)
-	if err != nil {
-		panic(err) // the size is positive
-	}
-	return &Limiter{failures: failures, window: window, seed: maphash.MakeSeed(), buckets: buckets}
+// New returns a limiter that remembers nothing yet.
+func New() *Limiter {
+	return &Limiter{seed: maphash.MakeSeed(), failures: newFailures(maxCounts), underWay: make(map[uint64]*underWay)}
 }
 
 // Attempt is a sign-in under way. End has to be called once.
 type Attempt struct {
 	limiter *Limiter
 	guess   uint64
-	buckets []*bucket
-	user    *bucket
+	// refusing are the counts that refuse the attempt, slowing those that slow it.
+	refusing, slowing []counted
 }
 
-// Begin asks for an attempt. user is "" if the credentials name none, guess is
-// all that could make it another attempt than the others. It fails with
-// *LimitedError, with ErrBusy, or as ctx does. While other guesses under way
-// could use up what is left, it waits for them.
-func (l *Limiter) Begin(ctx context.Context, address netip.Addr, user, guess string) (*Attempt, error) {
+// counted is one count that a failure adds to, and its limit.
+type counted struct {
+	key   uint64
+	limit Limit
+}
+
+// Begin asks for an attempt. It fails with *LimitedError, with ErrBusy, or as
+// ctx does. While other guesses under way could use up what is left, it waits
+// for them.
+func (l *Limiter) Begin(ctx context.Context, limit Limit, g Guess) (*Attempt, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, ErrBusy)
 	defer cancel()
-	a := &Attempt{limiter: l, guess: maphash.String(l.seed, guess)}
-	address, user = Client(address), strings.ToLower(strings.TrimSpace(user))
+	a := l.attempt(limit, g)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.buckets = []*bucket{l.bucket(addressFactor, "address", address, "")}
-	// An address that has nothing left makes no new buckets: it could make others
-	// be forgotten at no cost.
-	if _, retryAfter := l.look(a.buckets, a.guess); retryAfter > 0 {
-		return nil, &LimitedError{retryAfter}
-	}
-	if user != "" {
-		a.buckets = append(a.buckets, l.bucket(1, "pair", address, user))
-		a.user = l.bucket(userFactor, "user", netip.Addr{}, user)
-		if a.user.left() < 1 {
-			if err := l.wait(ctx, nil, slowdown); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for {
-		busy, retryAfter := l.look(a.buckets, a.guess)
-		if retryAfter > 0 {
+	for slowed := false; ; {
+		busy, retryAfter := l.look(a)
+		var err error
+		switch {
+		case retryAfter > 0:
 			return nil, &LimitedError{retryAfter}
+		case !slowed && l.isSlow(a):
+			slowed, err = true, l.wait(ctx, nil, slowdown)
+		case busy != nil:
+			err = l.wait(ctx, busy.changed, 0)
+		default:
+			l.begin(a)
+			return a, nil
 		}
-		if busy == nil {
-			break
-		}
-		if err := l.wait(ctx, busy.changed, 0); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}
-	for _, b := range a.buckets {
-		b.underWay[a.guess]++
-	}
-	return a, nil
 }
 
-// look returns a bucket whose guesses under way have to be waited for, or how
-// long one has nothing left.
-func (l *Limiter) look(buckets []*bucket, guess uint64) (busy *bucket, retryAfter time.Duration) {
-	for _, b := range buckets {
-		left := b.left()
-		if left < 1 {
-			seconds := math.Ceil((1 - left) / float64(b.limit.Limit()))
-			retryAfter = max(retryAfter, time.Duration(seconds)*time.Second)
+func (l *Limiter) attempt(limit Limit, g Guess) *Attempt {
+	a := &Attempt{limiter: l, guess: maphash.String(l.seed, g.Credentials)}
+	address, user := Client(g.Address), strings.ToLower(strings.TrimSpace(g.User))
+	count := func(factor int, authority, kind string, address netip.Addr, user string) counted {
+		key := maphash.Comparable(l.seed, struct {
+			authority, kind string
+			address         netip.Addr
+			user            string
+		}{authority, kind, address, user})
+		return counted{key, Limit{factor * limit.Failures, limit.Window}}
+	}
+	for _, authority := range g.Authorities {
+		a.refusing = append(a.refusing, count(addressFactor, authority, "address", address, ""))
+		if user != "" {
+			a.refusing = append(a.refusing, count(1, authority, "address and user", address, user))
+			a.slowing = append(a.slowing, count(userFactor, authority, "user", netip.Addr{}, user))
 		}
-		if same := b.underWay[guess]; same >= maxSame || same == 0 && float64(len(b.underWay)) > left-1 {
-			busy = b
+	}
+	return a
+}
+
+// look returns attempts under way that have to be waited for, or how long
+// nothing is left.
+func (l *Limiter) look(a *Attempt) (busy *underWay, retryAfter time.Duration) {
+	now := time.Now()
+	for _, c := range a.refusing {
+		left, wait := l.failures.left(c.key, c.limit, now)
+		if left == 0 {
+			l.failures.renew(c.key)
+			retryAfter = max(retryAfter, wait)
+		}
+		u := l.underWay[c.key]
+		if u == nil {
+			continue
+		}
+		if same := u.attempts[a.guess]; same >= maxSame || same == 0 && len(u.attempts) >= left {
+			busy = u
 		}
 	}
 	return busy, retryAfter
+}
+
+// isSlow tells whether the user has too many failures from everywhere.
+func (l *Limiter) isSlow(a *Attempt) bool {
+	for _, c := range a.slowing {
+		if left, _ := l.failures.left(c.key, c.limit, time.Now()); left == 0 {
+			l.failures.renew(c.key)
+			return true
+		}
+	}
+	return false
 }
 
 // wait waits, without the lock, until changed is closed, or as long as said.
@@ -169,48 +219,41 @@ func (l *Limiter) wait(ctx context.Context, changed <-chan struct{}, d time.Dura
 	}
 }
 
-// End says how the attempt went. Only a failure counts: neither success, nor
-// that it couldn't be told.
+func (l *Limiter) begin(a *Attempt) {
+	for _, c := range a.refusing {
+		u := l.underWay[c.key]
+		if u == nil {
+			u = &underWay{make(map[uint64]int), make(chan struct{})}
+			l.underWay[c.key] = u
+		}
+		u.attempts[a.guess]++
+	}
+}
+
+// End says how the attempt went. Only a failure counts.
 func (a *Attempt) End(failed bool) {
 	l := a.limiter
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, b := range a.buckets {
-		if b.underWay[a.guess]--; b.underWay[a.guess] == 0 {
-			delete(b.underWay, a.guess)
+	for _, c := range a.refusing {
+		u := l.underWay[c.key]
+		if u.attempts[a.guess]--; u.attempts[a.guess] == 0 {
+			delete(u.attempts, a.guess)
 		}
-		if failed {
-			b.limit.Allow()
+		close(u.changed)
+		u.changed = make(chan struct{})
+		if len(u.attempts) == 0 {
+			delete(l.underWay, c.key)
 		}
-		close(b.changed)
-		b.changed = make(chan struct{})
 	}
-	if failed && a.user != nil {
-		a.user.limit.Allow()
+	if !failed {
+		return
+	}
+	now := time.Now()
+	for _, c := range slices.Concat(a.refusing, a.slowing) {
+		l.failures.add(c.key, c.limit, now)
 	}
 }
-
-// bucket returns the bucket of a name, a new one if it isn't known.
-func (l *Limiter) bucket(factor int, kind string, address netip.Addr, user string) *bucket {
-	key := maphash.Comparable(l.seed, struct {
-		kind    string
-		address netip.Addr
-		user    string
-	}{kind, address, user})
-	if b, known := l.buckets.Get(key); known {
-		return b
-	}
-	failures := factor * l.failures
-	b := &bucket{
-		limit:    rate.NewLimiter(rate.Limit(float64(failures)/l.window.Seconds()), failures),
-		underWay: make(map[uint64]int), changed: make(chan struct{}),
-	}
-	l.buckets.Add(key, b)
-	return b
-}
-
-// left is how many failures are left, those of attempts under way included.
-func (b *bucket) left() float64 { return b.limit.Tokens() }
 
 // Client is what one client has of the address space: an IPv4 address or, of
 // IPv6, a /64.

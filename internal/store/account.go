@@ -17,6 +17,8 @@ type Account struct {
 	// isn't.
 	Blocked   time.Time
 	BlockedBy string
+	// BlockRevision is that of the last Block, also one that was lifted.
+	BlockRevision uint64
 
 	// Revision is that of the last Void, Block or Unblock, 0 if there was none.
 	// What was decided about the user before it is to be decided again.
@@ -41,6 +43,7 @@ func (a *Account) Append(b []byte) []byte {
 	b = appendTime(b, a.VoidAt)
 	b = appendTime(b, a.Blocked)
 	b = appendString(b, a.BlockedBy)
+	b = binary.BigEndian.AppendUint64(b, a.BlockRevision)
 	b = binary.BigEndian.AppendUint64(b, a.Living)
 	b = appendTime(b, a.Counted)
 	return appendTime(b, a.Next)
@@ -58,7 +61,7 @@ func DecodeAccount(b []byte) (Account, error) {
 	}
 	a := Account{
 		Revision: d.uint64(), Void: d.uint64(), VoidAt: d.time(),
-		Blocked: d.time(), BlockedBy: d.string(),
+		Blocked: d.time(), BlockedBy: d.string(), BlockRevision: d.uint64(),
 		Living: d.uint64(), Counted: d.time(), Next: d.time(),
 	}
 	// A Void without a time would end nothing.

@@ -13,7 +13,7 @@ import (
 var someAccount = rapid.Custom(func(t *rapid.T) (a Account) {
 	maybe := rapid.OneOf(rapid.Just(time.Time{}), someTime)
 	a = Account{
-		Blocked: maybe.Draw(t, "blocked"), BlockedBy: rapid.String().Draw(t, "by"),
+		Blocked: maybe.Draw(t, "blocked"), BlockedBy: rapid.String().Draw(t, "by"), BlockRevision: rapid.Uint64().Draw(t, "blocked at"),
 		Revision: rapid.Uint64().Draw(t, "revision"), Living: rapid.Uint64().Draw(t, "living"),
 		Counted: maybe.Draw(t, "counted"), Next: maybe.Draw(t, "next"),
 	}
@@ -44,7 +44,7 @@ func TestAccountRoundTrip(t *testing.T) {
 
 func TestAccountsOfEachVersionAreRead(t *testing.T) {
 	a := Account{
-		Void: 7, VoidAt: time.UnixMilli(1547597201743).UTC(), Blocked: time.UnixMilli(1547597201744).UTC(), BlockedBy: "alice",
+		Void: 7, VoidAt: time.UnixMilli(1547597201743).UTC(), Blocked: time.UnixMilli(1547597201744).UTC(), BlockedBy: "alice", BlockRevision: 8,
 		Revision: 8, Living: 9, Counted: time.UnixMilli(1547597201745).UTC(), Next: time.UnixMilli(1547597201746).UTC(),
 	}
 	b := golden(t, "testdata/account.1.hex")

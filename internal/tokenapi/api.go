@@ -5,10 +5,10 @@ package tokenapi
 
 import (
 	"errors"
-	"io"
+	"maps"
 	"mime"
 	"net/http"
-	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,26 +17,27 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// maxBody is the largest body read, in bytes.
-const maxBody = 64 << 10
-
-// API serves the routes of one project. All fields but Client are required.
+// API serves the routes of one project. All fields but ScriptAccess are required.
 type API struct {
 	Registry *registry.Registry
 	Project  *registry.Project
 	// Prefix is what new tokens' values begin with.
 	Prefix string
+	// Authenticate returns the record of the request's valid bearer token, or fails
+	// as registry.Registry.Authenticate does.
+	Authenticate func(*http.Request) (store.Record, error)
 	// SignIn says who sent a request without a bearer token. It fails with
 	// ErrNotSignedIn, or any other error if it can't tell.
 	SignIn func(*http.Request) (registry.Caller, error)
-	// Client is where the request comes from, zero if that isn't known.
-	Client netip.Addr
 	// Identified is told who the caller is before the request is carried out, and
 	// adds where it comes from.
 	Identified func(*http.Request, *registry.Caller)
+	// ScriptAccess lets pages' scripts change something with what their browser
+	// sends along by itself.
+	ScriptAccess bool
 }
 
 // call is one request on its way.
@@ -66,11 +67,20 @@ var (
 		http.MethodGet:    (*call).get,
 		http.MethodDelete: (*call).delete,
 	}}
+	// current is the item of the token that asks.
+	current = &route{item.allow, item.advice, map[string]func(*call) error{
+		http.MethodGet:    onCurrent((*call).get),
+		http.MethodDelete: onCurrent((*call).delete),
+	}}
 	settings = &route{"GET, HEAD, PATCH, OPTIONS", "To change settings, PATCH those that are to change.", map[string]func(*call) error{
 		http.MethodGet:   (*call).settings,
 		http.MethodPatch: (*call).changeSettings,
 	}}
 )
+
+// named are the routes that stand where tokens' ids do, nil where there is none
+// yet.
+var named = map[string]*route{"current": current, "settings": settings, "blocked": nil}
 
 // crossOrigin refuses requests that a browser sends for another origin's page.
 // Programs, which don't send Origin or Sec-Fetch-Site, are not concerned.
@@ -108,16 +118,18 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Author
 	return handle(&call{API: a, w: w, r: r, caller: caller, id: id})
 }
 
-// find returns the route that rest belongs to, nil if none. What can't be a
-// token's id is the id of no token.
+// find returns the route that rest belongs to, nil if none, as for another
+// spelling of a named one. What else can't be a token's id is the id of no token.
 func find(rest string) (to *route, id uuid.UUID) {
-	name := strings.TrimPrefix(rest, "/")
-	switch {
-	case rest == "":
+	if rest == "" {
 		return collection, id
-	case name == "settings":
-		return settings, id
-	case strings.Contains(name, "/"), strings.EqualFold(name, "settings"):
+	}
+	name := strings.TrimPrefix(rest, "/")
+	if to, found := named[name]; found {
+		return to, id
+	}
+	_, near := misspelled(name, slices.Collect(maps.Keys(named)))
+	if near || strings.Contains(name, "/") {
 		return nil, id
 	}
 	if parsed, err := uuid.Parse(name); err == nil && parsed.String() == name {
@@ -127,7 +139,7 @@ func find(rest string) (to *route, id uuid.UUID) {
 }
 
 func (a *API) options(w http.ResponseWriter, to *route) error {
-	if to == nil || !a.Registry.Policy(a.Project).Enabled {
+	if to == nil || a.isOff() {
 		return ErrNoRoute
 	}
 	w.Header().Set("Allow", to.allow)
@@ -136,33 +148,46 @@ func (a *API) options(w http.ResponseWriter, to *route) error {
 	return nil
 }
 
+func (a *API) isOff() bool { return !a.Registry.Policy(a.Project).Enabled }
+
 func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *route) (registry.Caller, error) {
 	if auth.Scheme == incoming.Bearer {
-		value, ok := token.Parse(auth.Token68)
-		if !ok {
-			return registry.Caller{}, registry.ErrInvalidToken
-		}
-		record, err := a.Registry.Authenticate(a.Project, value, a.Client)
-		return registry.Holder(&record), err
-	}
-	if !a.Registry.Policy(a.Project).Enabled {
-		return a.authenticateWhileOff(r, to)
-	}
-	return a.SignIn(r)
-}
-
-// authenticateWhileOff lets nobody but an administrator find out that there is
-// a route, and that only where API access is switched on again.
-func (a *API) authenticateWhileOff(r *http.Request, to *route) (registry.Caller, error) {
-	if to != settings {
-		return registry.Caller{}, ErrNoRoute
+		return a.authenticateToken(r, to)
 	}
 	caller, err := a.SignIn(r)
-	_, limited := errors.AsType[*signinlimit.LimitedError](err)
-	if limited || errors.Is(err, ErrNotSignedIn) || err == nil && !a.Project.IsAdmin(caller) {
+	if a.isOff() && !mayKnow(a.Project, caller, err) {
 		return registry.Caller{}, ErrNoRoute
 	}
+	if err == nil && !a.ScriptAccess && changes(r.Method) && incoming.ByScript(r.Header) {
+		return registry.Caller{}, errScript
+	}
 	return caller, err
+}
+
+// changes tells whether a method is one that changes something, where a route
+// has it.
+func changes(method string) bool { return method != http.MethodGet && method != http.MethodHead }
+
+// authenticateToken lets the holder of a token end it, also while it opens
+// nothing else.
+func (a *API) authenticateToken(r *http.Request, to *route) (registry.Caller, error) {
+	record, err := a.Authenticate(r)
+	denial, denied := errors.AsType[*registry.Denial](err)
+	if denied && errors.Is(err, registry.ErrOff) && to == current && r.Method == http.MethodDelete {
+		return registry.Holder(&denial.Token), nil
+	}
+	return registry.Holder(&record), err
+}
+
+// mayKnow tells whether a sign-in that ended like that may find out that there
+// are routes while API access is off: nobody but an administrator. That it can't
+// be told is told.
+func mayKnow(p *registry.Project, c registry.Caller, err error) bool {
+	if err == nil {
+		return p.IsAdmin(c)
+	}
+	_, limited := errors.AsType[*signinlimit.LimitedError](err)
+	return !limited && !errors.Is(err, ErrNotSignedIn)
 }
 
 func (c *call) create() error {
@@ -179,9 +204,12 @@ func (c *call) create() error {
 	}
 	request, wrong := parseCreate(body)
 	if wrong != nil {
-		return wrongBody(wrong, createExample, policy.AllowedLifetimes())
+		return wrongBody(wrong, createExample, policy)
 	}
 	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish{Prefix: c.Prefix, LifetimeSeconds: request.LifetimeSeconds, Description: request.Description})
+	if errors.Is(err, registry.ErrTokenInText) {
+		return invalid("%s must not hold a token value. If others could have seen that token, delete it.", request.DescribedBy)
+	}
 	if err != nil {
 		return err
 	}
@@ -195,17 +223,17 @@ func (c *call) create() error {
 // createExample is a body that is right.
 const createExample = `{"lifetimeSeconds": 86400, "description": "nightly"}`
 
-func wrongBody(wrong *fieldError, example, allowedLifetimes string) error {
+func wrongBody(wrong *fieldError, example string, policy registry.Policy) error {
 	switch {
 	case wrong.Field == "":
 		return invalid("%s. For example: %s", wrong.details(), example)
-	case wrong.Problem == lifetimeWanted:
-		return invalid("%s: %s.", wrong.details(), allowedLifetimes)
+	case wrong.Range:
+		return invalid("%s: %s.", wrong.details(), policy.AllowedLifetimes())
 	}
 	return invalid("%s.", wrong.details())
 }
 
-// body returns the request's body if it is JSON and not too large.
+// body returns the request's body if it is JSON.
 func (c *call) body() ([]byte, error) {
 	hasNone := c.r.ContentLength == 0
 	mediaType, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
@@ -215,15 +243,7 @@ func (c *call) body() ([]byte, error) {
 	if c.r.Header.Get("Content-Encoding") != "" {
 		return nil, errEncoded
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
-	case err != nil:
-		return nil, invalid("The body ended early: send it again.")
-	}
-	return body, nil
+	return incoming.ReadBody(c.w, c.r, incoming.BodyTime)
 }
 
 func (c *call) list() error {
@@ -258,6 +278,20 @@ func (c *call) list() error {
 	return nil
 }
 
+// errNoCurrent: there is no token that asks.
+var errNoCurrent = &registry.Refusal{Reason: registry.ErrNotFound,
+	Details: "`current` is the token that a request is sent with, and this one has none. List your tokens to see their ids."}
+
+func onCurrent(do func(*call) error) func(*call) error {
+	return func(c *call) error {
+		if c.caller.Token == nil {
+			return errNoCurrent
+		}
+		c.id = c.caller.Token.ID
+		return do(c)
+	}
+}
+
 func (c *call) get() error {
 	t, err := c.Registry.Get(c.Project, c.caller, c.id)
 	if err != nil {
@@ -288,6 +322,8 @@ type tokenInfo struct {
 	CreatedAt   timestamp  `json:"createdAt"`
 	ExpiredAt   *timestamp `json:"expiredAt"`
 	LastUsed    *timestamp `json:"lastUsed"`
+	// ParentID is the token that this one renews.
+	ParentID string `json:"parentId,omitempty"`
 }
 
 func infoOf(t registry.Token) tokenInfo {
@@ -297,6 +333,9 @@ func infoOf(t registry.Token) tokenInfo {
 	}
 	if !t.LastUsed.IsZero() {
 		info.LastUsed = (*timestamp)(&t.LastUsed)
+	}
+	if t.Parent != uuid.Nil {
+		info.ParentID = t.Parent.String()
 	}
 	return info
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
 )
@@ -50,11 +52,19 @@ func newDesk(t *testing.T) *desk {
 	d.API = API{
 		Registry: registry.New(registry.Config{
 			Store: opened, Random: rand.Reader, Audit: noAudit{}, Logger: zap.NewNop(),
-			Now:    func() time.Time { return d.now },
-			Retain: registry.Retain{Expired: 24 * time.Hour, Deleted: 24 * time.Hour},
+			Now:     func() time.Time { return d.now },
+			Certain: func() time.Time { return d.now },
+			Retain:  registry.Retain{Expired: 24 * time.Hour, Deleted: 24 * time.Hour},
 		}),
 		Prefix: "cat",
 		SignIn: signIn,
+		Authenticate: func(r *http.Request) (store.Record, error) {
+			auth, err := incoming.ParseAuthorization(r.Header)
+			if err != nil || auth.Value.IsZero() {
+				return store.Record{}, registry.ErrInvalidToken
+			}
+			return d.Registry.Authenticate(d.Project, auth.Value, netip.Addr{})
+		},
 		Identified: func(_ *http.Request, c *registry.Caller) {
 			d.identified = append(d.identified, c.User.ID)
 		},
@@ -89,6 +99,8 @@ func signIn(r *http.Request) (registry.Caller, error) {
 	switch {
 	case name == "troubled":
 		return registry.Caller{}, errDown
+	case name == "limited":
+		return registry.Caller{}, &signinlimit.LimitedError{RetryAfter: time.Second}
 	case !ok || name == "unknown":
 		return registry.Caller{}, ErrNotSignedIn
 	}
@@ -173,6 +185,17 @@ func TestRoutes(t *testing.T) {
 		{"root's token", "/settings", []int{200, 200, 405, 405, 200, 405, 405, 405, 405, 204}, settingsAllow},
 		{"ann's token", "/settings", []int{403, 403, 405, 405, 403, 405, 405, 405, 405, 204}, settingsAllow},
 		{"", "/settings", []int{401, 401, 401, 401, 401, 401, 401, 401, 401, 204}, settingsAllow},
+		{"ann", "/current", []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
+		{"root", "/current", []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
+		{"ann's token", "/current", []int{200, 200, 405, 405, 405, 405, 405, 405, 204, 204}, itemAllows},
+		{"root's token", "/current", []int{200, 200, 405, 405, 405, 405, 405, 405, 204, 204}, itemAllows},
+		{"", "/current", []int{401, 401, 401, 401, 401, 401, 401, 401, 401, 204}, itemAllows},
+		{unknown, "/current", []int{401, 401, 401, 401, 401, 401, 401, 401, 401, 204}, itemAllows},
+		{"ann's token", "/Current", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
+		{"ann's token", "/cur-rent", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
+		{"ann's token", "/current/", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
+		{"root", "/SETTINGS", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
+		{"root", "/Blocked", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"root", "/settings/", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"root", "/settings/x", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"ann", "/x/y", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
@@ -466,7 +489,7 @@ func TestBodies(t *testing.T) {
 		return func(r *http.Request) { r.Header[name] = lines }
 	}
 	unknownLength := func(r *http.Request) { r.ContentLength = -1 }
-	padded := right + strings.Repeat(" ", maxBody-len(right))
+	padded := right + strings.Repeat(" ", incoming.MaxBody-len(right))
 	for _, test := range []struct {
 		when string
 		body string
@@ -503,6 +526,17 @@ func TestBodies(t *testing.T) {
 	}
 	if w := d.ask("POST", base+"?user=ben", "root", right); w.Code != 400 || !strings.Contains(w.Body.String(), "user can't be given here") {
 		t.Errorf("for somebody else: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestATokenIsNoDescription(t *testing.T) {
+	d := newDesk(t)
+	value, _ := d.make(t, "ann")
+	for _, field := range []string{"description", "name"} {
+		w := d.ask("POST", base, "ann", fmt.Sprintf(`{"lifetimeSeconds": 60, %q: "for %s"}`, field, value))
+		if w.Code != 400 || !strings.Contains(w.Body.String(), `"`+field+" must not hold a token value.") || strings.Contains(w.Body.String(), value) {
+			t.Errorf("%s: %d %s", field, w.Code, w.Body)
+		}
 	}
 }
 
@@ -571,25 +605,170 @@ func TestOtherOriginsPagesChangeNothing(t *testing.T) {
 	}
 }
 
+// A browser sends cookies and passwords along by itself, and one script injected
+// into the API's pages would make tokens.
+func TestScriptsNeedAToken(t *testing.T) {
+	mode := func(lines ...string) func(*http.Request) {
+		return func(r *http.Request) { r.Header["Sec-Fetch-Mode"] = lines }
+	}
+	for _, test := range []struct {
+		mode   func(*http.Request)
+		script bool
+	}{
+		{mode(), false}, {mode("navigate"), false}, {mode("cors"), true}, {mode("same-origin"), true}, {mode("no-cors"), true},
+		{mode(""), true}, {mode("Navigate"), true}, {mode("navigate", "navigate"), true},
+	} {
+		for _, access := range []bool{false, true} {
+			d := newDesk(t)
+			d.ScriptAccess = access
+			value, _ := d.make(t, "ann")
+			_, id := d.make(t, "ann")
+			refused := test.script && !access
+			for _, ask := range []struct {
+				method, target, by, body string
+				want                     int
+			}{
+				{"POST", base, "ann", `{"lifetimeSeconds": 60}`, 201},
+				{"PATCH", base + "/settings", "root", `{"enabled": true}`, 200},
+				{"PUT", base, "ann", "", 405},
+				{"POST", base + "/x/y", "ann", "", 404},
+				{"DELETE", base + "/" + id, "ann", "", 204},
+			} {
+				want := ask.want
+				if refused {
+					want = 403
+				}
+				w := d.ask(ask.method, ask.target, ask.by, ask.body, test.mode)
+				if w.Code != want || refused && !strings.Contains(w.Body.String(), "script_access on") {
+					t.Errorf("%s %s, script %v, access %v: %d, want %d: %s", ask.method, ask.target, test.script, access, w.Code, want, w.Body)
+				}
+				if w := d.ask(ask.method, ask.target, "unknown", ask.body, test.mode); w.Code != 401 {
+					t.Errorf("%s by nobody: %d", ask.method, w.Code)
+				}
+			}
+			if w := d.ask("GET", base, "ann", "", test.mode); w.Code != 200 {
+				t.Errorf("looking: %d", w.Code)
+			}
+			if w := d.ask("POST", base, value, `{"lifetimeSeconds": 60}`, test.mode); w.Code != 201 {
+				t.Errorf("with a token: %d %s", w.Code, w.Body)
+			}
+		}
+	}
+	// While it is off, only administrators are told.
+	d := newDesk(t)
+	d.fix(store.Settings{Enabled: new(false), Generate: registry.GenerateEveryone})
+	for by, want := range map[string]int{"root": 403, "ann": 404, "": 404} {
+		if w := d.ask("DELETE", base+"/"+uuid.NewString(), by, "", mode("cors")); w.Code != want {
+			t.Errorf("off, by %q: %d, want %d", by, w.Code, want)
+		}
+	}
+}
+
+func TestCurrentIsTheTokenThatAsks(t *testing.T) {
+	d := newDesk(t)
+	parent, parentID := d.make(t, "ann")
+	child, childID := d.make(t, parent)
+	grandchild, _ := d.make(t, child)
+	for value, id := range map[string]string{parent: parentID, child: childID} {
+		current, byID := d.ask("GET", base+"/current", value, ""), d.ask("GET", base+"/"+id, value, "")
+		if diff := gocmp.Diff(byID.Body.String(), current.Body.String()); current.Code != 200 || diff != "" {
+			t.Errorf("%d (-by its id +current):\n%s", current.Code, diff)
+		}
+		if named := strings.Contains(current.Body.String(), `"parentId":"`+parentID+`"`); named != (value == child) {
+			t.Errorf("its parent: %s", current.Body)
+		}
+	}
+	if w := d.ask("GET", base+"/current", "ann", ""); !strings.Contains(w.Body.String(), `"DataNotFoundException"`) {
+		t.Errorf("a sign-in's: %s", w.Body)
+	}
+	if w := d.ask("GET", base+"/Current", child, ""); !strings.Contains(w.Body.String(), `"RouteNotFoundException"`) {
+		t.Errorf("another spelling: %s", w.Body)
+	}
+	if w := d.ask("DELETE", base+"/current?successors=maybe", child, ""); w.Code != 400 {
+		t.Errorf("a wrong parameter: %d %s", w.Code, w.Body)
+	}
+	if w := d.ask("DELETE", base+"/current?successors=true", child, ""); w.Code != 204 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for value, want := range map[string]int{parent: 200, child: 401, grandchild: 401} {
+		if w := d.ask("GET", base, value, ""); w.Code != want {
+			t.Errorf("%d, want %d", w.Code, want)
+		}
+	}
+	// Signed in, the line's end is found out by its ids.
+	for target, want := range map[string]int{parentID: 204, childID: 404} {
+		if w := d.ask("DELETE", base+"/"+target+"?successors=true", "ann", ""); w.Code != want {
+			t.Errorf("%d, want %d: %s", w.Code, want, w.Body)
+		}
+	}
+}
+
+// While API access is off, a token opens nothing, and the routes are there for
+// nobody but administrators who sign in.
 func TestAPIAccessOff(t *testing.T) {
 	d := newDesk(t)
 	value, id := d.make(t, "ann")
+	roots, _ := d.make(t, "root")
 	d.fix(store.Settings{Enabled: new(false), Generate: registry.GenerateEveryone, MaxLifetimeDays: 1})
-	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
-		for _, target := range []string{base, base + "/" + id, base + "/x/y"} {
+	var hidden string
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"} {
+		for _, target := range []string{base, base + "/" + uuid.NewString(), base + "/current", base + "/settings", base + "/x/y"} {
 			for by, want := range map[string]int{
-				value: 403, "cat_foreign": 401, "cat_" + strings.Repeat("0", 49): 401,
-				"ann": 404, "root": 404, "": 404, "unknown": 404, "troubled": 404,
+				value: 403, roots: 403, "cat_foreign": 401, "cat_" + strings.Repeat("0", 49): 401,
+				"ann": 404, "": 404, "unknown": 404, "limited": 404, "troubled": 503,
 			} {
-				if method == "OPTIONS" {
+				switch {
+				case method == "OPTIONS":
 					want = 404
+				case method == "DELETE" && target == base+"/current" && want == 403:
+					continue // see below
 				}
-				if w := d.ask(method, target, by, ""); w.Code != want {
+				w := d.ask(method, target, by, "")
+				if w.Code != want {
 					t.Errorf("%s %s by %q: %d, want %d", method, target, by, w.Code, want)
+				}
+				if want != 404 {
+					continue
+				}
+				// It tells nothing.
+				if answer := fmt.Sprint(w.Header(), w.Body); hidden == "" {
+					hidden = answer
+				} else if diff := gocmp.Diff(hidden, answer); diff != "" {
+					t.Errorf("%s %s by %q:\n%s", method, target, by, diff)
 				}
 			}
 		}
 	}
+	for _, test := range []struct {
+		method, target string
+		want           int
+	}{
+		{"GET", base + "?user=*", 200}, {"GET", base + "/" + id, 200}, {"GET", base + "/settings", 200}, {"PUT", base, 405},
+		{"GET", base + "/current", 404}, {"GET", base + "/x/y", 404}, {"DELETE", base + "/" + uuid.NewString(), 404},
+	} {
+		if w := d.ask(test.method, test.target, "root", ""); w.Code != test.want {
+			t.Errorf("%s %s: %d, want %d: %s", test.method, test.target, w.Code, test.want, w.Body)
+		}
+	}
+	w := d.ask("POST", base, "root", `{`)
+	if w.Code != 403 || !strings.Contains(w.Body.String(), "AccessControlException") || !strings.Contains(w.Body.String(), "switch it on (api_access)") {
+		t.Errorf("making a token: %d %s", w.Code, w.Body)
+	}
+
+	for _, deletion := range []struct {
+		value string
+		want  int
+	}{{roots, 204}, {roots, 401}, {"ann", 404}} {
+		if w := d.ask("DELETE", base+"/current", deletion.value, ""); w.Code != deletion.want {
+			t.Errorf("ending the token that asks: %d, want %d: %s", w.Code, deletion.want, w.Body)
+		}
+	}
+	d.now = d.now.Add(time.Minute)
+	if w := d.ask("DELETE", base+"/current", value, ""); w.Code != 401 {
+		t.Errorf("ending one that has expired: %d %s", w.Code, w.Body)
+	}
+	d.now = d.now.Add(-time.Minute)
+
 	d.fix(store.Settings{Enabled: new(true), Generate: registry.GenerateEveryone, MaxLifetimeDays: 1})
 	if w := d.ask("GET", base+"/"+id, value, ""); w.Code != 200 {
 		t.Errorf("on again: %d %s", w.Code, w.Body)

@@ -19,6 +19,8 @@ import (
 const (
 	lifetimeSeconds = "lifetimeSeconds"
 	description     = "description"
+	// nameInstead is what Alteryx One calls the description.
+	nameInstead = "name"
 )
 
 // maxDepth is how deep a body may nest objects and arrays, itself included.
@@ -26,11 +28,12 @@ const maxDepth = 100
 
 // createRequest is the body that asks for a token.
 type createRequest struct {
-	// LifetimeSeconds is at least 1, or -1 for a token that never expires. The
-	// project's maximum isn't looked at here.
+	// LifetimeSeconds is any whole number; one that is too large for its type is
+	// the nearest. What the project allows isn't looked at here.
 	LifetimeSeconds int64
-	// Description is at most 1,024 code points.
-	Description string
+	// Description is at most 1,024 code points. DescribedBy is the field that it
+	// stood in.
+	Description, DescribedBy string
 }
 
 // fieldError says what is wrong with a body and what is allowed. It repeats
@@ -41,6 +44,8 @@ type fieldError struct {
 	Field string
 	// Problem continues a sentence that begins with the field's name.
 	Problem string
+	// Range: the project's range of values is to follow.
+	Range bool
 }
 
 // details returns the sentence for the client.
@@ -53,36 +58,40 @@ func (e *fieldError) details() string {
 
 // parseCreate reads the body of a request to create a token.
 func parseCreate(body []byte) (createRequest, *fieldError) {
-	fields, wrong := strictObject(body, lifetimeSeconds, description)
+	fields, wrong := strictObject(body, lifetimeSeconds, description, nameInstead)
 	if wrong != nil {
 		return createRequest{}, wrong
 	}
-	var request createRequest
+	request := createRequest{DescribedBy: description}
 	lifetime, found := fields[lifetimeSeconds]
 	if !found {
-		return createRequest{}, &fieldError{lifetimeSeconds, lifetimeWanted}
+		return createRequest{}, &fieldError{Field: lifetimeSeconds, Problem: "is required", Range: true}
 	}
 	var ok bool
 	if request.LifetimeSeconds, ok = parseLifetime(lifetime); !ok {
-		return createRequest{}, &fieldError{lifetimeSeconds, lifetimeWanted}
+		return createRequest{}, &fieldError{Field: lifetimeSeconds, Problem: "must be digits, without quotes, fraction or exponent", Range: true}
 	}
-	if text, found := fields[description]; found {
-		if request.Description, ok = parseString(text); !ok || utf8.RuneCountInString(request.Description) > registry.MaxDescription {
-			return createRequest{}, &fieldError{description, fmt.Sprintf("must be a string of at most %d code points", registry.MaxDescription)}
-		}
+	if isNothing(fields[description]) && !isNothing(fields[nameInstead]) {
+		request.DescribedBy = nameInstead
+	}
+	text := fields[request.DescribedBy]
+	if isNothing(text) {
+		return request, nil
+	}
+	if request.Description, ok = parseString(text); !ok || utf8.RuneCountInString(request.Description) > registry.MaxDescription {
+		return createRequest{}, &fieldError{Field: request.DescribedBy, Problem: fmt.Sprintf("must be a string of at most %d code points", registry.MaxDescription)}
 	}
 	return request, nil
 }
 
-// lifetimeWanted is the problem with a lifetime that isn't there or can't be
-// one. The values allowed are the project's.
-const lifetimeWanted = "is required, as a JSON number without quotes"
+// isNothing tells whether a field is absent or null.
+func isNothing(value json.RawMessage) bool { return value == nil || string(value) == "null" }
 
 // parseLifetime takes one spelling of each number: ParseInt knows no fraction and
 // no exponent, and JSON neither a plus sign nor a leading zero.
 func parseLifetime(value json.RawMessage) (seconds int64, ok bool) {
 	seconds, err := strconv.ParseInt(string(value), 10, 64)
-	return seconds, err == nil && (seconds >= 1 || seconds == -1)
+	return seconds, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
 // parseString takes a string, and unlike [json.Unmarshal] not null.
@@ -119,7 +128,7 @@ func strictObject(body []byte, known ...string) (map[string]json.RawMessage, *fi
 		}
 		name, _ := token.(string)
 		if right, found := misspelled(name, known); found {
-			return nil, &fieldError{right, "must be spelled exactly like this: upper and lower case count, and nothing may be added"}
+			return nil, &fieldError{Field: right, Problem: "must be spelled exactly like this: upper and lower case count, and nothing may be added"}
 		}
 		if _, found := fields[name]; found {
 			return nil, repeated(name, known)
@@ -142,10 +151,10 @@ func strictObject(body []byte, known ...string) (map[string]json.RawMessage, *fi
 // the white space around it.
 func oneObject(body []byte) (json.RawMessage, *fieldError) {
 	if bytes.HasPrefix(body, []byte("\ufeff")) {
-		return nil, &fieldError{"", "must not begin with a byte order mark"}
+		return nil, &fieldError{Problem: "must not begin with a byte order mark"}
 	}
 	if !utf8.Valid(body) {
-		return nil, &fieldError{"", "must be valid UTF-8"}
+		return nil, &fieldError{Problem: "must be valid UTF-8"}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	var whole json.RawMessage
@@ -153,29 +162,29 @@ func oneObject(body []byte) (json.RawMessage, *fieldError) {
 		return nil, notJSON(err)
 	}
 	if !bytes.HasPrefix(whole, []byte{'{'}) {
-		return nil, &fieldError{"", "must be a JSON object, in braces"}
+		return nil, &fieldError{Problem: "must be a JSON object, in braces"}
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, &fieldError{"", "must be one JSON object with nothing behind it"}
+		return nil, &fieldError{Problem: "must be one JSON object with nothing behind it"}
 	}
 	if hasLoneSurrogate(whole) {
-		return nil, &fieldError{"", `must not have a \u escape of one half of a surrogate pair without the other`}
+		return nil, &fieldError{Problem: `must not have a \u escape of one half of a surrogate pair without the other`}
 	}
 	return whole, nil
 }
 
 func notJSON(err error) *fieldError {
 	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
-		return &fieldError{"", fmt.Sprintf("must be a JSON object; the mistake is at byte %d", syntax.Offset)}
+		return &fieldError{Problem: fmt.Sprintf("must be a JSON object; the mistake is at byte %d", syntax.Offset)}
 	}
-	return &fieldError{"", "must be a JSON object; it is empty or ends too early"}
+	return &fieldError{Problem: "must be a JSON object; it is empty or ends too early"}
 }
 
 func repeated(name string, known []string) *fieldError {
 	if !slices.Contains(known, name) {
-		return &fieldError{"", "must not have a field name twice in one object"}
+		return &fieldError{Problem: "must not have a field name twice in one object"}
 	}
-	return &fieldError{name, "must not be there twice"}
+	return &fieldError{Field: name, Problem: "must not be there twice"}
 }
 
 // misspelled returns the known name that name is another spelling of.
@@ -213,7 +222,7 @@ func checkNested(decoder *json.Decoder, depth int) *fieldError {
 		return nil
 	}
 	if depth > maxDepth {
-		return &fieldError{"", fmt.Sprintf("must not nest objects and arrays more than %d levels deep", maxDepth)}
+		return &fieldError{Problem: fmt.Sprintf("must not nest objects and arrays more than %d levels deep", maxDepth)}
 	}
 	names := make(map[string]bool)
 	for decoder.More() {

@@ -85,10 +85,22 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The URL holds an access token",
 			Details: "Send tokens as `Authorization: Bearer <token>` only. URLs end up in logs: delete this token and make a new one."}
+	case errors.Is(err, incoming.ErrConnect):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "CONNECT isn't for this gateway",
+			Details: "It makes no tunnels. Only a WebSocket is opened by CONNECT, over HTTP/2 or HTTP/3."}
 	case errors.Is(err, incoming.ErrTarget):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The request target is malformed",
 			Details: "Send a path that begins with /, as in `GET /v4/people/current HTTP/1.1`."}
+	case errors.Is(err, incoming.ErrBodyTooLarge):
+		return &Problem{Status: http.StatusRequestEntityTooLarge, Name: "PayloadTooLarge",
+			Message: "The body is too large",
+			Details: fmt.Sprintf("Send at most %d KiB.", incoming.MaxBody>>10)}
+	case errors.Is(err, incoming.ErrBodyLate):
+		return invalid("The body didn't arrive within %.0f s: send it again.", incoming.BodyTime.Seconds())
+	case errors.Is(err, incoming.ErrBodyCut):
+		return invalid("The body ended early: send it again.")
 	case errors.Is(err, registry.ErrInvalid):
 		return &Problem{Status: http.StatusBadRequest, Name: "ApiValidationFailed",
 			Message: "The request is not valid",
@@ -140,14 +152,15 @@ func invalid(details string, args ...any) *Problem {
 }
 
 var (
-	errTooLarge = &Problem{Status: http.StatusRequestEntityTooLarge, Name: "PayloadTooLarge",
-		Message: "The body is too large", Details: "Send at most 64 KiB."}
 	errMediaType = &Problem{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaType",
 		Message: "The body is not declared as JSON", Details: "Send JSON and say so: with curl, add -H 'Content-Type: application/json'."}
 	errEncoded = &Problem{Status: http.StatusUnsupportedMediaType, Name: "UnsupportedMediaType",
 		Message: "The body is compressed", Details: "Send it as it is, without a Content-Encoding header."}
 	errCrossOrigin = &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 		Message: "The request comes from another site's page", Details: "Pages of other origins can't change anything here. Use a program instead."}
+	errScript = &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
+		Message: "A page's script can't change anything with what its browser sends along",
+		Details: "Send an access token. Whoever runs this gateway can let scripts use sessions and passwords too (script_access on)."}
 	errTooEarly = &Problem{Status: http.StatusTooEarly, Name: "TooEarly",
 		Message: "The request was sent before the connection was secure against replay", Details: "Send it again once the TLS handshake is complete."}
 )
@@ -217,9 +230,7 @@ func (c Challenge) set(h http.Header, r *http.Request, p *Problem) {
 		bearer += fmt.Sprintf(`, error="%s"`, p.bearerError)
 	}
 	h.Set("WWW-Authenticate", bearer)
-	mode := r.Header.Get("Sec-Fetch-Mode")
-	byScript := mode != "" && mode != "navigate"
-	if c.Basic && !c.Elsewhere && p.bearerError == "" && !byScript {
+	if c.Basic && !c.Elsewhere && p.bearerError == "" && !incoming.ByScript(r.Header) {
 		h.Add("WWW-Authenticate", fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, c.Realm))
 	}
 }

@@ -30,7 +30,7 @@ func (c *call) changeSettings() error {
 	}
 	change, wrong := parseSettings(body)
 	if wrong != nil {
-		return wrongBody(wrong, `{"generate": "users", "users": ["bob"], "maxLifetimeDays": 30}`, "")
+		return wrongBody(wrong, `{"generate": "users", "users": ["bob"], "maxLifetimeDays": 30}`, registry.Policy{})
 	}
 	policy, err := c.Registry.Configure(c.r.Context(), c.Project, c.caller, change)
 	if err != nil {
@@ -62,32 +62,32 @@ func parseSettings(body []byte) (s store.Settings, wrong *fieldError) {
 	}
 	if len(fields) > 0 && !slices.ContainsFunc(settingNames, func(name string) bool { return fields[name] != nil }) {
 		// In an emergency a slip would look like success.
-		return store.Settings{}, &fieldError{"", "names none of the settings: " + strings.Join(settingNames, ", ")}
+		return store.Settings{}, &fieldError{Problem: "names none of the settings: " + strings.Join(settingNames, ", ")}
 	}
 	if value, found := fields[registry.SettingEnabled]; found {
 		enabled := string(value) == "true"
 		if !enabled && string(value) != "false" {
-			return store.Settings{}, &fieldError{registry.SettingEnabled, "must be true or false, without quotes"}
+			return store.Settings{}, &fieldError{Field: registry.SettingEnabled, Problem: "must be true or false, without quotes"}
 		}
 		s.Enabled = &enabled
 	}
 	if value, found := fields[registry.SettingGenerate]; found {
 		var ok bool
 		if s.Generate, ok = parseString(value); !ok || s.Generate == "" {
-			return store.Settings{}, &fieldError{registry.SettingGenerate, `must be "admins", "everyone" or "users"`}
+			return store.Settings{}, &fieldError{Field: registry.SettingGenerate, Problem: `must be "admins", "everyone" or "users"`}
 		}
 	}
 	if value, found := fields[registry.SettingUsers]; found {
 		var ok bool
 		if s.Users, ok = parseStrings(value); !ok {
-			return store.Settings{}, &fieldError{registry.SettingUsers, `must be a list of user ids, such as ["alice", "bob"]`}
+			return store.Settings{}, &fieldError{Field: registry.SettingUsers, Problem: `must be a list of user ids, such as ["alice", "bob"]`}
 		}
 	}
 	if value, found := fields[registry.SettingMaxLifetimeDays]; found {
 		// One spelling of each number, as with a lifetime.
 		days, err := strconv.ParseInt(string(value), 10, 32)
 		if err != nil || days == 0 {
-			return store.Settings{}, &fieldError{registry.SettingMaxLifetimeDays, "must be a JSON number without quotes: a whole number of days from 1 to 36525, or -1 for unlimited"}
+			return store.Settings{}, &fieldError{Field: registry.SettingMaxLifetimeDays, Problem: "must be a JSON number without quotes: a whole number of days from 1 to 36525, or -1 for unlimited"}
 		}
 		s.MaxLifetimeDays = int(days)
 	}

@@ -169,8 +169,7 @@ func TestFixedSettings(t *testing.T) {
 	}
 }
 
-// While API access is off, nobody but an administrator who signs in finds out
-// that there are routes, and that only where it is switched on again.
+// While API access is off, an administrator who signs in switches it on again.
 func TestSettingsWhileOff(t *testing.T) {
 	d := newDesk(t)
 	anns, _ := d.make(t, "ann")

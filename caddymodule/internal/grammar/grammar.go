@@ -19,10 +19,19 @@ type Options map[string]func(d *caddyfile.Dispenser) error
 // Parse reads the block that d stands before. repeatable options may be
 // written more than once.
 func (o Options) Parse(d *caddyfile.Dispenser, repeatable ...string) error {
+	return o.ParseBeside(nil, "", d, repeatable...)
+}
+
+// ParseBeside is Parse where another block is called the same: an option of
+// others belongs there.
+func (o Options) ParseBeside(others Options, belongs string, d *caddyfile.Dispenser, repeatable ...string) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		parse, known := o[name]
+		if _, misplaced := others[name]; misplaced {
+			return d.Errf("%s %s", name, belongs)
+		}
 		if !known {
 			return d.Errf("unrecognized option %q; allowed: %s", name, strings.Join(slices.Sorted(maps.Keys(o)), ", "))
 		}

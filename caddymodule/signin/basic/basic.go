@@ -28,9 +28,8 @@ func init() { caddy.RegisterModule(new(SignIn)) }
 // SignIn signs users in by user name and password (RFC 7617), against
 // hashes written into the configuration.
 //
-// A user who isn't listed here is left to the sign-ins that follow. As long as
-// a site has only one of this kind, the time to answer doesn't tell who is
-// listed.
+// A user who isn't listed here is left to the sign-ins that follow. The time to
+// answer doesn't tell who is listed, as far as these are a [signin.Decoy].
 type SignIn struct {
 	// The users, each with a hash from `caddy hash-password`.
 	Accounts []Account `json:"accounts,omitempty"`

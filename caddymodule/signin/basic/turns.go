@@ -2,7 +2,8 @@ package basic
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -33,8 +34,7 @@ func newTurns(slots int, patience time.Duration) *turns {
 	return &turns{free: slots, patience: patience, queues: make(map[netip.Addr][]chan struct{})}
 }
 
-// errTurnedAway: nothing was compared.
-var errTurnedAway = errors.New("too many passwords are being compared")
+var errTurnedAway = fmt.Errorf("%w: too many passwords are being compared", signin.ErrNotChecked)
 
 // do works for a client when it is its turn. It fails with errTurnedAway if
 // that takes too long, or if ctx ends before.

@@ -3,19 +3,18 @@
 package placeholder
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/grammar"
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
+	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 )
 
 func init() { caddy.RegisterModule(new(SignIn)) }
@@ -25,8 +24,9 @@ func init() { caddy.RegisterModule(new(SignIn)) }
 // empties those of the user and removes identity headers. Where a placeholder of
 // the id is empty, nobody is signed in.
 //
-// What a client can choose is no source: {http.request.*} is refused, except
-// {http.request.tls.client.*}.
+// What a client can choose is no source. Allowed are {http.auth.user.*},
+// {http.reverse_proxy.header.*}, {http.request.tls.client.*}, which is empty unless
+// the certificate was verified, text, {env.*}, {file.*} and {system.*}.
 type SignIn struct {
 	// The user's id. Default: {http.auth.user.id}.
 	UserID string `json:"user_id,omitempty"`
@@ -61,61 +61,56 @@ func (p *SignIn) Provision(caddy.Context) error {
 	if err := p.check(); err != nil {
 		return fmt.Errorf("sign_in placeholder: %w", err)
 	}
+	for _, source := range p.sources() {
+		if err := caddyvalue.CheckSource(source); err != nil {
+			return fmt.Errorf("sign_in placeholder: %w", err)
+		}
+	}
 	return nil
 }
 
+func (p *SignIn) sources() []string {
+	return append([]string{p.UserID, p.Email, p.Name, p.Admin}, slices.Sorted(maps.Values(p.Claims))...)
+}
+
+// check says what is wrong with what doesn't depend on the server's surroundings.
 func (p *SignIn) check() error {
-	for _, source := range append([]string{p.UserID, p.Email, p.Name, p.Admin}, slices.Collect(maps.Values(p.Claims))...) {
-		if err := checkSource(source); err != nil {
+	for _, source := range p.sources() {
+		if err := config.CheckSource(source); err != nil {
 			return err
 		}
 	}
-	if p.Admin != "" && !anyPlaceholder.MatchString(p.Admin) {
+	if p.Admin != "" && !config.DependsOnRequest(p.Admin) {
 		return fmt.Errorf("admin %q would be the same for everybody; write a placeholder, or name the administrators under `admins`", p.Admin)
 	}
-	if !anyPlaceholder.MatchString(p.UserID) {
+	if !config.DependsOnRequest(p.UserID) {
 		return fmt.Errorf("user_id %q would be the same user for everybody; write a placeholder such as {http.auth.user.id}", p.UserID)
 	}
 	return signin.CheckClaimNames(slices.Sorted(maps.Keys(p.Claims))...)
-}
-
-// fromRequest finds what Caddy reads from the request itself, under the names
-// of its Caddyfile's shorthands too.
-var fromRequest = regexp.MustCompile(`\{http\.request\.[^}]*\}`)
-
-var anyPlaceholder = regexp.MustCompile(`\{[^{}]+\}`)
-
-func checkSource(source string) error {
-	for _, placeholder := range fromRequest.FindAllString(source, -1) {
-		if !strings.HasPrefix(placeholder, "{http.request.tls.client.") {
-			return fmt.Errorf("%s is what the client says, and proves nothing; use what a handler in front established, such as {http.auth.user.id}, {http.reverse_proxy.header.Remote-User} or {http.request.tls.client.subject}", placeholder)
-		}
-	}
-	return nil
 }
 
 // Established implements signin.InFront. Nobody is established where any
 // placeholder of the id is empty: what stands around it would be the same user
 // for everybody.
 func (p *SignIn) Established(r *http.Request) (signin.User, error) {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return signin.User{}, errors.New("the request has no replacer")
-	}
-	id, err := repl.ReplaceOrErr(p.UserID, true, true)
-	if err != nil {
+	id, complete := caddyvalue.Source(r, p.UserID)
+	if !complete {
 		return signin.User{}, signin.ErrNotMine
 	}
-	user := signin.User{ID: id}
-	user.Email = repl.ReplaceAll(p.Email, "")
-	user.Name = repl.ReplaceAll(p.Name, "")
-	user.Admin = p.Admin != "" && repl.ReplaceAll(p.Admin, "") == "true"
-	user.Claims = make(map[string]string, len(p.Claims))
+	text := func(source string) string {
+		text, _ := caddyvalue.Source(r, source)
+		return text
+	}
+	user := signin.User{ID: id, Email: text(p.Email), Name: text(p.Name), Claims: make(map[string]string, len(p.Claims))}
+	user.Admin = p.Admin != "" && text(p.Admin) == "true"
 	for name, source := range p.Claims {
-		user.Claims[name] = repl.ReplaceAll(source, "")
+		user.Claims[name] = text(source)
 	}
 	return user, nil
 }
+
+// Authority implements signin.AuthorityNamer: no credentials are checked here.
+func (*SignIn) Authority() string { return "" }
 
 // SignIn implements signin.SignIn.
 func (p *SignIn) SignIn(r *http.Request) (signin.User, error) { return p.Established(r) }
@@ -180,4 +175,5 @@ var (
 	_ signin.InFront        = (*SignIn)(nil)
 	_ signin.AdminNamer     = (*SignIn)(nil)
 	_ signin.ClaimNamer     = (*SignIn)(nil)
+	_ signin.AuthorityNamer = (*SignIn)(nil)
 )

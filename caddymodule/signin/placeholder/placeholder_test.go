@@ -15,7 +15,7 @@ import (
 
 func TestUser(t *testing.T) {
 	whole := SignIn{
-		UserID: "{http.auth.user.id}", Email: "{http.auth.user.email}", Name: "{first} {last}", Admin: "{http.auth.user.admin}",
+		UserID: "{http.auth.user.id}", Email: "{http.auth.user.email}", Name: "{http.auth.user.first} {http.auth.user.last}", Admin: "{http.auth.user.admin}",
 		Claims: map[string]string{"groups": "{http.auth.user.groups}", "tenant": "acme"},
 	}
 	none := map[string]string{"groups": "", "tenant": "acme"}
@@ -26,7 +26,7 @@ func TestUser(t *testing.T) {
 		err    error
 	}{
 		"everything": {whole, map[string]string{
-			"http.auth.user.id": "alice", "http.auth.user.email": "a@example.com", "first": "Alice", "last": "A.", "http.auth.user.admin": "true", "http.auth.user.groups": "x,y",
+			"http.auth.user.id": "alice", "http.auth.user.email": "a@example.com", "http.auth.user.first": "Alice", "http.auth.user.last": "A.", "http.auth.user.admin": "true", "http.auth.user.groups": "x,y",
 		}, signin.User{ID: "alice", Email: "a@example.com", Name: "Alice A.", Admin: true, Claims: map[string]string{"groups": "x,y", "tenant": "acme"}}, nil},
 		"an id alone":         {whole, map[string]string{"http.auth.user.id": "alice"}, signin.User{ID: "alice", Name: " ", Claims: none}, nil},
 		"true in capitals":    {whole, map[string]string{"http.auth.user.id": "alice", "http.auth.user.admin": "TRUE"}, signin.User{ID: "alice", Name: " ", Claims: none}, nil},
@@ -38,7 +38,7 @@ func TestUser(t *testing.T) {
 		"around an id":        {SignIn{UserID: "ldap-{http.auth.user.id}"}, map[string]string{"http.auth.user.id": "alice"}, signin.User{ID: "ldap-alice", Claims: map[string]string{}}, nil},
 		"around no id":        {SignIn{UserID: "ldap-{http.auth.user.id}"}, nil, signin.User{}, signin.ErrNotMine},
 		"around an empty id":  {SignIn{UserID: "ldap-{http.auth.user.id}"}, map[string]string{"http.auth.user.id": ""}, signin.User{}, signin.ErrNotMine},
-		"one of two is empty": {SignIn{UserID: "{realm}/{http.auth.user.id}"}, map[string]string{"realm": "x"}, signin.User{}, signin.ErrNotMine},
+		"one of two is empty": {SignIn{UserID: "{http.reverse_proxy.header.Realm}/{http.auth.user.id}"}, map[string]string{"http.reverse_proxy.header.Realm": "x"}, signin.User{}, signin.ErrNotMine},
 		"the default":         {SignIn{}, map[string]string{"http.auth.user.id": "alice"}, signin.User{ID: "alice", Claims: map[string]string{}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -71,6 +71,7 @@ type SignIn struct {
 
 	url     *url.URL
 	api     http.RoundTripper
+	recent  *durations
 	session *incoming.Rules // which cookies are the session's
 }
 
@@ -130,7 +131,7 @@ func (u *SignIn) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	u.api = transport
+	u.api, u.recent = transport, new(durations)
 	return nil
 }
 
@@ -219,10 +220,12 @@ func (u *SignIn) SignIn(r *http.Request) (signin.User, error) {
 	if header == nil {
 		return signin.User{}, signin.ErrNotMine
 	}
+	begun := time.Now()
 	answer, status, err := u.ask(header)
 	if err != nil {
 		return signin.User{}, err
 	}
+	u.recent.note(time.Since(begun))
 	user, err := u.read(answer)
 	if err != nil || user.ID != "" {
 		return user, err
@@ -271,9 +274,14 @@ func (u *SignIn) ask(header http.Header) (answer whoami.Answer, status int, err 
 	header.Set("Accept", "application/json")
 	header.Set("User-Agent", "caddy-access-tokens")
 	request.Header = header
+	request, notSent := traced(request)
 	response, err := u.api.RoundTrip(request)
 	if err != nil {
-		return nil, 0, u.whyNot(ctx, err)
+		why := u.whyNot(ctx, err)
+		if notSent(err) {
+			why = fmt.Errorf("%w: %w", signin.ErrNotChecked, why)
+		}
+		return nil, 0, why
 	}
 	defer response.Body.Close()
 	answer, err = whoami.Read(response)
@@ -328,6 +336,19 @@ func (u *SignIn) read(answer whoami.Answer) (user signin.User, err error) {
 // NamesAdmins implements signin.AdminNamer.
 func (u *SignIn) NamesAdmins() bool { return u.Admin != "" }
 
+// Authority implements signin.AuthorityNamer: it is the API, by its origin, whatever
+// the route and however this machine is called.
+func (u *SignIn) Authority() string {
+	host, port := strings.ToLower(u.url.Hostname()), u.url.Port()
+	if incoming.IsLoopback(host) {
+		host = "localhost"
+	}
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.url.Scheme]
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // ClaimNames implements signin.ClaimNamer.
 func (u *SignIn) ClaimNames() []string { return slices.Collect(maps.Keys(u.Claims)) }
 
@@ -347,4 +368,6 @@ var (
 	_ signin.CredentialTaker = (*SignIn)(nil)
 	_ signin.AdminNamer      = (*SignIn)(nil)
 	_ signin.ClaimNamer      = (*SignIn)(nil)
+	_ signin.AuthorityNamer  = (*SignIn)(nil)
+	_ signin.Decoy           = (*SignIn)(nil)
 )

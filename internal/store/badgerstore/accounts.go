@@ -104,8 +104,8 @@ func (s *Store) Voids() (voids []store.Voided) {
 func (s *Store) VoidedTokens(v store.Voided, limit int) (ids []uuid.UUID, err error) {
 	prefix := listPrefix(v.Project, v.User)
 	err = s.read(func(txn *snapshot) error {
-		return iterate(txn, prefix, true, func(item *badger.Item) (bool, error) {
-			entry, err := readListed(txn, item)
+		return iterate(txn, prefix, func(item *badger.Item) (bool, error) {
+			entry, err := readListEntry(txn, item)
 			if err == nil && entry.created < v.Before {
 				ids = append(ids, uuid.UUID(item.Key()[len(prefix)+8:]))
 			}
@@ -127,7 +127,7 @@ func (s *Store) Account(project, user string) (account store.Account, err error)
 func (s *Store) loadHolds() error {
 	all := make(holds)
 	err := s.read(func(txn *snapshot) error {
-		return iterate(txn, []byte{spaceHold}, true, func(item *badger.Item) (bool, error) {
+		return iterate(txn, []byte{spaceHold}, func(item *badger.Item) (bool, error) {
 			o, err := ownerIn(item.Key())
 			if err != nil {
 				return false, err
@@ -232,7 +232,7 @@ func (a *heldAccount) effect() effect {
 	return e
 }
 
-func void(txn *snapshot, m store.Void, revision uint64) (effect, error) {
+func voidAccount(txn *snapshot, m store.Void, revision uint64) (effect, error) {
 	if err := byToken(txn, m.Token, m.TokenRevision); err != nil {
 		return effect{}, err
 	}
@@ -252,7 +252,7 @@ func void(txn *snapshot, m store.Void, revision uint64) (effect, error) {
 	return e, nil
 }
 
-func block(txn *snapshot, m store.Block, revision uint64) (effect, error) {
+func blockAccount(txn *snapshot, m store.Block, revision uint64) (effect, error) {
 	if err := byToken(txn, m.Token, m.TokenRevision); err != nil {
 		return effect{}, err
 	}
@@ -263,7 +263,7 @@ func block(txn *snapshot, m store.Block, revision uint64) (effect, error) {
 	if a.Revision != m.Revision {
 		return effect{}, store.ErrConflict
 	}
-	a.Blocked, a.BlockedBy, a.Revision = m.At, m.By, revision
+	a.Blocked, a.BlockedBy, a.BlockRevision, a.Revision = m.At, m.By, revision, revision
 	if m.Lift {
 		a.Blocked, a.BlockedBy = time.Time{}, ""
 	}
@@ -271,7 +271,7 @@ func block(txn *snapshot, m store.Block, revision uint64) (effect, error) {
 	return a.effect(), nil
 }
 
-func sweep(txn *snapshot, m store.Sweep, revision uint64) (effect, error) {
+func sweepAccount(txn *snapshot, m store.Sweep, revision uint64) (effect, error) {
 	a, err := holdOf(txn, owner{m.Project, m.User})
 	if err != nil {
 		return effect{}, err
@@ -319,11 +319,16 @@ func findAccount(txn *snapshot, o owner) (a store.Account, found bool, err error
 	if err != nil {
 		return store.Account{}, false, err
 	}
+	a, err = accountIn(item)
+	return a, true, err
+}
+
+func accountIn(item *badger.Item) (a store.Account, err error) {
 	err = item.Value(func(b []byte) error {
 		a, err = store.DecodeAccount(b)
 		return err
 	})
-	return a, true, unavailable(err)
+	return a, unavailable(err)
 }
 
 // accountOf returns a user's account with its count. Tokens made before tokens
@@ -356,8 +361,8 @@ func count(txn *snapshot, o owner, a *store.Account) error {
 	if !a.Counted.IsZero() {
 		counted = a.Counted.UnixMilli()
 	}
-	err := iterate(txn, listPrefix(o.project, o.user), true, func(item *badger.Item) (bool, error) {
-		entry, err := readListed(txn, item)
+	err := iterate(txn, listPrefix(o.project, o.user), func(item *badger.Item) (bool, error) {
+		entry, err := readListEntry(txn, item)
 		if err == nil && entry.created >= a.Void && entry.expires > counted {
 			a.Living++
 			next = min(next, entry.expires)

@@ -47,11 +47,11 @@ func effectOf(txn *snapshot, m store.Mutation, revision uint64) (e effect, err e
 	case store.Revoke:
 		e.writes, err = revoke(txn, m, revision)
 	case store.Void:
-		return void(txn, m, revision)
+		return voidAccount(txn, m, revision)
 	case store.Sweep:
-		return sweep(txn, m, revision)
+		return sweepAccount(txn, m, revision)
 	case store.Block:
-		return block(txn, m, revision)
+		return blockAccount(txn, m, revision)
 	case store.Touch:
 		e.writes, err = touch(txn, m)
 	case store.Purge:
@@ -119,7 +119,7 @@ func create(txn *snapshot, m store.Create, revision uint64) ([]write, error) {
 	account.Add(&r)
 	writes = append(writes, recordWrites(&r)...)
 	writes = append(writes, accountWrite(user, &account), write{metaNumber, binary.BigEndian.AppendUint64(nil, r.Number)})
-	entry := listedOf(&r).append(nil)
+	entry := listEntryOf(&r).append(nil)
 	for _, key := range listKeys(&r) {
 		writes = append(writes, write{key, entry})
 	}
@@ -312,7 +312,7 @@ func counter(txn *snapshot, key []byte) (uint64, error) {
 // childrenOf returns at most limit successors of a token, or all if 0.
 func childrenOf(txn *snapshot, id uuid.UUID, limit int) (children []uuid.UUID, err error) {
 	prefix := childrenPrefix(id)
-	err = iterate(txn, prefix, false, func(item *badger.Item) (bool, error) {
+	err = iterate(txn, prefix, func(item *badger.Item) (bool, error) {
 		children = append(children, uuid.UUID(item.Key()[len(prefix):]))
 		return len(children) != limit, nil
 	})

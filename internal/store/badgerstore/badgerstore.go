@@ -11,7 +11,6 @@ package badgerstore
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,16 +29,17 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/clock"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
-// A store is of the lowest format whose releases can read all that is in it.
-// It begins as oldestFormat, and the first entry that those releases would
-// overlook or couldn't read raises it, in the same transaction.
+// format is the layout of keys and records that this release writes, and
+// oldestFormat the oldest that it reads. Format 2 has deleted.list beside the
+// database, which earlier releases wouldn't write to.
 const (
+	format       = 2
 	oldestFormat = 1
-	newestFormat = 2
 )
 
 // memTableSize is a compromise: small records fill it slowly, and its log is
@@ -60,22 +60,30 @@ type Options struct {
 	// MemTableSize is in bytes, 8 MiB if 0. Tests choose a small one, for
 	// memtables that fill up soon.
 	MemTableSize int64
+	// Time is where the store's clock takes the time from, clock.System if nil.
+	Time clock.Source
+
 	// disk is for tests that own the disk's free space.
 	disk disk
 	// maxRead and discardEvery are for tests that can't wait.
 	maxRead, discardEvery time.Duration
+	// verification is for tests that have tables verified when they say so.
+	verification verification
+	// tendEvery is how far the mark is behind at most, one second if 0.
+	tendEvery time.Duration
 }
 
 // Store is a store.Store in a directory of this machine.
 type Store struct {
-	db     *badger.DB
-	dir    string
-	keys   atomic.Pointer[[]*token.Key]
-	logger *zap.Logger
-	space  *space
+	dir     string
+	options Options
+	db      *badger.DB
+	keys    atomic.Pointer[[]*token.Key]
+	logger  *zap.Logger
+	space   *space
+	clock   *clock.Clock
+	list    *deletedList
 
-	// format is the committer's.
-	format byte
 	// applied is the last revision that is on disk. Readers read at it.
 	applied atomic.Uint64
 	// position is applied with its epoch.
@@ -87,9 +95,11 @@ type Store struct {
 	settings atomic.Pointer[map[string]setting]
 
 	// mu is held for reading while the database is in use, and for writing
-	// once, to close it.
+	// to close it.
 	mu     sync.RWMutex
 	closed bool
+	// dbClosed: the database is closed because it is damaged.
+	dbClosed bool
 
 	reads reads
 	// The constants of these names, but for tests.
@@ -101,13 +111,37 @@ type Store struct {
 	commits   chan *commit
 	stop      chan struct{}
 	committer sync.WaitGroup
+
+	// failure is why the store has stopped, and failed closed then.
+	failure atomic.Pointer[error]
+	failed  chan struct{}
+
+	verification verification
+	unverified   atomic.Pointer[unverified]
+	// withoutCompactors: the database was opened so, until allVerified.
+	withoutCompactors bool
+	allVerified       chan struct{}
+	checked           checkedRecords
+	// known is what is known of the tables, writtenDown what is of it on disk.
+	knownMu            sync.Mutex
+	known, writtenDown map[uint64]identity
+
+	stopTending context.CancelFunc
+	tending     sync.WaitGroup
 }
 
 // Open opens the store in dir, which it makes if need be. Only one process can
-// have a store open. The errors are for the owner and say what to do.
+// have a store open. The errors are for the owner and say what to do; of those
+// that say that the store is damaged, nothing in dir has been changed.
 func Open(dir string, o Options) (*Store, error) {
 	if o.MemTableSize == 0 {
 		o.MemTableSize = memTableSize
+	}
+	if o.tendEvery == 0 {
+		o.tendEvery = time.Second
+	}
+	if o.Time == nil {
+		o.Time = clock.System
 	}
 	if err := checkOwnership(dir); err != nil {
 		return nil, err
@@ -119,44 +153,70 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.disk == nil {
 		o.disk = realDisk(data)
 	}
-	space := &space{dir: data, disk: o.disk, memTable: o.MemTableSize, logger: o.logger()}
-	if err := space.checkOpen(); err != nil {
-		return nil, err
-	}
-	if err := removeLeftovers(data); err != nil {
-		return nil, err
-	}
-	db, err := badger.OpenManaged(badgerOptions(data, o))
-	if err != nil {
-		return nil, openError(dir, err)
-	}
 	s := &Store{
-		db: db, dir: dir, logger: o.logger(), space: space,
+		dir: dir, options: o, logger: o.logger(),
+		space:   &space{dir: data, disk: o.disk, memTable: o.MemTableSize, logger: o.logger()},
 		maxRead: cmp.Or(o.maxRead, maxRead), discardEvery: cmp.Or(o.discardEvery, discardEvery),
 		commits: make(chan *commit, maxBatch),
 		stop:    make(chan struct{}),
+		failed:  make(chan struct{}), allVerified: make(chan struct{}),
+		verification: o.verification.orDefault(),
 	}
-	if err := s.prepare(dir, o.Key); err != nil {
-		_ = db.Close()
+	if err := s.space.checkOpen(); err != nil {
 		return nil, err
 	}
-	if err := s.loadSettings(); err != nil {
-		_ = db.Close()
-		return nil, fmt.Errorf("reading the settings in the token store in %s: %w", dir, err)
+	if err := s.open(); err != nil {
+		return nil, err
 	}
-	if err := s.loadHolds(); err != nil {
-		_ = db.Close()
-		return nil, fmt.Errorf("reading who is blocked in the token store in %s: %w", dir, err)
-	}
-	space.busy = s.badgerIsBusy
-	space.begin()
-	space.last = roomForCreates
+	s.space.busy, s.space.listHasRoom = s.badgerIsBusy, s.list.hasRoom
+	s.space.begin()
+	s.space.last = roomForCreates
 	s.committer.Go(s.runCommitter)
-	if err := s.openKeys(o); err != nil {
-		_ = s.Close()
-		return nil, err
+	s.tend()
+	if err := s.openKeys(); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// open opens the database, if it is whole.
+func (s *Store) open() error {
+	e, err := s.look()
+	if err != nil {
+		return err
+	}
+	if s.db, err = openBadger(s.badgerOptions()); err != nil {
+		return errors.Join(openError(s.dir, err), putBack(s.dir))
+	}
+	s.withoutCompactors = s.db.Opts().NumCompactors == 0
+	err = s.prepare(e)
+	if err == nil {
+		if err = s.loadSettings(); err != nil {
+			err = fmt.Errorf("reading the settings in the token store in %s: %w", s.dir, err)
+		}
+	}
+	if err == nil {
+		if err = s.loadHolds(); err != nil {
+			err = fmt.Errorf("reading who is blocked in the token store in %s: %w", s.dir, err)
+		}
+	}
+	if err == nil {
+		err = s.dropAside(e)
+	}
+	if err != nil {
+		_ = s.db.Close()
+		if s.list != nil {
+			_ = s.list.close()
+		}
+		return errors.Join(err, putBack(s.dir))
+	}
+	return nil
+}
+
+// openBadger opens the database. What panics on the way is an error.
+func openBadger(o badger.Options) (db *badger.DB, err error) {
+	defer recovered(&err)
+	return badger.OpenManaged(o)
 }
 
 func (o *Options) logger() *zap.Logger {
@@ -166,12 +226,20 @@ func (o *Options) logger() *zap.Logger {
 	return o.Logger
 }
 
-func badgerOptions(dir string, o Options) badger.Options {
-	return badger.DefaultOptions(dir).
+func (s *Store) badgerOptions() badger.Options {
+	o := s.options
+	// A compaction believes what it reads.
+	compactors := 2
+	if u := s.unverified.Load(); u != nil && u.left.Load() > 0 {
+		compactors = 0
+	}
+	return badger.DefaultOptions(s.space.dir).
 		WithLogger(badgerLogger{o.logger().Named("badger").Sugar()}).
 		WithMemTableSize(o.MemTableSize).
 		WithNumMemtables(2).
-		WithNumCompactors(2).
+		WithNumCompactors(compactors).
+		// While there are no compactors, full memtables pile up.
+		WithNumLevelZeroTablesStall(stallAt(compactors)).
 		// A batch is one transaction, so that this is one sync a batch, and
 		// it covers the batch whole even when a memtable fills up in between.
 		WithSyncWrites(true).
@@ -191,76 +259,19 @@ func badgerOptions(dir string, o Options) badger.Options {
 		WithMetricsEnabled(false)
 }
 
-// prepare checks that the database is ours and made with this key, or, if it
-// is new, makes it so.
-func (s *Store) prepare(dir string, key *token.Key) error {
-	var meta struct {
-		format, revision []byte
-		epoch            uint64
+// stallAt returns at how many tables of the first level writing waits for a
+// compaction.
+func stallAt(compactors int) int {
+	if compactors == 0 {
+		return 1000
 	}
-	err := s.db.View(func(t *badger.Txn) (err error) {
-		txn := &snapshot{Txn: t, update: true}
-		if meta.format, err = get(txn, metaFormat); errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err == nil {
-			meta.revision, err = get(txn, metaRevision)
-		}
-		if err == nil {
-			meta.epoch, err = epochOf(txn)
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("reading the token store in %s: %w", dir, err)
-	}
-	isNew := meta.format == nil
-	s.isNew = isNew
-	if !isNew && (len(meta.format) != 1 || meta.format[0] < oldestFormat || meta.format[0] > newestFormat) {
-		return fmt.Errorf("the token store in %s has format %x, and this release reads formats %d to %d: upgrade, or choose another directory", dir, meta.format, oldestFormat, newestFormat)
-	}
-	if key == nil {
-		var err error
-		if key, err = loadKey(filepath.Join(dir, "hash.key"), isNew); err != nil {
-			return err
-		}
-	}
-	s.keys.Store(&[]*token.Key{key})
-	if isNew {
-		return s.initialise(key.ID())
-	}
-	s.format = meta.format[0]
-	s.show(store.Position{Epoch: meta.epoch, Revision: binary.BigEndian.Uint64(meta.revision)})
-	s.reads.since = s.applied.Load()
-	s.db.SetDiscardTs(s.applied.Load())
-	return nil
-}
-
-func (s *Store) initialise(id token.KeyID) error {
-	const first = 1
-	txn := s.db.NewTransactionAt(0, true)
-	defer txn.Discard()
-	for _, e := range []*badger.Entry{
-		badger.NewEntry(metaFormat, []byte{oldestFormat}),
-		badger.NewEntry(metaRevision, binary.BigEndian.AppendUint64(nil, first)),
-		badger.NewEntry(metaKeyID, id[:]),
-	} {
-		if err := txn.SetEntry(e); err != nil {
-			return fmt.Errorf("writing to a new token store: %w", err)
-		}
-	}
-	if err := txn.CommitAt(first, nil); err != nil {
-		return fmt.Errorf("writing to a new token store: %w", err)
-	}
-	s.format = oldestFormat
-	s.show(store.Position{Epoch: 1, Revision: first})
-	return nil
+	return badger.DefaultOptions("").NumLevelZeroTablesStall
 }
 
 // openKeys checks the keys that are given against those the store was used with
 // last, and notes them.
-func (s *Store) openKeys(o Options) error {
-	return s.UseKeys(context.Background(), append([]*token.Key{s.Key()}, o.Previous...), time.Now())
+func (s *Store) openKeys() error {
+	return s.UseKeys(context.Background(), append([]*token.Key{s.Key()}, s.options.Previous...), s.clock.Now())
 }
 
 // show lets readers see what has become durable.
@@ -275,6 +286,9 @@ func (s *Store) Position() store.Position { return *s.position.Load() }
 // IsNew tells whether opening the store has made it.
 func (s *Store) IsNew() bool { return s.isNew }
 
+// Clock is the clock that this store remembers.
+func (s *Store) Clock() *clock.Clock { return s.clock }
+
 // Close waits for running operations and closes the database. Operations that
 // come later fail with store.ErrUnavailable. Closing again does nothing.
 func (s *Store) Close() error {
@@ -288,11 +302,27 @@ func (s *Store) Close() error {
 
 	close(s.stop)
 	s.committer.Wait()
+	s.stopTending()
+	s.tending.Wait()
+	defer s.list.close()
+	if s.failure.Load() != nil {
+		// What is damaged stays as it is, and the mark where it was.
+		if !s.dbClosed {
+			_ = closeDB(s.db)
+		}
+		return nil
+	}
+	if err := s.list.note(s.applied.Load()); err != nil {
+		s.logger.Warn("the token store's mark can't be written", zap.Error(err))
+	}
 	if !s.space.canClose() {
 		s.logger.Warn("the disk is too full to tidy up the token store; nothing is lost, and the next start will do it", zap.String("dir", s.space.dir))
 		return nil
 	}
 	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("closing the token store: %w", err)
+	}
+	if err := s.writeDownLastTables(); err != nil {
 		return fmt.Errorf("closing the token store: %w", err)
 	}
 	return nil
@@ -302,13 +332,16 @@ func (s *Store) Close() error {
 func (s *Store) badgerIsBusy() bool {
 	logs := 0
 	s.space.eachFile(".mem", func(string, int64) { logs++ })
+	if s.db.Opts().NumCompactors == 0 {
+		return logs > 1
+	}
 	return logs > 1 || slices.ContainsFunc(s.db.Levels(), func(l badger.LevelInfo) bool { return l.Score >= 1 })
 }
 
 func openError(dir string, err error) error {
 	// Badger wraps the error of flock in a text of its own.
 	if strings.Contains(err.Error(), "directory lock") {
-		return fmt.Errorf("the token store in %s is in use by another process: stop that one, or give this one a directory of its own", dir)
+		return inUse(dir)
 	}
 	return fmt.Errorf("opening the token store in %s: %w", dir, err)
 }

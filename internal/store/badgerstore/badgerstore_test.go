@@ -25,7 +25,10 @@ func TestMain(m *testing.M) {
 		os.Exit(children[role]())
 	}
 	// glog, which a dependency of Badger brings, starts it and never stops it.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"), goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(madeStoresDir)
+		os.Exit(code)
+	}))
 }
 
 func open(t testing.TB, dir string, o Options) *Store {
@@ -203,8 +206,10 @@ func TestKeyWithoutAStoreIsKept(t *testing.T) {
 	s := open(t, dir, Options{})
 	key := s.Key().ID()
 	closeStore(t, s)
-	if err := os.RemoveAll(filepath.Join(dir, "db")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"db", deletedListName, tableListName} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if s := open(t, dir, Options{}); s.Key().ID() != key {
 		t.Error("another hash key")
@@ -231,7 +236,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Options{})
 	txn := s.db.NewTransactionAt(s.applied.Load(), true)
-	if err := txn.Set(metaFormat, []byte{newestFormat + 1}); err != nil {
+	if err := txn.Set(metaFormat, []byte{format + 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := txn.CommitAt(s.applied.Load()+1, nil); err != nil {

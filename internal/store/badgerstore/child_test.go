@@ -23,6 +23,7 @@ const (
 var children = map[string]func() int{
 	"commits": commitUntilKilled,
 	"orders":  takeOrders,
+	"truth":   tellTheTruth,
 }
 
 // child is a process that plays a role.

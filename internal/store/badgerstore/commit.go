@@ -2,7 +2,6 @@ package badgerstore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -26,8 +25,10 @@ type commit struct {
 	lines    [][]byte
 	effect   effect
 	outcome  store.Outcome
-	err      error
-	done     chan struct{}
+	// taken is what the mutation takes away.
+	taken []takenAway
+	err   error
+	done  chan struct{}
 }
 
 func (c *commit) finish(err error) {
@@ -54,7 +55,7 @@ func (s *Store) Commit(ctx context.Context, m store.Mutation, lines ...[]byte) (
 func (s *Store) enqueue(c *commit) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.closed {
+	if s.closed || s.failure.Load() != nil {
 		return store.ErrUnavailable
 	}
 	select {
@@ -79,10 +80,17 @@ type committer struct {
 // waiting, until it is told to stop and the queue is empty.
 func (s *Store) runCommitter() {
 	w := &committer{Store: s, discarded: time.Now()}
+	allVerified, failed := s.allVerified, s.failed
 	for {
 		select {
 		case c := <-s.commits:
 			w.commit(s.gather(c))
+		case <-allVerified:
+			allVerified = nil
+			w.startCompactions()
+		case <-failed:
+			failed = nil
+			w.abandon()
 		case <-s.stop:
 			for len(s.commits) > 0 {
 				w.commit(s.gather(<-s.commits))
@@ -109,9 +117,14 @@ func (s *Store) gather(first *commit) []*commit {
 // commit commits batch in as few transactions as it fits in.
 func (w *committer) commit(batch []*commit) {
 	for len(batch) > 0 {
-		batch = w.commitSome(batch)
+		rest := batch
+		if err := w.guard(func() error { rest = w.commitSome(batch); return nil }); err != nil {
+			w.broken = err
+			rest = unanswered(batch)
+		}
+		batch = rest
 	}
-	if time.Since(w.discarded) >= w.discardEvery {
+	if w.broken == nil && time.Since(w.discarded) >= w.discardEvery {
 		w.discard()
 	}
 }
@@ -123,9 +136,24 @@ func (w *committer) discard() {
 	}
 }
 
+// unanswered returns those of a batch that nobody has answered.
+func unanswered(batch []*commit) (rest []*commit) {
+	for _, c := range batch {
+		select {
+		case <-c.done:
+		default:
+			rest = append(rest, c)
+		}
+	}
+	return rest
+}
+
 // commitSome commits as much of batch as fits in one transaction, answers
 // those mutations, and returns the rest.
 func (w *committer) commitSome(batch []*commit) (rest []*commit) {
+	if failure := w.failure.Load(); failure != nil && w.broken == nil {
+		w.broken = *failure
+	}
 	if w.broken != nil {
 		for _, c := range batch {
 			c.finish(w.broken)
@@ -194,6 +222,7 @@ func (w *committer) tryOne(t *transaction, c *commit, room room, at store.Positi
 	if err != nil {
 		return err
 	}
+	c.taken = w.takenBy(c.mutation, e.writes, at.Revision)
 	c.effect, c.outcome = e, store.Outcome{Position: at, Ended: e.ended}
 	return t.add(append(e.writes, posted...))
 }
@@ -201,11 +230,17 @@ func (w *committer) tryOne(t *transaction, c *commit, room room, at store.Positi
 // write makes a transaction durable, and then visible.
 func (w *committer) write(t *transaction, accepted []*commit) error {
 	at := accepted[len(accepted)-1].outcome.Position
-	if err := t.set(write{metaRevision, binary.BigEndian.AppendUint64(nil, at.Revision)}); err != nil {
+	var taken []takenAway
+	for _, c := range accepted {
+		taken = append(taken, c.taken...)
+	}
+	meta := batchMeta{at.Revision, w.applied.Load(), w.list.store}
+	if err := t.set(write{metaRevision, meta.encode()}); err != nil {
 		return unavailable(err)
 	}
-	if t.format > w.format {
-		if err := t.set(write{metaFormat, []byte{t.format}}); err != nil {
+	if len(taken) > 0 {
+		reach := listReach{w.list.last, w.list.last.after(taken)}
+		if err := t.set(write{metaList, reach.append(nil)}); err != nil {
 			return unavailable(err)
 		}
 	}
@@ -215,7 +250,11 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 	if err := w.space.wrote(t.size + ownEntries*entryOverhead); err != nil {
 		return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 	}
-	w.format = max(w.format, t.format)
+	if len(taken) > 0 {
+		if err := w.list.append(taken, at.Revision); err != nil {
+			return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
+		}
+	}
 	w.showSettings(accepted)
 	w.addHolds(accepted)
 	w.show(at)
@@ -229,12 +268,10 @@ type transaction struct {
 	count, size int64
 	maxCount    int64
 	maxSize     int64
-	// format is what the store has to be of afterwards.
-	format byte
 }
 
-// ownEntries are those of each transaction: the revision, the format, and
-// Badger's own end mark.
+// ownEntries are those of each transaction: the revision, where deleted.list is,
+// and Badger's own end mark.
 const ownEntries = 4
 
 // errNoFit: the transaction has no room for that.
@@ -264,7 +301,6 @@ func (t *transaction) add(writes []write) error {
 		if err := t.set(w); err != nil {
 			return unavailable(err)
 		}
-		t.format = max(t.format, w.format())
 	}
 	t.count += int64(len(writes))
 	t.size += size

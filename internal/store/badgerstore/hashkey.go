@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
@@ -46,25 +45,7 @@ func makeKey(file string) ([]byte, error) {
 	}
 	text := append(hex.AppendEncode(nil, secret[:]), '\n')
 
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".hash.key-") // mode 0600
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	if _, err := tmp.Write(text); err != nil {
-		return nil, err
-	}
-	if err := tmp.Sync(); err != nil {
-		return nil, err
-	}
-	if err := tmp.Close(); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(tmp.Name(), file); err != nil {
-		return nil, err
-	}
-	return text, syncDir(filepath.Dir(file))
+	return text, writeFile(file, text)
 }
 
 func checkPrivate(file string) error {

@@ -66,7 +66,7 @@ func (s *Store) CheckKeys(keys []*token.Key, now time.Time) error {
 		return nil
 	}
 	if present := known[0]; !slices.Contains(ids, present) {
-		return fmt.Errorf("the token store in %s was made with hash key %s, and this is %s: every token would be refused; give it the key it was made with, first or as a previous key behind a new one", s.dir, present, ids[0])
+		return otherKey(s.dir, present[:], ids[0])
 	}
 	for _, id := range known {
 		if slices.Contains(ids, id) {
@@ -81,6 +81,10 @@ func (s *Store) CheckKeys(keys []*token.Key, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+func otherKey(dir string, present []byte, given token.KeyID) error {
+	return fmt.Errorf("the token store in %s was made with hash key %x, and this is %s: every token would be refused; give it the key it was made with, first or as a previous key behind a new one", dir, present, given)
 }
 
 // knownKeys are those that records may be under, the present one first; none in
@@ -137,7 +141,7 @@ func rehash(txn *snapshot, m store.Rehash, revision uint64) ([]write, error) {
 	}
 	r.Hash, r.Key, r.Revision = m.Hash, m.Key, revision
 	writes = append(writes, recordWrites(&r)...)
-	entry := listedOf(&r).append(nil)
+	entry := listEntryOf(&r).append(nil)
 	for _, key := range listKeys(&r) {
 		writes = append(writes, write{key, entry})
 	}
@@ -146,7 +150,7 @@ func rehash(txn *snapshot, m store.Rehash, revision uint64) ([]write, error) {
 
 // movedWrites remove the hashes that a token had under other keys.
 func movedWrites(txn *snapshot, id uuid.UUID) (writes []write, err error) {
-	err = iterate(txn, movedPrefix(id), true, func(item *badger.Item) (bool, error) {
+	err = iterate(txn, movedPrefix(id), func(item *badger.Item) (bool, error) {
 		var h token.Hash
 		if err := copyValue(item, h[:]); err != nil {
 			return false, err

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
@@ -42,3 +43,32 @@ func (e idEntry) check(r *store.Record) error {
 	}
 	return nil
 }
+
+// checkedRecords remembers some of the records that have been held against the
+// entry of their id since everything was last verified, so that it isn't done at
+// every use.
+type checkedRecords struct {
+	generation atomic.Uint64
+	slots      [1 << 14]atomic.Uint64
+}
+
+// tag is what is remembered of a record at its revision. Hashes are random.
+func (c *checkedRecords) tag(r *store.Record) (slot, tag uint64) {
+	const odd1, odd2 = 0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f
+	slot = binary.BigEndian.Uint64(r.Hash[:]) % uint64(len(c.slots))
+	tag = binary.BigEndian.Uint64(r.Hash[8:]) ^ r.Revision*odd1 ^ c.generation.Load()*odd2
+	return slot, tag | 1
+}
+
+func (c *checkedRecords) has(r *store.Record) bool {
+	slot, tag := c.tag(r)
+	return c.slots[slot].Load() == tag
+}
+
+func (c *checkedRecords) add(r *store.Record) {
+	slot, tag := c.tag(r)
+	c.slots[slot].Store(tag)
+}
+
+// forget makes every record be held against its entry again.
+func (c *checkedRecords) forget() { c.generation.Add(1) }

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // that is revoked leaves the lists and the expiry queue; its record stays,
 // overwritten, until it is purged.
 const (
-	spaceMeta    = 'm' // name → format, revision, epoch, key ids, number of the last token, size of the outbox
+	spaceMeta    = 'm' // name → format, revision, epoch, key ids, number of the last token, size of the outbox, store id, state of deleted.list
 	spaceToken   = 't' // hash → record, or the id of the token that has moved to another key
 	spaceID      = 'i' // token id → hash, revision of the record
 	spaceProject = 'p' // project, creation, token id → listed: everyone's tokens, oldest first
@@ -38,6 +39,8 @@ var (
 	metaOutbox       = []byte{spaceMeta, 'o'}
 	metaEpoch        = []byte{spaceMeta, 'e'}
 	metaNumber       = []byte{spaceMeta, 'n'}
+	metaStoreID      = []byte{spaceMeta, 's'}
+	metaList         = []byte{spaceMeta, 'd'}
 )
 
 func tokenKey(h token.Hash) []byte { return append([]byte{spaceToken}, h[:]...) }
@@ -89,6 +92,18 @@ func listPrefix(project, user string) []byte {
 // among those of another that it begins with.
 func appendName(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+}
+
+// endOf returns a key behind all that begin with prefix.
+func endOf(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for len(end) > 0 {
+		if end[len(end)-1]++; end[len(end)-1] != 0 {
+			break
+		}
+		end = end[:len(end)-1]
+	}
+	return end
 }
 
 func timeKey(space byte, at time.Time, id uuid.UUID) []byte {

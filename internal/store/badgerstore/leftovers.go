@@ -10,17 +10,11 @@ import (
 
 // removeLeftovers removes the empty logs that a crash leaves between the steps
 // of Badger's making or removing one. Nothing is in them, and Badger doesn't
-// open a database that has one. If another process has the database open, they
-// are that one's and stay.
+// open a database that has one. It takes that no other process has the database
+// open: they would be that one's.
 func removeLeftovers(dir string) error {
-	unlock, err := lockDir(dir)
-	if err != nil {
-		// Badger is about to meet the same lock, and to say so.
-		return nil
-	}
-	defer unlock()
-	for _, pattern := range []string{".mem", ".vlog"} {
-		if err := removeEmpty(dir, pattern); err != nil {
+	for _, extension := range []string{".mem", ".vlog"} {
+		if err := removeEmpty(dir, extension); err != nil {
 			return fmt.Errorf("removing what a crash left of a log: %w", err)
 		}
 	}

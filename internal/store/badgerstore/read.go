@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -18,6 +19,10 @@ import (
 // snapshot is the state as of a revision.
 type snapshot struct {
 	*badger.Txn
+	// unverified are the tables that are to be verified before they are read.
+	unverified *unverified
+	checked    *checkedRecords
+
 	update bool
 	// begun is when the first items were iterated over.
 	begun   time.Time
@@ -25,16 +30,21 @@ type snapshot struct {
 }
 
 func (s *Store) snapshot(readAt uint64, update bool) *snapshot {
-	return &snapshot{Txn: s.db.NewTransactionAt(readAt, update), update: update, longest: s.maxRead}
+	return &snapshot{
+		Txn: s.db.NewTransactionAt(readAt, update), unverified: s.unverified.Load(), checked: &s.checked,
+		update: update, longest: s.maxRead,
+	}
 }
 
 // read runs f on the state as of the last durable revision.
-func (s *Store) read(f func(*snapshot) error) error {
+func (s *Store) read(f func(*snapshot) error) (err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.closed {
+	if s.closed || s.dbClosed || s.failure.Load() != nil {
 		return store.ErrUnavailable
 	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer s.stopAtDamage(&err)
 	generation := s.reads.begin()
 	defer s.reads.end(generation)
 	txn := s.snapshot(s.applied.Load(), false)
@@ -74,7 +84,7 @@ func (s *Store) Scan(q store.Query) (entries []store.Entry, err error) {
 	newest := holds.newest(q.Project, q.User)
 	err = s.read(func(txn *snapshot) error {
 		return iterateFrom(txn, prefix, placeKey(prefix, q), q.Descending, func(item *badger.Item) (bool, error) {
-			entry, err := readListed(txn, item)
+			entry, err := readListEntry(txn, item)
 			if err != nil {
 				return false, err
 			}
@@ -122,7 +132,7 @@ func before(key []byte) []byte {
 }
 
 // at is what an entry says at its place, with which its key ends.
-func (l listed) at(place []byte) store.Entry {
+func (l listEntry) at(place []byte) store.Entry {
 	e := store.Entry{Place: store.Place{
 		Created: time.UnixMilli(int64(binary.BigEndian.Uint64(place))).UTC(),
 		ID:      uuid.UUID(place[8:]),
@@ -202,7 +212,7 @@ func (s *Store) Ended(expired, revoked time.Time, limit int) (ids []uuid.UUID, e
 			before time.Time
 		}{{spaceExpires, expired}, {spaceRevoked, revoked}} {
 			end := uint64(max(0, queue.before.UnixMilli()))
-			err := iterate(txn, []byte{queue.space}, false, func(item *badger.Item) (bool, error) {
+			err := iterate(txn, []byte{queue.space}, func(item *badger.Item) (bool, error) {
 				at := binary.BigEndian.Uint64(item.Key()[1:])
 				if at >= end || len(ids) >= limit {
 					return false, nil
@@ -230,6 +240,9 @@ func get(txn *snapshot, key []byte) ([]byte, error) {
 }
 
 func find(txn *snapshot, key []byte) (*badger.Item, error) {
+	if err := txn.unverified.between(key, key); err != nil {
+		return nil, err
+	}
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, store.ErrNotFound
@@ -253,11 +266,25 @@ func lastUsed(txn *snapshot, id uuid.UUID) (store.Use, error) {
 // another key points to.
 func recordByHash(txn *snapshot, h token.Hash) (store.Record, error) {
 	r, moved, err := recordAt(txn, h)
-	if err != nil || moved == uuid.Nil {
+	if err != nil {
 		return r, err
 	}
-	r, err = recordByID(txn, moved)
-	return r, lost(err, "a token's earlier hash")
+	if moved != uuid.Nil {
+		r, err = recordByID(txn, moved)
+		return r, lost(err, "a token's earlier hash")
+	}
+	if txn.checked.has(&r) {
+		return r, nil
+	}
+	e, err := idEntryOf(txn, r.ID)
+	if err != nil {
+		return store.Record{}, lost(err, "a token's record")
+	}
+	if err := e.check(&r); err != nil {
+		return store.Record{}, err
+	}
+	txn.checked.add(&r)
+	return r, nil
 }
 
 func recordByID(txn *snapshot, id uuid.UUID) (store.Record, error) {
@@ -321,18 +348,22 @@ func idEntryOf(txn *snapshot, id uuid.UUID) (e idEntry, err error) {
 }
 
 // iterate calls f for the items under prefix in order, until it returns false.
-func iterate(txn *snapshot, prefix []byte, values bool, f func(*badger.Item) (more bool, err error)) error {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: values, PrefetchSize: 100})
-	return each(txn, it, prefix, f)
+func iterate(txn *snapshot, prefix []byte, f func(*badger.Item) (more bool, err error)) error {
+	return iterateFrom(txn, prefix, prefix, false, f)
 }
 
-// iterateFrom does so from a key on, with values.
+// iterateFrom does so from a key on, downwards if that is wanted.
 func iterateFrom(txn *snapshot, prefix, from []byte, reverse bool, f func(*badger.Item) (more bool, err error)) error {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: 100, Reverse: reverse})
-	return each(txn, it, from, f)
-}
-
-func each(txn *snapshot, it *badger.Iterator, from []byte, f func(*badger.Item) (more bool, err error)) error {
+	least, most := from, endOf(prefix)
+	if reverse {
+		least, most = prefix, from
+	}
+	if err := txn.unverified.between(least, most); err != nil {
+		return err
+	}
+	// Values are prefetched in goroutines, whose panics nobody can recover from; and
+	// they stand beside their keys.
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: false, Reverse: reverse})
 	defer it.Close()
 	n := 0
 	for it.Seek(from); it.Valid(); it.Next() {
@@ -363,6 +394,8 @@ func unavailable(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, store.ErrUnavailable):
+		return err
 	case errors.Is(err, store.ErrVersion), errors.Is(err, store.ErrCorrupt):
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
@@ -388,6 +421,9 @@ func (s *Store) Count() (n int, err error) {
 	for more && err == nil {
 		more = false
 		err = s.read(func(txn *snapshot) error {
+			if err := txn.unverified.between(from, []byte{spaceProject + 1}); err != nil {
+				return err
+			}
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{spaceProject}})
 			defer it.Close()
 			for it.Seek(from); it.Valid() && !more; it.Next() {

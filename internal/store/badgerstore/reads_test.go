@@ -32,8 +32,8 @@ func TestLongReadLosesNothing(t *testing.T) {
 		}
 		churnUntilCompacted(t, s)
 		listed := 0
-		err := iterate(txn, listPrefix("p", "alice"), true, func(item *badger.Item) (bool, error) {
-			entry, err := readListed(txn, item)
+		err := iterate(txn, listPrefix("p", "alice"), func(item *badger.Item) (bool, error) {
+			entry, err := readListEntry(txn, item)
 			if err != nil {
 				return false, err
 			}

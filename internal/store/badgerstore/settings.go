@@ -26,7 +26,7 @@ func (s *Store) Settings(project string) (store.Settings, uint64) {
 func (s *Store) loadSettings() error {
 	all := make(map[string]setting)
 	err := s.read(func(txn *snapshot) error {
-		return iterate(txn, []byte{spacePolicy}, true, func(item *badger.Item) (bool, error) {
+		return iterate(txn, []byte{spacePolicy}, func(item *badger.Item) (bool, error) {
 			now, err := settingOf(item)
 			all[string(item.Key()[1:])] = now
 			return true, err

@@ -69,6 +69,8 @@ type space struct {
 	logger   *zap.Logger
 	// busy tells whether Badger is about to write by itself.
 	busy func() bool
+	// listHasRoom tells whether deleted.list can grow whatever becomes of the disk.
+	listHasRoom func() bool
 
 	// log is the number of the active memtable, left how much can certainly
 	// still be written before it is full.
@@ -152,7 +154,11 @@ func (s *space) measure() (r room, free, needed int64) {
 	switch {
 	case free >= needed+s.spare():
 		r = roomForCreates
-	case free >= needed, s.left > s.memTable/2:
+	case free >= needed:
+		r = roomForOthers
+	case !s.listHasRoom():
+		r = roomForNothing
+	case s.left > s.memTable/2:
 		r = roomForOthers
 	case s.left > 0:
 		r = roomForRevocations

@@ -95,7 +95,7 @@ func TestRoomByFreeSpace(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newFakeDisk(c.free)
-			s := &space{dir: t.TempDir(), disk: d, memTable: mem, logger: zap.NewNop(), left: c.left}
+			s := &space{dir: t.TempDir(), disk: d, memTable: mem, logger: zap.NewNop(), left: c.left, listHasRoom: func() bool { return true }}
 			if err := os.WriteFile(filepath.Join(s.dir, "00001.mem"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}

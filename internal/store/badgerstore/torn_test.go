@@ -6,7 +6,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/storetest"
@@ -14,11 +16,12 @@ import (
 
 // A power failure can leave any part of what wasn't synced. Whatever is lost of
 // the log's end, the store opens as of one revision, with all that came before
-// and nothing of what came after, and goes on from there.
+// and nothing of what came after, and goes on from there. If what is lost was
+// synced, the store doesn't open, and its log stays as it is.
 func TestTornLogOpensAtOneRevision(t *testing.T) {
-	const n = 40
+	const n, unmarked = 40, 40
 	dir := t.TempDir()
-	s := open(t, dir, Options{MemTableSize: 256 << 10})
+	s := open(t, dir, Options{MemTableSize: 256 << 10, tendEvery: time.Hour})
 	// Token i is created at revision 2i+2, and its predecessor revoked at 2i+3.
 	for i := range n {
 		mustCommit(t, s, store.Create{Record: storetest.NewRecord("p", "alice", i)})
@@ -29,7 +32,10 @@ func TestTornLogOpensAtOneRevision(t *testing.T) {
 		}
 		mustCommit(t, s, store.Revoke{ID: revoked.ID, Revision: uint64(2*i + 0), At: storetest.Epoch})
 	}
-	last := s.applied.Load()
+	for i := range unmarked {
+		mustCommit(t, s, store.Create{Record: storetest.NewRecord("q", "carol", i)})
+	}
+	last, mark := s.applied.Load(), s.list.mark.revision
 	logs, err := filepath.Glob(filepath.Join(dir, "db", "*.mem"))
 	if err != nil || len(logs) != 1 {
 		t.Fatalf("logs %v, %v, want one", logs, err)
@@ -49,7 +55,7 @@ func TestTornLogOpensAtOneRevision(t *testing.T) {
 	}
 	closeStore(t, s)
 
-	seen := make(map[uint64]bool)
+	seen, refused := make(map[uint64]bool), 0
 	for _, damage := range []struct {
 		name string
 		do   func(log []byte)
@@ -61,7 +67,7 @@ func TestTornLogOpensAtOneRevision(t *testing.T) {
 		{"a bit is wrong", func(log []byte) { log[0] ^= 1 }},
 	} {
 		t.Run(damage.name, func(t *testing.T) {
-			for range 6 {
+			for range 10 {
 				torn := t.TempDir()
 				if err := os.CopyFS(torn, os.DirFS(crashed)); err != nil {
 					t.Fatal(err)
@@ -75,8 +81,22 @@ func TestTornLogOpensAtOneRevision(t *testing.T) {
 				if err := os.WriteFile(filepath.Join(torn, "db", filepath.Base(logs[0])), log, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				s := open(t, torn, Options{MemTableSize: 256 << 10})
+				s, err := Open(torn, Options{MemTableSize: 256 << 10})
+				if err != nil {
+					var d *Damage
+					if !errors.As(err, &d) {
+						t.Fatal(err)
+					}
+					if left, err := os.ReadFile(filepath.Join(torn, "db", filepath.Base(logs[0]))); err != nil || !bytes.Equal(left, log) {
+						t.Errorf("the log of a store that doesn't open has been changed, %v", err)
+					}
+					refused++
+					continue
+				}
 				revision := s.applied.Load()
+				if revision < mark {
+					t.Errorf("opened at revision %d, and %d is known to have been synced", revision, mark)
+				}
 				seen[revision] = true
 				if damage.name == "nothing" && revision != last || revision > last {
 					t.Errorf("opened at revision %d of %d", revision, last)
@@ -94,8 +114,8 @@ func TestTornLogOpensAtOneRevision(t *testing.T) {
 			}
 		})
 	}
-	if len(seen) < 6 {
-		t.Errorf("opened at only %d different revisions", len(seen))
+	if len(seen) < 6 || refused < 6 {
+		t.Errorf("opened at only %d different revisions, and was refused %d times", len(seen), refused)
 	}
 }
 
@@ -120,5 +140,29 @@ func checkAsOf(t *testing.T, s *Store, revision uint64, n int) {
 func fillRandom(b []byte) {
 	for i := range b {
 		b[i] = byte(rand.Uint32())
+	}
+}
+
+// Also what only made tokens isn't lost unnoticed.
+func TestStoreBehindItsMarkDoesntOpen(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{tendEvery: time.Hour})
+	for i := range 20 {
+		mustCommit(t, s, store.Create{Record: storetest.NewRecord("p", "alice", i)})
+	}
+	if err := s.tendOnce(); err != nil {
+		t.Fatal(err)
+	}
+	crashed := filepath.Join(t.TempDir(), "crashed")
+	if err := copyStore(crashed, dir); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(crashed, "db", "00001.mem")
+	b := readFile(t, log)
+	writeBack(t, log, b[:len(bytes.TrimRight(b, "\x00"))-10])
+	_, err := Open(crashed, Options{})
+	var d *Damage
+	if !errors.As(err, &d) || !strings.Contains(err.Error(), "was at revision 21") {
+		t.Errorf("a store that has lost its last token: %v", err)
 	}
 }

@@ -16,12 +16,12 @@ import (
 // In format 1 an entry of a list led to a hash alone.
 const bareHash = len(token.Hash{})
 
-// listedVersion is the first byte of what lists say now, which is longer.
-const listedVersion = 1
+// listEntryVersion is the first byte of what lists say now, which is longer.
+const listEntryVersion = 1
 
-// listed is what an entry of a list says, so that a list can be searched and
+// listEntry is what an entry of a list says, so that a list can be searched and
 // counted without its records.
-type listed struct {
+type listEntry struct {
 	hash    token.Hash
 	created uint64 // the revision of the Create
 	// expires is in milliseconds since 1970, or never.
@@ -30,30 +30,30 @@ type listed struct {
 
 const never = math.MaxInt64
 
-func listedOf(r *store.Record) listed {
-	l := listed{r.Hash, r.CreatedRevision, never}
+func listEntryOf(r *store.Record) listEntry {
+	l := listEntry{r.Hash, r.CreatedRevision, never}
 	if at, ok := r.Expires(); ok {
 		l.expires = at.UnixMilli()
 	}
 	return l
 }
 
-func (l listed) append(b []byte) []byte {
-	b = append(append(b, listedVersion), l.hash[:]...)
+func (l listEntry) append(b []byte) []byte {
+	b = append(append(b, listEntryVersion), l.hash[:]...)
 	b = binary.BigEndian.AppendUint64(b, l.created)
 	return binary.BigEndian.AppendUint64(b, uint64(l.expires))
 }
 
-// readListed reads an entry of a list. Those of format 1 name a record, and
+// readListEntry reads an entry of a list. Those of format 1 name a record, and
 // that says the rest.
-func readListed(txn *snapshot, item *badger.Item) (l listed, err error) {
+func readListEntry(txn *snapshot, item *badger.Item) (l listEntry, err error) {
 	bare := false
 	err = item.Value(func(b []byte) error {
 		switch {
 		case len(b) == bareHash:
 			bare = true
 			copy(l.hash[:], b)
-		case len(b) == 1+bareHash+16 && b[0] == listedVersion:
+		case len(b) == 1+bareHash+16 && b[0] == listEntryVersion:
 			copy(l.hash[:], b[1:])
 			l.created = binary.BigEndian.Uint64(b[1+bareHash:])
 			l.expires = int64(binary.BigEndian.Uint64(b[1+bareHash+8:]))
@@ -66,7 +66,7 @@ func readListed(txn *snapshot, item *badger.Item) (l listed, err error) {
 		return l, unavailable(err)
 	}
 	r, err := recordByHash(txn, l.hash)
-	return listedOf(&r), lost(err, "a listed token")
+	return listEntryOf(&r), lost(err, "a listed token")
 }
 
 // appendUse writes when a token was last used, and from where if that is known.
@@ -105,18 +105,4 @@ func recordWrites(r *store.Record) []write {
 		{tokenKey(r.Hash), r.Append(nil)},
 		{idKey(r.ID), idEntryFor(r).append(nil)},
 	}
-}
-
-// format is the lowest format whose releases heed what w writes. An entry that
-// they would overlook, or couldn't read, must not get into a store that they
-// would open.
-func (w write) format() byte {
-	space := w.key[0]
-	switch {
-	case w.value == nil, // they know what isn't there
-		space == spaceChild, space == spaceExpires, space == spaceRevoked, space == spacePolicy,
-		space == spaceUsed && len(w.value) == 8:
-		return 1
-	}
-	return 2
 }
