@@ -332,8 +332,8 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 	}
 	tellOpened(logger, a.dir, opened)
 	return &openStore{settings: s, log: following, registry: registry.New(registry.Config{
-		Store: opened, Key: opened.Key(),
-		Now: opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
+		Store: opened,
+		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
 		Retain: s.retain, Audit: auditLog{logger.Named("audit")}, Logger: logger,
 	}), pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
 }

@@ -272,9 +272,9 @@ func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (st
 	}
 	project := tokens.Project(h.Project)
 	if found, looked := lookedUp(r, tokens, auth.Value); looked {
-		return tokens.AuthenticateFound(project, auth.Value, found)
+		return tokens.AuthenticateFound(project, auth.Value, found, caddyvalue.ClientAddress(r))
 	}
-	return tokens.Authenticate(project, auth.Value)
+	return tokens.Authenticate(project, auth.Value, caddyvalue.ClientAddress(r))
 }
 
 // manage answers r, which is for one of the routes. An error is what to answer

@@ -66,6 +66,9 @@ func policyDifferences(a, b *registry.Rules) (options []string) {
 	if a.Fixed.MaxLifetimeDays != b.Fixed.MaxLifetimeDays {
 		options = append(options, "max_lifetime")
 	}
+	if a.MaxTokensPerUser != b.MaxTokensPerUser {
+		options = append(options, "max_tokens_per_user")
+	}
 	return options
 }
 

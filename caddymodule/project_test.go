@@ -14,10 +14,11 @@ import (
 // directives may not differ in it without being told.
 func TestPolicyDifferences(t *testing.T) {
 	for want, other := range map[string]registry.Rules{
-		"admins":         {Admins: map[string]bool{"alice": true}},
-		"api_access":     {Fixed: store.Settings{Enabled: new(true)}},
-		"allow_generate": {Fixed: store.Settings{Generate: "users", Users: []string{"bob"}}},
-		"max_lifetime":   {Fixed: store.Settings{MaxLifetimeDays: 7}},
+		"admins":              {Admins: map[string]bool{"alice": true}},
+		"api_access":          {Fixed: store.Settings{Enabled: new(true)}},
+		"allow_generate":      {Fixed: store.Settings{Generate: "users", Users: []string{"bob"}}},
+		"max_tokens_per_user": {MaxTokensPerUser: 1000},
+		"max_lifetime":        {Fixed: store.Settings{MaxLifetimeDays: 7}},
 	} {
 		if diff := cmp.Diff([]string{want}, policyDifferences(&registry.Rules{}, &other)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", want, diff)
@@ -38,7 +39,7 @@ func TestPolicyDifferences(t *testing.T) {
 		t.Errorf("nobody and nobody differ in %v", got)
 	}
 	// Whoever adds a field is to add its line above.
-	if fields := reflect.TypeFor[registry.Rules]().NumField() + reflect.TypeFor[store.Settings]().NumField(); fields != 3+4 {
+	if fields := reflect.TypeFor[registry.Rules]().NumField() + reflect.TypeFor[store.Settings]().NumField(); fields != 4+4 {
 		t.Errorf("there are %d fields", fields)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -54,7 +55,7 @@ func newDesk(t *testing.T) *desk {
 	d := &desk{clock: newClock(), store: opened, gone: make(map[string]bool)}
 	d.rules.SignIns = []registry.SignIn{{Knows: func(user string) bool { return !d.gone[user] }, NamesAdmins: true}}
 	tokens := registry.New(registry.Config{
-		Store: opened, Key: opened.Key(), Now: d.Now, Certain: d.Now, Random: rand.Reader,
+		Store: opened, Now: d.Now, Certain: d.Now, Random: rand.Reader,
 		Retain: registry.Retain{Expired: day, Deleted: day}, Audit: noAudit{}, Logger: zap.NewNop(),
 	})
 	t.Cleanup(func() {
@@ -70,7 +71,7 @@ func newDesk(t *testing.T) *desk {
 			if err != nil || auth.Value.IsZero() {
 				return store.Record{}, registry.ErrInvalidToken
 			}
-			return d.page.Registry.Authenticate(d.page.Project, auth.Value)
+			return d.page.Registry.Authenticate(d.page.Project, auth.Value, netip.Addr{})
 		},
 		Check: func(_ *http.Request, user, password string) (registry.Caller, error) {
 			switch {

@@ -17,21 +17,28 @@ const (
 	TokenCreated    = "token_created"
 	TokenRenewed    = "token_renewed"
 	TokenDeleted    = "token_deleted"
+	TokensDeleted   = "tokens_deleted"
 	SettingsChanged = "settings_changed"
+	UserBlocked     = "user_blocked"
+	UserUnblocked   = "user_unblocked"
 )
 
 // Event is one change. It holds neither a token's value nor its hash.
 type Event struct {
 	Time time.Time
 	Kind string
-	// Revision is the change's in the store.
-	Revision uint64
-	Project  string
-	Actor    Actor
+	// Position is the change's in the store.
+	store.Position
+	Project string
+	Actor   Actor
 	// Token is what was made, renewed into, or deleted; nil for other changes.
 	Token *store.Record
 	// Successors: all that descends from Token was deleted with it.
 	Successors bool
+	// User is who was blocked, unblocked, or rid of all tokens, of which Tokens
+	// were living.
+	User   string
+	Tokens int
 	// Before and After are what administrators had set and have set, for a
 	// change of settings.
 	Before, After store.Settings

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,6 +14,7 @@ import (
 // Found is a token's record as it was at one revision of the store.
 type Found struct {
 	record   store.Record
+	move     *store.Rehash
 	revision uint64
 }
 
@@ -20,8 +22,8 @@ type Found struct {
 // or was deleted. It fails with store.ErrNotFound or store.ErrUnavailable.
 func (r *Registry) Find(v token.Value) (Found, error) {
 	revision := r.Store.Revision()
-	record, err := r.Store.ByHash(r.Key.Hash(v))
-	return Found{record, revision}, err
+	record, move, err := r.byValue(v)
+	return Found{record, move, revision}, err
 }
 
 // IDOf returns the id of a token that was issued here, valid or not.
@@ -31,53 +33,92 @@ func (r *Registry) IDOf(v token.Value) (id uuid.UUID, known bool) {
 }
 
 // Authenticate returns the record of a valid token of the project and notes
-// its use. It fails with ErrInvalidToken, ErrOff, both as a *Denial, or with
+// that client used it, the zero address if who did isn't known. It fails with
+// ErrInvalidToken, ErrOff, ErrBlocked or ErrAddress, each as a *Denial, or with
 // store.ErrUnavailable.
-func (r *Registry) Authenticate(p *Project, v token.Value) (store.Record, error) {
-	found, err := r.Find(v)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.Record{}, &Denial{Reason: ErrInvalidToken, Why: WhyUnknown}
-	}
+func (r *Registry) Authenticate(p *Project, v token.Value, client netip.Addr) (store.Record, error) {
+	found, err := r.find(v)
 	if err != nil {
 		return store.Record{}, err
 	}
-	return r.authenticate(p, found.record)
+	return r.authenticate(p, found, client)
 }
 
 // AuthenticateFound is Authenticate of a token that was looked up before. It is
 // looked up again if anything has changed since.
-func (r *Registry) AuthenticateFound(p *Project, v token.Value, found Found) (store.Record, error) {
+func (r *Registry) AuthenticateFound(p *Project, v token.Value, found Found, client netip.Addr) (store.Record, error) {
 	if r.Store.Revision() != found.revision {
-		return r.Authenticate(p, v)
+		return r.Authenticate(p, v, client)
 	}
-	return r.authenticate(p, found.record)
+	return r.authenticate(p, found, client)
 }
 
-func (r *Registry) authenticate(p *Project, record store.Record) (store.Record, error) {
-	now := r.Now()
-	if err := r.check(p, &record, now); err != nil {
+func (r *Registry) authenticate(p *Project, found Found, client netip.Addr) (store.Record, error) {
+	now, client := r.Now(), client.Unmap().WithZone("")
+	if err := r.check(p, &found.record, client, now); err != nil {
 		return store.Record{}, err
 	}
-	r.uses.note(record.ID, now)
-	return record, nil
+	if found.move != nil {
+		r.moves.note(*found.move)
+	}
+	r.uses.note(found.record.ID, now, client)
+	return found.record, nil
 }
 
-// check says why a token doesn't authenticate now.
-func (r *Registry) check(p *Project, record *store.Record, now time.Time) error {
-	deny := func(reason error, why string) error { return &Denial{reason, why, *record} }
-	switch {
-	case record.Project != p.Name:
-		return deny(ErrInvalidToken, WhyProject)
-	case record.IsRevoked():
-		return deny(ErrInvalidToken, WhyDeleted)
-	case record.Expired(now):
-		return deny(ErrInvalidToken, WhyExpired)
+// Recognise returns the record of a token of the project that hasn't ended,
+// whatever may keep it from being used at present. It fails with
+// ErrInvalidToken, as a *Denial, or with store.ErrUnavailable.
+func (r *Registry) Recognise(p *Project, v token.Value) (store.Record, error) {
+	found, err := r.find(v)
+	if err == nil {
+		err = checkEnded(p, &found.record, r.Now())
+	}
+	if err != nil {
+		return store.Record{}, err
+	}
+	return found.record, nil
+}
+
+// find denies a token that wasn't issued here.
+func (r *Registry) find(v token.Value) (Found, error) {
+	found, err := r.Find(v)
+	if errors.Is(err, store.ErrNotFound) {
+		err = &Denial{Reason: ErrInvalidToken, Why: WhyUnknown}
+	}
+	return found, err
+}
+
+// check says why a token doesn't authenticate client now.
+func (r *Registry) check(p *Project, record *store.Record, client netip.Addr, now time.Time) error {
+	if err := checkEnded(p, record, now); err != nil {
+		return err
 	}
 	if err := p.Exists(); err != nil {
 		return err
 	}
-	if !r.Policy(p).Enabled {
-		return deny(ErrOff, WhyOff)
+	switch {
+	case !r.Policy(p).Enabled:
+		return deny(ErrOff, WhyOff, record)
+	case r.IsBlocked(p, record.User.ID):
+		return deny(ErrBlocked, WhyBlocked, record)
+	case !allows(record, client):
+		return deny(ErrAddress, WhyAddress, record)
 	}
 	return nil
+}
+
+func checkEnded(p *Project, record *store.Record, now time.Time) error {
+	switch {
+	case record.Project != p.Name:
+		return deny(ErrInvalidToken, WhyProject, record)
+	case record.IsRevoked():
+		return deny(ErrInvalidToken, WhyDeleted, record)
+	case record.Expired(now):
+		return deny(ErrInvalidToken, WhyExpired, record)
+	}
+	return nil
+}
+
+func deny(reason error, why string, record *store.Record) error {
+	return &Denial{reason, why, *record}
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -14,14 +15,14 @@ func TestAuthenticateReturnsWhatWasSignedIn(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
 	want := store.User{ID: "bob", Email: "bob@example.com", Name: "Bob B.", Claims: map[string]string{"workspace_id": "7"}}
 	m := f.issue(p, SignedIn("", want, true), 60)
-	r, err := f.Authenticate(p, m.value)
+	r, err := f.Authenticate(p, m.value, netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(want, r.User); d != "" {
 		t.Errorf("user (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff(m.Record, r); d != "" {
+	if d := cmp.Diff(m.Record, r, alike); d != "" {
 		t.Errorf("the record and what Issue returned (-want +got):\n%s", d)
 	}
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func (f *fixture) onMachine(m *machine) {
 		f.Fatal(err)
 	}
 	f.store = s
-	c.Store, c.Key, c.Now, c.Certain = s, s.Key(), s.Clock().Now, s.Clock().Certain
+	c.Store, c.Now, c.Certain = s, s.Clock().Now, s.Clock().Certain
 	f.Registry = New(c)
 	f.stop()
 	f.keeper.Wait()
@@ -66,7 +67,7 @@ func TestNothingIsRemovedByAClockSetForward(t *testing.T) {
 	f.wantInvalid(p, token.value)
 	f.mustPurge()
 	m.wall = m.wall.Add(-365 * day)
-	if _, err := f.Authenticate(p, token.value); err != nil {
+	if _, err := f.Authenticate(p, token.value, netip.Addr{}); err != nil {
 		t.Errorf("after the clock was set right: %v", err)
 	}
 	m.pass(31 * day)
@@ -78,7 +79,7 @@ func TestNothingIsRemovedByAClockSetForward(t *testing.T) {
 
 func (f *fixture) wantInvalid(p *Project, v token.Value) {
 	f.Helper()
-	if _, err := f.Authenticate(p, v); !errors.Is(err, ErrInvalidToken) {
+	if _, err := f.Authenticate(p, v, netip.Addr{}); !errors.Is(err, ErrInvalidToken) {
 		f.Errorf("at %v an expired token: %v", f.Now(), err)
 	}
 }

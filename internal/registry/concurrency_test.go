@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/netip"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -79,13 +81,13 @@ func (f *fixture) deleteUnder(p *Project, m made, clients int) {
 	using.Add(clients)
 	for range clients {
 		done.Go(func() {
-			if _, err := f.Authenticate(p, m.value); err != nil {
+			if _, err := f.Authenticate(p, m.value, netip.Addr{}); err != nil {
 				f.Errorf("before it is deleted: %v", err)
 			}
 			using.Done()
 			for after := 0; after < 3; {
 				late := deleted.Load()
-				_, err := f.Authenticate(p, m.value)
+				_, err := f.Authenticate(p, m.value, netip.Addr{})
 				if err == nil && late {
 					f.Error("a deleted token was accepted")
 					return
@@ -137,7 +139,7 @@ func TestDeletingALineBeatsItsRenewals(t *testing.T) {
 					}
 					mu.Unlock()
 					late := deleted.Load()
-					r, err := f.Authenticate(p, value)
+					r, err := f.Authenticate(p, value, netip.Addr{})
 					if err == nil {
 						value, _, err = f.Issue(context.Background(), p, Holder(&r), Wish{Prefix: "cat", LifetimeSeconds: 3600})
 					}
@@ -168,7 +170,7 @@ func TestDeletingALineBeatsItsRenewals(t *testing.T) {
 		deleted.Store(true)
 		all.Wait()
 		for i, value := range line {
-			if _, err := f.Authenticate(p, value); !errors.Is(err, ErrInvalidToken) {
+			if _, err := f.Authenticate(p, value, netip.Addr{}); !errors.Is(err, ErrInvalidToken) {
 				t.Errorf("token %d of %d of a deleted line: %v", i, len(line), err)
 			}
 		}
@@ -192,9 +194,34 @@ func BenchmarkAuthenticate(b *testing.B) {
 	var next atomic.Uint64
 	b.RunParallel(func(pb *testing.PB) {
 		for i := next.Add(7919); pb.Next(); i++ {
-			if _, err := f.Authenticate(p, values[i%uint64(len(values))]); err != nil {
+			if _, err := f.Authenticate(p, values[i%uint64(len(values))], netip.Addr{}); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
+}
+
+// BenchmarkAuthenticateUnderBlocks shows what looking at who is blocked costs:
+// compare it with BenchmarkAuthenticate, where nobody is.
+func BenchmarkAuthenticateUnderBlocks(b *testing.B) {
+	const blocked = 10_000
+	f, p := newFixture(b), newProject("p")
+	var all sync.WaitGroup
+	for i := range 64 {
+		all.Go(func() {
+			for n := i; n < blocked; n += 64 {
+				if err := f.Block(context.Background(), p, user("alice"), fmt.Sprint("user", n)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	value := f.issue(p, user("bob"), 3600).value
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := f.Authenticate(p, value, netip.Addr{}); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -15,6 +15,15 @@ var (
 	ErrInvalidToken = errors.New("the token is not valid")
 	// ErrOff says that the token is valid, but the project's API access is off.
 	ErrOff = errors.New("API access is off")
+	// ErrBlocked says that the caller is known, but an administrator has
+	// blocked this user.
+	ErrBlocked = errors.New("the user is blocked")
+	// ErrAddress says that the token is valid, but not where it was used.
+	ErrAddress = errors.New("the token can't be used from this address")
+	// ErrLimit says that the user has as many tokens as are allowed.
+	ErrLimit = errors.New("too many tokens")
+	// ErrProtected says that this user can't be blocked.
+	ErrProtected = errors.New("the user can't be blocked")
 	// ErrForbidden says that the caller is known, but not allowed to do that.
 	ErrForbidden = errors.New("not allowed")
 	// ErrNotFound says that there is no such token among those the caller may see.
@@ -52,9 +61,11 @@ const (
 	WhyExpired = "expired"
 	WhyDeleted = "deleted"
 	WhyOff     = "off"
+	WhyBlocked = "blocked"
+	WhyAddress = "address"
 )
 
-// Denial is ErrInvalidToken or ErrOff with what the store knows of the token.
+// Denial is ErrInvalidToken, ErrOff, ErrBlocked or ErrAddress with what the store knows of the token.
 type Denial struct {
 	Reason error
 	Why    string

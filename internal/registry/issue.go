@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,6 +23,15 @@ type Wish struct {
 	Description     string
 	// Prefix is what the token's value begins with.
 	Prefix string
+	// Scopes are names, of those in SiteScopes; Addresses hold the clients that may
+	// use the token. Where nil, a successor has its parent's, and another
+	// token isn't limited.
+	Scopes    []string
+	Addresses []netip.Prefix
+	// SiteScopes are those of the site where the token is made.
+	SiteScopes []string
+	// Replace ends the token that is renewed as its successor begins.
+	Replace bool
 }
 
 // Issue makes a token for the caller and returns its value, once. A caller who
@@ -29,18 +39,27 @@ type Wish struct {
 // longer than the parent's lifetime. When Issue returns without error the
 // token is durable.
 //
-// It fails with ErrForbidden, ErrInvalid, ErrOff, ErrInvalidToken if the
-// caller's token ended meanwhile, store.ErrFull or store.ErrUnavailable.
+// It fails with ErrForbidden, ErrInvalid, ErrOff, ErrBlocked, ErrLimit,
+// ErrInvalidToken if the caller's token ended meanwhile, store.ErrFull or
+// store.ErrUnavailable. Then a token that was to be replaced lives on.
 func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (token.Value, Token, error) {
+	done, err := r.creating.take(ctx, turnOf{p.Name, c.User.ID})
+	if err != nil {
+		return token.Value{}, Token{}, err
+	}
+	defer done()
 	r.deciding.RLock()
 	defer r.deciding.RUnlock()
-	c, err := p.confirm(c)
+	c, err = p.confirm(c)
 	if err != nil {
 		return token.Value{}, Token{}, err
 	}
 	now := r.Now().UTC().Truncate(time.Millisecond)
 	policy := r.Policy(p)
 	if err := policy.mayIssue(c, w.LifetimeSeconds, now); err != nil {
+		return token.Value{}, Token{}, err
+	}
+	if err := w.limit(c); err != nil {
 		return token.Value{}, Token{}, err
 	}
 	// What people paste by mistake would be kept, for others to read.
@@ -55,11 +74,13 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 	if err != nil {
 		return token.Value{}, Token{}, fmt.Errorf("%w: reading random bytes: %w", store.ErrUnavailable, err)
 	}
+	key := r.Store.Keys()[0]
 	record := store.Record{
-		ID: id, Hash: r.Key.Hash(value), Key: r.Key.ID(),
+		ID: id, Hash: key.Hash(value), Key: key.ID(),
 		Project: p.Name, User: c.User,
 		SignedIn: now, SignedInAdmin: c.SignedInAdmin,
 		Description: w.Description, Created: now, Lifetime: w.LifetimeSeconds,
+		Scopes: w.Scopes, Addresses: w.Addresses,
 	}
 	if c.Token != nil {
 		record.Parent = c.Token.ID
@@ -67,46 +88,61 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 		r.renewing.RLock()
 		defer r.renewing.RUnlock()
 	}
-	if record.Revision, err = r.add(ctx, policy, c, record); err != nil {
+	made, err := r.add(ctx, p, c, record, w.Replace)
+	if err != nil {
 		return token.Value{}, Token{}, err
 	}
+	record.Revision, record.CreatedRevision = made.Revision, made.Revision
 	kind := TokenCreated
 	if c.Token != nil {
 		kind = TokenRenewed
 	}
-	r.changed(&c, p, Event{Time: now, Kind: kind, Revision: record.Revision, Token: &record})
+	r.changed(&c, p, Event{Time: now, Kind: kind, Position: made.Position, Token: &record})
+	if w.Replace {
+		r.changed(&c, p, Event{Time: now, Kind: TokenDeleted, Position: made.Position, Token: c.Token})
+	}
 	return value, Token{Record: record}, nil
 }
 
 // errTaken: two tokens would have the same value or id.
 var errTaken = fmt.Errorf("%w: the source of random bytes repeats itself", store.ErrUnavailable)
 
-// add commits the token that c makes. If the project's settings or the token
-// that it renews have changed since they were looked at, it decides again.
-func (r *Registry) add(ctx context.Context, policy Policy, c Caller, record store.Record) (revision uint64, err error) {
-	m := store.Create{Record: record, SettingsRevision: policy.revision}
-	if c.Token != nil {
-		m.ParentRevision = c.Token.Revision
-	}
+// add commits the token that c makes. If the project's settings, what holds of
+// the user as a whole or the token that it renews have changed since they were
+// looked at, it decides again.
+func (r *Registry) add(ctx context.Context, p *Project, c Caller, record store.Record, replace bool) (done store.Outcome, err error) {
+	var last store.Create
 	for {
-		revision, err = r.Store.Commit(ctx, m)
-		if !errors.Is(err, store.ErrConflict) {
-			return revision, err
+		m := store.Create{Record: record, ReplacesParent: replace, Limit: p.current().MaxTokensPerUser}
+		policy := r.Policy(p)
+		m.SettingsRevision = policy.revision
+		account, err := r.Store.Account(p.Name, c.User.ID)
+		if err != nil {
+			return done, err
 		}
-		policy = r.Policy(policy.project)
-		if err := policy.mayIssue(c, record.Lifetime, record.Created); err != nil {
-			return 0, err
-		}
-		var parent uint64
+		m.AccountRevision = account.Revision
 		if c.Token != nil {
-			if parent, err = r.tokenRevision(c.Token.ID); err != nil {
-				return 0, err
+			if m.ParentRevision, err = r.tokenRevision(c.Token.ID); err != nil {
+				return done, err
 			}
 		}
-		if policy.revision == m.SettingsRevision && parent == m.ParentRevision {
-			return 0, errTaken
+		if err := policy.mayIssue(c, record.Lifetime, record.Created); err != nil {
+			return done, err
 		}
-		m.SettingsRevision, m.ParentRevision = policy.revision, parent
+		if account.IsBlocked() {
+			return done, ErrBlocked
+		}
+		if last.Record.ID != uuid.Nil && m.SettingsRevision == last.SettingsRevision && m.AccountRevision == last.AccountRevision && m.ParentRevision == last.ParentRevision {
+			return done, errTaken
+		}
+		done, err = r.Store.Commit(ctx, m)
+		if errors.Is(err, store.ErrLimit) {
+			return done, refuse(ErrLimit, "You have as many tokens as project %q allows, %d. Delete one that you no longer need, or renew one with \"replace\": true.", p.Name, m.Limit)
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return done, err
+		}
+		last = m
 	}
 }
 

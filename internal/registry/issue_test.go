@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -31,14 +32,14 @@ func TestIssueRemembersWhatWasAskedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Token{Record: store.Record{
-		ID: got.ID, Hash: got.Hash, Key: f.Key.ID(), Project: "p", User: c.User,
+		ID: got.ID, Hash: got.Hash, Key: f.store.Key().ID(), Project: "p", User: c.User,
 		SignedIn: epoch, SignedInAdmin: true, Description: "nightly", Created: epoch, Lifetime: 86_400,
-		Revision: got.Revision,
+		Revision: got.Revision, CreatedRevision: got.Revision,
 	}}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, got, alike); d != "" {
 		t.Errorf("token (-want +got):\n%s", d)
 	}
-	if stored, err := f.Get(p, c, got.ID); err != nil || !cmp.Equal(got, stored) {
+	if stored, err := f.Get(p, c, got.ID); err != nil || !cmp.Equal(got, stored, alike) {
 		t.Errorf("it is stored as %+v, %v", stored, err)
 	}
 }
@@ -63,7 +64,7 @@ func TestRenewalInherits(t *testing.T) {
 		parent uuid.UUID
 		age    time.Duration
 	}{{first, uuid.Nil, 0}, {second, first.ID, time.Minute}, {third, second.ID, 2 * time.Minute}} {
-		r, err := f.Authenticate(p, c.m.value)
+		r, err := f.Authenticate(p, c.m.value, netip.Addr{})
 		if err != nil {
 			t.Fatal(err)
 		}

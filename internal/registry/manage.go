@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -10,63 +11,12 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// MaxPage is how many of others' tokens an administrator lists at a time.
-const MaxPage = 1000
-
-// Token is a record and when the token was last used, zero for never.
+// Token is a record and when the token was last used, zero for never, and from
+// where at that moment, zero if that isn't known.
 type Token struct {
 	store.Record
-	LastUsed time.Time
-}
-
-// Everyone stands, as Listing.User, for all users. No user's id is that.
-const Everyone = "*"
-
-// Listing says which tokens to list.
-type Listing struct {
-	// User is whose tokens an administrator asks for, or Everyone; the
-	// caller's own if "".
-	User string
-	// Offset is how many to pass over, Limit how many to return: 0 is all of
-	// the caller's own, and MaxPage of others'.
-	Offset, Limit int
-	// Count asks for the number of all.
-	Count bool
-}
-
-// List returns tokens that are not deleted, oldest first, and their number if
-// asked for. It fails with ErrForbidden or store.ErrUnavailable.
-func (r *Registry) List(p *Project, c Caller, l Listing) ([]Token, int, error) {
-	q := store.Query{Project: p.Name, User: c.User.ID, Offset: l.Offset, Limit: l.Limit, Count: l.Count}
-	if l.User != "" {
-		if err := p.MayAdministrate(c); err != nil {
-			return nil, 0, err
-		}
-		q.User = l.User
-		if l.User == Everyone {
-			q.User = ""
-		}
-		if q.Limit == 0 || q.Limit > MaxPage {
-			q.Limit = MaxPage
-		}
-	}
-	page, err := r.Store.List(q)
-	if err != nil {
-		return nil, 0, err
-	}
-	ids := make([]uuid.UUID, len(page.Records))
-	for i := range page.Records {
-		ids[i] = page.Records[i].ID
-	}
-	lastUsed, err := r.lastUsed(ids...)
-	if err != nil {
-		return nil, 0, err
-	}
-	tokens := make([]Token, len(page.Records))
-	for i, record := range page.Records {
-		tokens[i] = Token{record, lastUsed[i]}
-	}
-	return tokens, page.Count, nil
+	LastUsed        time.Time
+	LastUsedAddress netip.Addr
 }
 
 // MayAdministrate returns nil if c is an administrator of the project, or an
@@ -94,11 +44,11 @@ func (r *Registry) Get(p *Project, c Caller, id uuid.UUID) (Token, error) {
 	if record.IsRevoked() {
 		return Token{}, ErrNotFound
 	}
-	lastUsed, err := r.lastUsed(id)
+	uses, err := r.lastUses(id)
 	if err != nil {
 		return Token{}, err
 	}
-	return Token{record, lastUsed[0]}, nil
+	return Token{record, uses[0].At, uses[0].Address}, nil
 }
 
 // visible returns the record of a token that the caller may see, deleted or
@@ -140,17 +90,17 @@ func (r *Registry) Delete(ctx context.Context, p *Project, c Caller, id uuid.UUI
 			return r.revokeSuccessors(ctx, p, c, id)
 		}
 		m := store.Revoke{ID: id, Revision: record.Revision, At: r.Now().UTC().Truncate(time.Millisecond), Successors: successors}
-		revision, err := r.Store.Commit(ctx, m)
+		done, err := r.Store.Commit(ctx, m)
 		tooLarge := errors.Is(err, store.ErrTooLarge)
 		if tooLarge {
 			// The token first, so that it is refused at once; the next round
 			// does the rest.
 			m.Successors = false
-			revision, err = r.Store.Commit(ctx, m)
+			done, err = r.Store.Commit(ctx, m)
 		}
 		switch {
 		case err == nil:
-			r.changed(&c, p, Event{Time: m.At, Kind: TokenDeleted, Revision: revision, Token: &record, Successors: m.Successors})
+			r.changed(&c, p, Event{Time: m.At, Kind: TokenDeleted, Position: done.Position, Token: &record, Successors: m.Successors})
 			if !tooLarge {
 				return nil
 			}
@@ -187,9 +137,9 @@ func (r *Registry) revoke(ctx context.Context, p *Project, c Caller, id uuid.UUI
 		if err != nil {
 			return err
 		}
-		revision, err := r.Store.Commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: at})
+		done, err := r.Store.Commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: at})
 		if err == nil {
-			r.changed(&c, p, Event{Time: at, Kind: TokenDeleted, Revision: revision, Token: &record})
+			r.changed(&c, p, Event{Time: at, Kind: TokenDeleted, Position: done.Position, Token: &record})
 			return nil
 		}
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -294,7 +295,7 @@ func TestClosedStoreIsUnavailable(t *testing.T) {
 	f, p := newFixture(t), newProject("p")
 	m := f.issue(p, user("bob"), 60)
 	f.close()
-	_, errAuthenticate := f.Authenticate(p, m.value)
+	_, errAuthenticate := f.Authenticate(p, m.value, netip.Addr{})
 	_, _, errIssue := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: 60})
 	_, errGet := f.Get(p, user("bob"), m.ID)
 	_, _, errList := f.List(p, user("bob"), Listing{})

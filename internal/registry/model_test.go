@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -143,7 +144,7 @@ func (c *comparison) create(*rapid.T) {
 
 func (c *comparison) renew(*rapid.T) {
 	parent, lifetime, now := c.token(), lifetimes.Draw(c.T, "lifetime"), c.clock.now()
-	record, err := c.Authenticate(c.p, parent.value)
+	record, err := c.Authenticate(c.p, parent.value, netip.Addr{})
 	if valid := parent.valid(now); valid != (err == nil) {
 		c.Fatalf("authenticating: %v, want valid %v", err, valid)
 	}
@@ -180,7 +181,7 @@ func (c *comparison) renew(*rapid.T) {
 
 func (c *comparison) authenticate(*rapid.T) {
 	t, now := c.token(), c.clock.now()
-	record, err := c.Authenticate(c.p, t.value)
+	record, err := c.Authenticate(c.p, t.value, netip.Addr{})
 	if !t.valid(now) {
 		if !errors.Is(err, ErrInvalidToken) {
 			c.Fatalf("authenticating a token that ended: %v", err)
@@ -317,7 +318,7 @@ func (c *comparison) restart(*rapid.T) {
 func (c *comparison) everything(*rapid.T) {
 	now := c.clock.now()
 	for _, t := range c.model {
-		r, err := c.store.ByHash(c.Key.Hash(t.value))
+		r, err := c.store.ByHash(c.store.Key().Hash(t.value))
 		valid := err == nil && !r.IsRevoked() && !r.Expired(now)
 		if valid != t.valid(now) || t.gone != errors.Is(err, store.ErrNotFound) {
 			c.Fatalf("token %v is %+v, %v; the model has %+v", t.ID, r, err, t)

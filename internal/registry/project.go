@@ -18,6 +18,9 @@ type Project struct {
 type Rules struct {
 	// Admins are the ids of users who are always administrators.
 	Admins map[string]bool
+	// MaxTokensPerUser is how many living tokens a user can have, 0 for any
+	// number.
+	MaxTokensPerUser int
 	// Fixed are the settings that can't be changed at run time.
 	Fixed store.Settings
 	// SignIns are the ways to sign in, of all its sites.

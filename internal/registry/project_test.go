@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -65,7 +66,7 @@ func TestAnotherConfigurationDecides(t *testing.T) {
 
 	f.Adopt(map[string]Rules{"q": rulesFor("bob")})
 	for what, err := range map[string]error{
-		"authenticate": func() error { _, err := f.Authenticate(p, kept.value); return err }(),
+		"authenticate": func() error { _, err := f.Authenticate(p, kept.value, netip.Addr{}); return err }(),
 		"issue":        func() error { _, _, err := f.Issue(ctx, p, carol, Wish{LifetimeSeconds: 60}); return err }(),
 		"renew":        func() error { _, _, err := f.Issue(ctx, p, holder, Wish{LifetimeSeconds: 60}); return err }(),
 		"delete":       f.Delete(ctx, p, holder, kept.ID, false),

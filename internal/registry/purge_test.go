@@ -121,7 +121,7 @@ func TestPurgedTokensLeaveNoUse(t *testing.T) {
 	f.clock.advance(31 * day)
 	f.mustPurge()
 	f.mustFlush()
-	if used, err := f.store.LastUsed(m.ID); err != nil || !used[0].IsZero() {
+	if used, err := f.store.LastUsed(m.ID); err != nil || !used[0].At.IsZero() {
 		t.Errorf("a purged token was used at %v, %v", used, err)
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // flushEvery bounds how long a last use is in memory alone.
@@ -30,7 +29,6 @@ const purgeEvery = time.Hour
 // Config says what a Registry works with. All fields are required.
 type Config struct {
 	Store store.Store
-	Key   *token.Key
 	// Now is the clock that tokens are made and expire by. Certain is one that is
 	// never ahead of the truth: records are removed by it.
 	Now, Certain func() time.Time
@@ -49,7 +47,10 @@ type Retain struct{ Expired, Deleted time.Duration }
 // concurrent use.
 type Registry struct {
 	Config
-	uses *uses
+	uses  *uses
+	moves moves
+	// creating bounds what one user's tokens cost others.
+	creating turns
 
 	// renewing is held for reading while a token is renewed, and for writing
 	// while a line of renewals is revoked token by token.
@@ -69,8 +70,8 @@ type Registry struct {
 	keeper sync.WaitGroup
 }
 
-// New returns a registry and starts its keeper, which writes last uses and
-// purges records until Close.
+// New returns a registry and starts its keeper, which writes last uses,
+// sweeps and purges records until Close.
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Registry{Config: c, uses: newUses(), projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
@@ -94,7 +95,7 @@ func (r *Registry) keep(ctx context.Context) {
 		var err error
 		select {
 		case <-flush.C:
-			err = r.flush(ctx)
+			err = errors.Join(r.flush(ctx), r.sweep(ctx), r.moveUsed(ctx))
 		case <-purge.C:
 			err = r.purge(ctx)
 		case <-ctx.Done():

@@ -5,10 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -60,6 +63,8 @@ type fixture struct {
 	clock *clock
 	audit ledger
 	dir   string
+	// keys are what the store is opened with, its own if there are none.
+	keys []*token.Key
 }
 
 // with changes what a registry works with.
@@ -76,13 +81,17 @@ func newFixture(t testing.TB, changes ...with) *fixture {
 func (f *fixture) open(changes ...with) {
 	f.Helper()
 	// Tiny memtables make Badger flush and compact as a large store does.
-	s, err := badgerstore.Open(f.dir, badgerstore.Options{Logger: zap.NewNop(), MemTableSize: 256 << 10})
+	o := badgerstore.Options{Logger: zap.NewNop(), MemTableSize: 256 << 10}
+	if len(f.keys) > 0 {
+		o.Key, o.Previous = f.keys[0], f.keys[1:]
+	}
+	s, err := badgerstore.Open(f.dir, o)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.store = s
 	c := Config{
-		Store: s, Key: s.Key(), Now: f.clock.now, Certain: f.clock.now, Random: rand.Reader,
+		Store: s, Now: f.clock.now, Certain: f.clock.now, Random: rand.Reader,
 		Retain: Retain{Expired: 30 * day, Deleted: 90 * day}, Audit: &f.audit, Logger: zap.NewNop(),
 	}
 	for _, change := range changes {
@@ -112,6 +121,9 @@ func (f *fixture) close() {
 		f.Error(err)
 	}
 }
+
+// alike compares tokens as users of the registry see them.
+var alike = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.IgnoreFields(store.Record{}, "Number")}
 
 // newProject returns a project of which alice is administrator, and everyone
 // may make tokens of at most a year.
@@ -157,7 +169,7 @@ func (f *fixture) issue(p *Project, c Caller, lifetime int64) made {
 // holder is whoever holds a valid token.
 func (f *fixture) holder(p *Project, m made) Caller {
 	f.Helper()
-	r, err := f.Authenticate(p, m.value)
+	r, err := f.Authenticate(p, m.value, netip.Addr{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -173,14 +185,14 @@ func (f *fixture) delete(p *Project, c Caller, id uuid.UUID, successors bool) {
 
 func (f *fixture) wantAuthenticated(p *Project, m made) {
 	f.Helper()
-	if r, err := f.Authenticate(p, m.value); err != nil || r.ID != m.ID {
+	if r, err := f.Authenticate(p, m.value, netip.Addr{}); err != nil || r.ID != m.ID {
 		f.Errorf("token %v: %v, want it valid", m.ID, err)
 	}
 }
 
 func (f *fixture) wantRefused(p *Project, m made, want error) {
 	f.Helper()
-	if r, err := f.Authenticate(p, m.value); !errors.Is(err, want) || r.ID != uuid.Nil {
+	if r, err := f.Authenticate(p, m.value, netip.Addr{}); !errors.Is(err, want) || r.ID != uuid.Nil {
 		f.Errorf("token %v: %v and a record of %v, want %v and none", m.ID, err, r.ID, want)
 	}
 }

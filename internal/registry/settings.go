@@ -42,8 +42,8 @@ func (p *Project) FixedSettings() []string {
 // that holds from then on: once it has returned without error, no decision is
 // taken by an older one. Of two changes of the same setting the last one wins.
 //
-// It fails with ErrForbidden, ErrInvalid, ErrFixed, ErrOff or ErrInvalidToken
-// if the caller's token was good when it was authenticated, store.ErrFull or
+// It fails with ErrForbidden, ErrInvalid, ErrFixed, ErrOff, ErrBlocked or
+// ErrInvalidToken if the caller was good when authenticated, store.ErrFull or
 // store.ErrUnavailable.
 func (r *Registry) Configure(ctx context.Context, p *Project, c Caller, change store.Settings) (Policy, error) {
 	if err := CheckSettings(change); err != nil {
@@ -83,32 +83,16 @@ func (r *Registry) configure(ctx context.Context, p *Project, c Caller, change s
 	if reflect.DeepEqual(before, m.Settings) {
 		return r.Policy(p), nil
 	}
-	if err := r.mayStillConfigure(p.policy(before, revision), c, &m); err != nil {
+	if m.Token, m.TokenRevision, err = r.mayStill(p.policy(before, revision), c); err != nil {
 		return Policy{}, err
 	}
 	at := r.Now()
-	if m.Revision, err = r.Store.Commit(ctx, m); err != nil {
+	done, err := r.Store.Commit(ctx, m)
+	if err != nil {
 		return Policy{}, err
 	}
-	r.changed(&c, p, Event{Time: at, Kind: SettingsChanged, Revision: m.Revision, Before: before, After: m.Settings})
+	r.changed(&c, p, Event{Time: at, Kind: SettingsChanged, Position: done.Position, Before: before, After: m.Settings})
 	return r.Policy(p), nil
-}
-
-// mayStillConfigure decides anew about a caller who holds a token, which may
-// have been deleted, or switched off with all others, while the request was on
-// its way.
-func (r *Registry) mayStillConfigure(p Policy, c Caller, m *store.Configure) (err error) {
-	switch {
-	case c.Token == nil:
-		return nil
-	case c.Token.Expired(r.Now()):
-		return ErrInvalidToken
-	case !p.Enabled:
-		return ErrOff
-	}
-	m.Token = c.Token.ID
-	m.TokenRevision, err = r.tokenRevision(c.Token.ID)
-	return err
 }
 
 // How fast settings may change, in bytes. The store keeps overwritten ones for

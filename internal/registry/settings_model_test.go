@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -133,7 +134,7 @@ func (c *policyComparison) anyToken() *modelToken {
 
 // use authenticates a token, and returns its record if it is to be valid.
 func (c *policyComparison) use(t *modelToken) (record store.Record, valid bool) {
-	record, err := c.Authenticate(c.p, t.value)
+	record, err := c.Authenticate(c.p, t.value, netip.Addr{})
 	want := error(nil)
 	switch {
 	case !t.valid(c.clock.now()):

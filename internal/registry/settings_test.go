@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -166,7 +167,7 @@ func TestNoDecisionByOldSettings(t *testing.T) {
 				var err error
 				switch n % 3 {
 				case 0:
-					_, err = f.Authenticate(p, bobs.value)
+					_, err = f.Authenticate(p, bobs.value, netip.Addr{})
 				case 1:
 					_, _, err = f.Issue(context.Background(), p, user("carol"), Wish{Prefix: "cat", LifetimeSeconds: 60})
 				case 2:

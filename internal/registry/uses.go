@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -16,15 +17,28 @@ type uses struct{ shards [64]usesShard }
 type usesShard struct {
 	mu sync.Mutex
 	// noted since the last take, taken but not known to be written.
-	noted, taken map[uuid.UUID]int64 // milliseconds since 1970
-	_            [40]byte            // keeps shards on cache lines of their own
+	noted, taken map[uuid.UUID]lastUse
+	_            [40]byte // keeps shards on cache lines of their own
+}
+
+// lastUse is one moment: when, in milliseconds since 1970, and where from.
+type lastUse struct {
+	ms   int64
+	from netip.Addr
+}
+
+func (l lastUse) of(id uuid.UUID) store.Use {
+	if l.ms == 0 {
+		return store.Use{ID: id}
+	}
+	return store.Use{ID: id, At: time.UnixMilli(l.ms).UTC(), Address: l.from}
 }
 
 func newUses() *uses {
 	u := new(uses)
 	for i := range u.shards {
-		u.shards[i].noted = make(map[uuid.UUID]int64)
-		u.shards[i].taken = make(map[uuid.UUID]int64)
+		u.shards[i].noted = make(map[uuid.UUID]lastUse)
+		u.shards[i].taken = make(map[uuid.UUID]lastUse)
 	}
 	return u
 }
@@ -32,45 +46,45 @@ func newUses() *uses {
 // shard picks by a random byte of the id.
 func (u *uses) shard(id uuid.UUID) *usesShard { return &u.shards[id[15]%64] }
 
-func (u *uses) note(id uuid.UUID, at time.Time) {
-	ms := at.UnixMilli()
+func (u *uses) note(id uuid.UUID, at time.Time, from netip.Addr) {
+	use := lastUse{at.UnixMilli(), from}
 	s := u.shard(id)
 	s.mu.Lock()
-	if ms > s.noted[id] {
-		s.noted[id] = ms
+	if use.ms > s.noted[id].ms {
+		s.noted[id] = use
 	}
 	s.mu.Unlock()
 }
 
 // last returns the last use of a token that is noted here, zero if none.
-func (u *uses) last(id uuid.UUID) time.Time {
+func (u *uses) last(id uuid.UUID) store.Use {
 	s := u.shard(id)
 	s.mu.Lock()
-	ms := max(s.noted[id], s.taken[id])
-	s.mu.Unlock()
-	if ms == 0 {
-		return time.Time{}
+	last := s.noted[id]
+	if taken := s.taken[id]; taken.ms > last.ms {
+		last = taken
 	}
-	return time.UnixMilli(ms).UTC()
+	s.mu.Unlock()
+	return last.of(id)
 }
 
-// lastUsed returns the last use of each token, zero for never. What is noted is
-// read first: it is let go of only once the store has it.
-func (r *Registry) lastUsed(ids ...uuid.UUID) ([]time.Time, error) {
-	noted := make([]time.Time, len(ids))
+// lastUses returns the last use of each token; its At is zero for never. What is
+// noted is read first: it is let go of only once the store has it.
+func (r *Registry) lastUses(ids ...uuid.UUID) ([]store.Use, error) {
+	noted := make([]store.Use, len(ids))
 	for i, id := range ids {
 		noted[i] = r.uses.last(id)
 	}
-	times, err := r.Store.LastUsed(ids...)
+	uses, err := r.Store.LastUsed(ids...)
 	if err != nil {
 		return nil, err
 	}
-	for i := range times {
-		if noted[i].After(times[i]) {
-			times[i] = noted[i]
+	for i := range uses {
+		if noted[i].At.After(uses[i].At) {
+			uses[i] = noted[i]
 		}
 	}
-	return times, nil
+	return uses, nil
 }
 
 // take returns what is to be written. Until written or putBack is called it
@@ -80,11 +94,11 @@ func (u *uses) take() (taken []store.Use) {
 		s := &u.shards[i]
 		s.mu.Lock()
 		if len(s.noted) > 0 {
-			for id, ms := range s.noted {
-				s.taken[id] = ms
-				taken = append(taken, store.Use{ID: id, At: time.UnixMilli(ms).UTC()})
+			for id, last := range s.noted {
+				s.taken[id] = last
+				taken = append(taken, last.of(id))
 			}
-			s.noted = make(map[uuid.UUID]int64)
+			s.noted = make(map[uuid.UUID]lastUse)
 		}
 		s.mu.Unlock()
 	}
@@ -99,8 +113,8 @@ func (u *uses) release(uses []store.Use, again bool) {
 		s := u.shard(use.ID)
 		s.mu.Lock()
 		delete(s.taken, use.ID)
-		if ms := use.At.UnixMilli(); again && ms > s.noted[use.ID] {
-			s.noted[use.ID] = ms
+		if ms := use.At.UnixMilli(); again && ms > s.noted[use.ID].ms {
+			s.noted[use.ID] = lastUse{ms, use.Address}
 		}
 		s.mu.Unlock()
 	}

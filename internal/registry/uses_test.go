@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -19,14 +20,14 @@ type failingStore struct {
 	fail func(store.Mutation) error
 }
 
-func (s *failingStore) Commit(ctx context.Context, m store.Mutation) (uint64, error) {
+func (s *failingStore) Commit(ctx context.Context, m store.Mutation, lines ...[]byte) (store.Outcome, error) {
 	s.mu.Lock()
 	err := s.fail(m)
 	s.mu.Unlock()
 	if err != nil {
-		return 0, err
+		return store.Outcome{}, err
 	}
-	return s.Store.Commit(ctx, m)
+	return s.Store.Commit(ctx, m, lines...)
 }
 
 func failing(fail func(store.Mutation) error) with {
@@ -66,7 +67,7 @@ func TestLastUseShowsAtOnce(t *testing.T) {
 	f.wantLastUsed(p, m, epoch.Add(time.Second))
 	f.mustFlush()
 	f.wantLastUsed(p, m, epoch.Add(time.Second))
-	if stored, err := f.store.LastUsed(m.ID); err != nil || !stored[0].Equal(epoch.Add(time.Second)) {
+	if stored, err := f.store.LastUsed(m.ID); err != nil || !stored[0].At.Equal(epoch.Add(time.Second)) {
 		t.Errorf("stored: %v, %v", stored, err)
 	}
 	f.clock.set(epoch.Add(time.Minute))
@@ -108,7 +109,7 @@ func TestLastUseIsWrittenByItself(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if stored[0].Equal(epoch) {
+		if stored[0].At.Equal(epoch) {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -144,7 +145,7 @@ func TestLastUseSurvivesAStoreThatCantBeWritten(t *testing.T) {
 	f.mustFlush()
 	for m, want := range map[*made]time.Time{&a: epoch, &b: epoch.Add(time.Second)} {
 		f.wantLastUsed(p, *m, want)
-		if stored, err := f.store.LastUsed(m.ID); err != nil || !stored[0].Equal(want) {
+		if stored, err := f.store.LastUsed(m.ID); err != nil || !stored[0].At.Equal(want) {
 			t.Errorf("stored: %v, %v, want %v", stored, err, want)
 		}
 	}
@@ -168,7 +169,7 @@ func TestManyLastUsesAreWrittenInParts(t *testing.T) {
 		return nil
 	}))
 	for i := range n {
-		f.uses.note(uuid.UUID{byte(i >> 8), byte(i), 15: byte(i)}, epoch)
+		f.uses.note(uuid.UUID{byte(i >> 8), byte(i), 15: byte(i)}, epoch, netip.Addr{})
 	}
 	f.Store.(*failingStore).Store = discard{}
 	if err := f.flush(context.Background()); !errors.Is(err, store.ErrFull) {
@@ -176,7 +177,7 @@ func TestManyLastUsesAreWrittenInParts(t *testing.T) {
 	}
 	left := 0
 	for i := range n {
-		if f.uses.last(uuid.UUID{byte(i >> 8), byte(i), 15: byte(i)}).Equal(epoch) {
+		if f.uses.last(uuid.UUID{byte(i >> 8), byte(i), 15: byte(i)}).At.Equal(epoch) {
 			left++
 		}
 	}
@@ -193,7 +194,9 @@ func TestManyLastUsesAreWrittenInParts(t *testing.T) {
 // discard is a store that takes everything.
 type discard struct{ store.Store }
 
-func (discard) Commit(context.Context, store.Mutation) (uint64, error) { return 1, nil }
+func (discard) Commit(context.Context, store.Mutation, ...[]byte) (store.Outcome, error) {
+	return store.Outcome{}, nil
+}
 
 // Clocks are set back; last uses don't go with them.
 func TestLastUseNeverGoesBack(t *testing.T) {
@@ -221,7 +224,7 @@ type lateStore struct {
 	meanwhile func()
 }
 
-func (s *lateStore) LastUsed(ids ...uuid.UUID) ([]time.Time, error) {
+func (s *lateStore) LastUsed(ids ...uuid.UUID) ([]store.Use, error) {
 	times, err := s.Store.LastUsed(ids...)
 	s.meanwhile()
 	return times, err
@@ -249,7 +252,7 @@ func TestUsesOfManyAtOnce(t *testing.T) {
 	for range 16 {
 		all.Go(func() {
 			for i := range 200 {
-				if _, err := f.Authenticate(p, tokens[i%len(tokens)].value); err != nil {
+				if _, err := f.Authenticate(p, tokens[i%len(tokens)].value, netip.Addr{}); err != nil {
 					t.Error(err)
 				}
 				f.clock.advance(time.Millisecond)

@@ -6,13 +6,18 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
 	"slices"
 	"time"
 )
 
-// recordVersion is the first byte of an encoded record. A store that meets a
-// higher one was written by a newer release and must not guess.
-const recordVersion = 1
+// recordVersion is the first byte of a record that this release writes. A store
+// that meets a higher one was written by a newer release and must not guess.
+//
+// Version 1 had no number, scopes or addresses, and no revision of its
+// creation: while it wasn't revoked that was its revision, since nothing else
+// could change it.
+const recordVersion = 2
 
 var (
 	// ErrVersion reports a record written by a newer release.
@@ -26,6 +31,8 @@ const (
 	flagAdmin = 1 << iota
 	flagParent
 	flagRevoked
+	flagScopes
+	flagAddresses
 )
 
 // Append appends r's encoding to b: the version, flags, fixed fields, and then
@@ -41,6 +48,12 @@ func (r *Record) Append(b []byte) []byte {
 	if r.IsRevoked() {
 		flags |= flagRevoked
 	}
+	if len(r.Scopes) > 0 {
+		flags |= flagScopes
+	}
+	if len(r.Addresses) > 0 {
+		flags |= flagAddresses
+	}
 	b = append(b, recordVersion, flags)
 	b = append(b, r.ID[:]...)
 	b = append(b, r.Hash[:]...)
@@ -49,6 +62,8 @@ func (r *Record) Append(b []byte) []byte {
 	b = appendTime(b, r.Created)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Lifetime))
 	b = appendTime(b, r.SignedIn)
+	b = binary.BigEndian.AppendUint64(b, r.Number)
+	b = binary.BigEndian.AppendUint64(b, r.CreatedRevision)
 	if flags&flagParent != 0 {
 		b = append(b, r.Parent[:]...)
 	}
@@ -63,21 +78,37 @@ func (r *Record) Append(b []byte) []byte {
 		b = appendString(b, name)
 		b = appendString(b, r.User.Claims[name])
 	}
+	if flags&flagScopes != 0 {
+		b = binary.AppendUvarint(b, uint64(len(r.Scopes)))
+		for _, name := range r.Scopes {
+			b = appendString(b, name)
+		}
+	}
+	if flags&flagAddresses != 0 {
+		b = binary.AppendUvarint(b, uint64(len(r.Addresses)))
+		for _, prefix := range r.Addresses {
+			b = append(appendString(b, string(prefix.Addr().AsSlice())), byte(prefix.Bits()))
+		}
+	}
 	return b
 }
 
-// DecodeRecord reads what Append wrote, and nothing else. It copies b once. It
-// fails with ErrVersion or ErrCorrupt.
+// DecodeRecord reads what Append writes, or wrote in an earlier release, and
+// nothing else. It copies b once. It fails with ErrVersion or ErrCorrupt.
 func DecodeRecord(b []byte) (Record, error) {
 	if len(b) > 0 && b[0] > recordVersion {
 		return Record{}, fmt.Errorf("%w (format %d)", ErrVersion, b[0])
 	}
 	d := decoder{s: string(b)}
 	var r Record
-	if d.byte() != recordVersion {
+	version, flags := d.byte(), d.byte()
+	known := byte(flagRevoked<<1 - 1)
+	if version > 1 {
+		known = flagAddresses<<1 - 1
+	}
+	if version == 0 || flags&^known != 0 {
 		return Record{}, ErrCorrupt
 	}
-	flags := d.byte()
 	copy(r.ID[:], d.take(len(r.ID)))
 	copy(r.Hash[:], d.take(len(r.Hash)))
 	copy(r.Key[:], d.take(len(r.Key)))
@@ -86,6 +117,10 @@ func DecodeRecord(b []byte) (Record, error) {
 	r.Lifetime = int64(d.uint64())
 	r.SignedIn = d.time()
 	r.SignedInAdmin = flags&flagAdmin != 0
+	r.CreatedRevision = r.Revision
+	if version > 1 {
+		r.Number, r.CreatedRevision = d.uint64(), d.uint64()
+	}
 	if flags&flagParent != 0 {
 		copy(r.Parent[:], d.take(len(r.Parent)))
 		d.bad = d.bad || r.Parent == (Record{}).Parent
@@ -100,7 +135,13 @@ func DecodeRecord(b []byte) (Record, error) {
 	r.User.Name = d.string()
 	r.Description = d.string()
 	r.User.Claims = d.claims()
-	wrong := d.bad || d.s != "" || flags >= flagRevoked<<1 ||
+	if flags&flagScopes != 0 {
+		r.Scopes = list(&d, d.string)
+	}
+	if flags&flagAddresses != 0 {
+		r.Addresses = list(&d, d.prefix)
+	}
+	wrong := d.bad || d.s != "" ||
 		r.Lifetime < Never || r.Lifetime == 0 || r.Lifetime > math.MaxInt64/int64(time.Second)
 	if wrong {
 		return Record{}, ErrCorrupt
@@ -198,4 +239,24 @@ func (d *decoder) claims() map[string]string {
 		last, claims[name] = name, d.string()
 	}
 	return claims
+}
+
+// list reads one or more of what read reads.
+func list[T any](d *decoder, read func() T) (all []T) {
+	n := d.length()
+	d.bad = d.bad || n == 0 || n > len(d.s)
+	for range n {
+		if d.bad {
+			return nil
+		}
+		all = append(all, read())
+	}
+	return all
+}
+
+func (d *decoder) prefix() netip.Prefix {
+	addr, ok := netip.AddrFromSlice([]byte(d.string()))
+	prefix := netip.PrefixFrom(addr, int(d.byte()))
+	d.bad = d.bad || !ok || !prefix.IsValid()
+	return prefix
 }

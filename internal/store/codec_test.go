@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 )
@@ -20,6 +23,11 @@ var (
 		copy(id[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "id"))
 		return id
 	})
+	somePrefix = rapid.Custom(func(t *rapid.T) netip.Prefix {
+		n := rapid.SampledFrom([]int{4, 16}).Draw(t, "bytes")
+		addr, _ := netip.AddrFromSlice(rapid.SliceOfN(rapid.Byte(), n, n).Draw(t, "address"))
+		return netip.PrefixFrom(addr, rapid.IntRange(0, 8*n).Draw(t, "bits"))
+	})
 	someRecord = rapid.Custom(func(t *rapid.T) Record {
 		r := Record{
 			ID:            someID.Draw(t, "id"),
@@ -30,7 +38,12 @@ var (
 			Created:       someTime.Draw(t, "created"),
 			Lifetime:      rapid.OneOf(rapid.Just(Never), rapid.Int64Range(1, 3_155_760_000)).Draw(t, "lifetime"),
 			Parent:        rapid.OneOf(rapid.Just(uuid.Nil), someID).Draw(t, "parent"),
-			Revision:      rapid.Uint64().Draw(t, "revision"),
+			Scopes:        rapid.OneOf(rapid.Just[[]string](nil), rapid.SliceOfN(rapid.String(), 1, 3)).Draw(t, "scopes"),
+			Addresses:     rapid.OneOf(rapid.Just[[]netip.Prefix](nil), rapid.SliceOfN(somePrefix, 1, 3)).Draw(t, "addresses"),
+
+			Revision:        rapid.Uint64().Draw(t, "revision"),
+			CreatedRevision: rapid.Uint64().Draw(t, "revision of the creation"),
+			Number:          rapid.Uint64().Draw(t, "number"),
 			User: User{
 				ID:    rapid.String().Draw(t, "user"),
 				Email: rapid.String().Draw(t, "email"),
@@ -56,30 +69,55 @@ func TestRecordRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 			t.Fatal(diff)
 		}
 	})
 }
 
-// A record written by this release must be read by every later one.
-func TestRecordFormat1(t *testing.T) {
+// A record that a release wrote must be read by every later one. The files are
+// never written again; a new version gets another file.
+func TestRecordsOfEachVersionAreRead(t *testing.T) {
 	r := Record{
 		ID: uuid.UUID{1}, Hash: [32]byte{2}, Key: [8]byte{3}, Project: "dataprep",
 		User:     User{ID: "alice", Email: "alice@example.com", Name: "Alice A.", Claims: map[string]string{"workspace_id": "7", "a": ""}},
 		SignedIn: time.UnixMilli(1547597201743).UTC(), SignedInAdmin: true, Description: "nightly",
 		Created: time.UnixMilli(1547597201744).UTC(), Revoked: time.UnixMilli(1547597201745).UTC(),
-		Lifetime: 86400, Parent: uuid.UUID{4}, Revision: 5,
+		Lifetime: 86400, Parent: uuid.UUID{4}, Revision: 5, CreatedRevision: 5,
 	}
-	const want = "0107" + "01000000000000000000000000000000" +
-		"0200000000000000000000000000000000000000000000000000000000000000" +
-		"0300000000000000" + "0000000000000005" + "0000016853fb4150" + "0000000000015180" + "0000016853fb414f" +
-		"04000000000000000000000000000000" + "0000016853fb4151" +
-		"086461746170726570" + "05616c696365" + "11616c696365406578616d706c652e636f6d" + "08416c69636520412e" + "076e696768746c79" +
-		"02" + "0161" + "00" + "0c776f726b73706163655f6964" + "0137"
-	if got := hex.EncodeToString(r.Append(nil)); got != want {
-		t.Errorf("encoded\n%s, want\n%s", got, want)
+	check := func(file string) []byte {
+		t.Helper()
+		b := golden(t, file)
+		got, err := DecodeRecord(b)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if diff := cmp.Diff(r, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", file, diff)
+		}
+		return b
 	}
+	check("testdata/record.1.hex")
+
+	r.CreatedRevision, r.Number = 4, 6
+	r.Scopes = []string{"read", "jobs"}
+	r.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")}
+	if b := check("testdata/record.2.hex"); !bytes.Equal(r.Append(nil), b) {
+		t.Errorf("encoded\n%x, want\n%x", r.Append(nil), b)
+	}
+}
+
+func golden(t *testing.T, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(string(bytes.ReplaceAll(text, []byte("\n"), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestDecodeRefuses(t *testing.T) {
@@ -117,14 +155,22 @@ func FuzzDecodeRecord(f *testing.F) {
 	r := Record{ID: uuid.UUID{1}, Lifetime: Never, Created: time.UnixMilli(1), SignedIn: time.UnixMilli(1),
 		User: User{ID: "alice", Claims: map[string]string{"a": "b", "c": "d"}}, Parent: uuid.UUID{2}, Revoked: time.UnixMilli(2)}
 	f.Add(r.Append(nil))
+	r.Scopes, r.Addresses = []string{"a", "b"}, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	f.Add(r.Append(nil))
 	f.Add([]byte{recordVersion})
+	f.Add([]byte{1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := DecodeRecord(b)
 		if err != nil {
 			return
 		}
-		if again := r.Append(nil); !bytes.Equal(again, b) {
+		again := r.Append(nil)
+		if b[0] == recordVersion && !bytes.Equal(again, b) {
 			t.Fatalf("%x decodes, but is written as %x", b, again)
+		}
+		second, err := DecodeRecord(again)
+		if diff := cmp.Diff(r, second, cmpopts.EquateComparable(netip.Prefix{})); err != nil || diff != "" {
+			t.Fatalf("%x decodes, and again as %v\n%s", b, err, diff)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,8 +40,18 @@ type Record struct {
 	// Parent is the token that this one renews, zero if none.
 	Parent uuid.UUID
 
-	// Revision is that of the last mutation of this record. The store sets it.
-	Revision uint64
+	// Scopes names what the token is limited to; nil is all that its user may.
+	Scopes []string
+	// Addresses hold the clients that may use the token; nil is all. They have
+	// no zone.
+	Addresses []netip.Prefix
+
+	// The store sets the rest. Revision is that of the last mutation of this
+	// record, CreatedRevision that of its Create.
+	Revision, CreatedRevision uint64
+	// Number counts the tokens that a store ever held, from 1 on. It is 0 if
+	// the token was made before tokens had numbers.
+	Number uint64
 }
 
 // User is who made a token, as the sign-in said.

@@ -13,6 +13,7 @@ package store
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,6 +27,11 @@ var (
 	// ErrConflict says that what the mutation was based on has changed since. Read
 	// again and decide again.
 	ErrConflict = errors.New("the record has changed meanwhile")
+	// ErrLimit says that the user has as many living tokens as are allowed.
+	ErrLimit = errors.New("the user has as many tokens as are allowed")
+	// ErrOutboxFull says that what the mutation has to tell can't be kept until
+	// somebody takes it.
+	ErrOutboxFull = errors.New("the outbox is full")
 	// ErrFull says that there is no room for what the mutation would add.
 	ErrFull = errors.New("the store's disk is too full")
 	// ErrTooLarge says that the mutation is more than can be made durable at once.
@@ -48,12 +54,17 @@ type Store interface {
 	// ByID returns the record of a token id as ByHash does.
 	ByID(uuid.UUID) (Record, error)
 
-	// List returns the records that are not revoked, oldest first.
-	List(Query) (Page, error)
+	// Scan returns the next tokens of a list by creation, those left out that
+	// are revoked. There are no more if it returns fewer than asked for.
+	Scan(Query) ([]Entry, error)
 
-	// LastUsed returns when each token was last used according to the last
-	// committed Touch, zero for never.
-	LastUsed(ids ...uuid.UUID) ([]time.Time, error)
+	// Records returns the records of tokens, those left out that are revoked
+	// or not there.
+	Records(ids ...uuid.UUID) ([]Record, error)
+
+	// LastUsed returns each token's last use according to the last committed
+	// Touch; At is zero for never.
+	LastUsed(ids ...uuid.UUID) ([]Use, error)
 
 	// Successors returns all that descend from a token and aren't revoked,
 	// parents before their successors.
@@ -67,41 +78,148 @@ type Store interface {
 	// and the revision at which it was, zero for never. It never waits.
 	Settings(project string) (s Settings, revision uint64)
 
-	// Commit orders m and returns its revision once it is durable and
-	// visible. It fails with ErrConflict, ErrNotFound, ErrTooLarge or ErrFull,
-	// and then nothing has changed. If ctx ends first, m may still be committed.
-	Commit(ctx context.Context, m Mutation) (revision uint64, err error)
+	// Account returns what is kept of a user as a whole, zero if nothing is.
+	Account(project, user string) (Account, error)
+
+	// IsBlocked tells whether a user is blocked. It never waits.
+	IsBlocked(project, user string) bool
+
+	// Blocked returns the blocked users of a project, sorted by id.
+	Blocked(project string) []BlockedUser
+
+	// Voids returns what Voids have ended without all records saying so yet.
+	// To readers those tokens are revoked all the same.
+	Voids() []Voided
+
+	// VoidedTokens returns at most limit tokens that v has ended and whose
+	// records don't say so.
+	VoidedTokens(v Voided, limit int) ([]uuid.UUID, error)
+
+	// Keys are those that token values are hashed under, the first for new
+	// tokens. They can change while the store is in use; there is always one.
+	Keys() []*token.Key
+
+	// KeyUse counts the tokens that are living at now by the key they are
+	// under. It looks at all records.
+	KeyUse(now time.Time) (map[token.KeyID]int, error)
+
+	// UnderOtherKeys calls each, until it returns false, with all tokens that
+	// are living at now and under other keys than the first. It looks at all
+	// records, and no lock is held meanwhile.
+	UnderOtherKeys(now time.Time, each func(Record) bool) error
+
+	// Position is that of the last mutation that readers see.
+	Position() Position
+
+	// Outbox returns the next lines behind a place, or the first ones if that
+	// is zero, in the order of their changes; none if there are no more.
+	Outbox(after LinePlace) ([]Line, error)
+
+	// Commit orders m and returns what became of it once it is durable and
+	// visible. It fails with ErrConflict, ErrNotFound, ErrLimit, ErrTooLarge,
+	// ErrFull or ErrOutboxFull, and then nothing has changed. If ctx ends first,
+	// m may still be committed.
+	//
+	// Lines are what must leave the store because of m. They go into its
+	// outbox with m or not at all, and stay there until they are Delivered.
+	Commit(ctx context.Context, m Mutation, lines ...[]byte) (Outcome, error)
 }
 
-// Query says which records to list.
+// MaxOutbox bounds the lines in an outbox, in bytes.
+const MaxOutbox = 64 << 20
+
+// LinePlace is where a line stands in the outbox: the change that it is about,
+// and which of that change's lines it is.
+type LinePlace struct {
+	Position
+	Number uint16
+}
+
+// Line is something that must leave the store.
+type Line struct {
+	LinePlace
+	Text []byte
+}
+
+// Position is where a mutation stands among all that there ever were. An epoch
+// begins when a store is restored from a backup: revisions may then be given
+// again, and what they meant before holds no more.
+type Position struct{ Epoch, Revision uint64 }
+
+// Before tells whether p comes before q.
+func (p Position) Before(q Position) bool {
+	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Revision < q.Revision
+}
+
+// Outcome is what became of a mutation.
+type Outcome struct {
+	Position
+	// Ended is how many living tokens a Void ended.
+	Ended int
+}
+
+// BlockedUser is a user who is blocked: when, and by whom.
+type BlockedUser struct {
+	User string
+	At   time.Time
+	By   string
+}
+
+// Voided are the tokens of a user that were created before a revision.
+type Voided struct {
+	Project, User string
+	Before        uint64
+}
+
+// MaxScan is how many tokens Scan returns at most: nobody holds more of a list
+// in memory, or reads for long at a time.
+const MaxScan = 1000
+
+// Query says which tokens of a list come next.
 type Query struct {
 	Project string
 	// User narrows the list to one user's tokens; everyone's if "".
 	User string
-	// Offset is how many to pass over, Limit how many to return; 0 is all.
-	Offset, Limit int
-	// Count asks for the number of all that match.
-	Count bool
+	// After is the place to go on behind, the beginning if zero. What stood
+	// there may be gone.
+	After Place
+	// Descending: newest first.
+	Descending bool
+	// Limit is how many to return, at most MaxScan, which is also meant by 0.
+	Limit int
 }
 
-// Page is part of a list.
-type Page struct {
-	Records []Record
-	Count   int
+// Place is where a token stands in lists.
+type Place struct {
+	Created time.Time
+	ID      uuid.UUID
 }
 
-// Mutation is one change of the store: a Create, Revoke, Touch, Purge or
-// Configure.
+// Entry is what lists say of a token without its record.
+type Entry struct {
+	Place
+	// Expires is zero if the token never does.
+	Expires time.Time
+}
+
+// Mutation is one change of the store.
 type Mutation interface{ mutation() }
 
 // Create adds a record. It fails with ErrConflict if the id or the hash is
-// taken, if its project's settings are no longer at SettingsRevision, or if the
-// record has a parent and that one is no longer at ParentRevision: revoked,
-// above all.
+// taken, if its project's settings are no longer at SettingsRevision or its
+// user's account at AccountRevision, or if the record has a parent and that one
+// is no longer at ParentRevision: revoked, above all.
+//
+// It fails with ErrLimit if the user has Limit living tokens at the record's
+// creation; 0 is no limit. With ReplacesParent the parent ends as this token
+// begins, which needs no free place under the limit.
 type Create struct {
 	Record           Record
 	SettingsRevision uint64
+	AccountRevision  uint64
 	ParentRevision   uint64
+	ReplacesParent   bool
+	Limit            int
 }
 
 // Revoke ends a token for good by overwriting its record; with Successors also
@@ -115,6 +233,42 @@ type Revoke struct {
 	Successors bool
 }
 
+// Void ends all tokens that a user has, whatever is renewed meanwhile. It
+// changes the account alone: the records are overwritten afterwards, by Sweep.
+// If it is made by a token it fails with ErrConflict as Configure does.
+type Void struct {
+	Project, User string
+	At            time.Time
+	Token         uuid.UUID
+	TokenRevision uint64
+}
+
+// Sweep overwrites records of tokens that a Void has ended, so that they say so
+// by themselves. Others are passed over. Last says that there are no more. It
+// fails with ErrConflict if another Void has come meanwhile.
+type Sweep struct {
+	Voided
+	IDs  []uuid.UUID
+	Last bool
+}
+
+// Block blocks a user, or with Lift no longer does. It fails with ErrConflict
+// if the account is no longer at Revision, or as Configure does if it is made
+// by a token.
+type Block struct {
+	Project, User string
+	Revision      uint64
+	Lift          bool
+	At            time.Time
+	By            string
+	Token         uuid.UUID
+	TokenRevision uint64
+}
+
+// BeginEpoch begins an epoch. It fails with ErrConflict if the store is in a
+// later one, or in that.
+type BeginEpoch struct{ Epoch uint64 }
+
 // Touch records when tokens were last used. What is earlier than the use that
 // is known, or of a token that is not, is passed over.
 type Touch struct{ Uses []Use }
@@ -123,6 +277,9 @@ type Touch struct{ Uses []Use }
 type Use struct {
 	ID uuid.UUID
 	At time.Time
+	// Address is where it came from at that moment, without a zone; zero if that
+	// isn't known.
+	Address netip.Addr
 }
 
 // Purge removes every trace of a token that ended long ago, if there is any.
@@ -132,7 +289,7 @@ type Purge struct{ ID uuid.UUID }
 
 // Configure sets all settings of a project. It fails with ErrConflict if they
 // are no longer at Revision, or if it is made by a token and that one is no
-// longer at TokenRevision: revoked, above all.
+// longer at TokenRevision, revoked above all, or its user is blocked.
 type Configure struct {
 	Project       string
 	Settings      Settings
@@ -141,8 +298,34 @@ type Configure struct {
 	TokenRevision uint64
 }
 
-func (Create) mutation()    {}
-func (Revoke) mutation()    {}
-func (Touch) mutation()     {}
-func (Purge) mutation()     {}
-func (Configure) mutation() {}
+// Rehash moves a token to another key, under which its value has this hash.
+// The hash before goes on leading to the token. It fails with ErrConflict if the
+// record is no longer at Revision, or is that of a token that has ended or whose
+// user is blocked, or if the hash is taken.
+type Rehash struct {
+	ID       uuid.UUID
+	Revision uint64
+	Hash     token.Hash
+	Key      token.KeyID
+}
+
+// UseKeys notes by which keys the store's tokens are to be recognised, the first
+// of which is for new ones.
+type UseKeys struct{ Keys []token.KeyID }
+
+// Delivered takes lines out of the outbox. Those that aren't in it are passed
+// over.
+type Delivered struct{ Lines []LinePlace }
+
+func (Create) mutation()     {}
+func (Revoke) mutation()     {}
+func (Void) mutation()       {}
+func (Sweep) mutation()      {}
+func (Block) mutation()      {}
+func (Touch) mutation()      {}
+func (Purge) mutation()      {}
+func (Configure) mutation()  {}
+func (Rehash) mutation()     {}
+func (UseKeys) mutation()    {}
+func (Delivered) mutation()  {}
+func (BeginEpoch) mutation() {}

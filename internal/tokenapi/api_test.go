@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -50,7 +51,7 @@ func newDesk(t *testing.T) *desk {
 	d := &desk{store: opened, now: time.Date(2019, 1, 16, 0, 6, 41, 743_999_999, time.UTC)}
 	d.API = API{
 		Registry: registry.New(registry.Config{
-			Store: opened, Key: opened.Key(), Random: rand.Reader, Audit: noAudit{}, Logger: zap.NewNop(),
+			Store: opened, Random: rand.Reader, Audit: noAudit{}, Logger: zap.NewNop(),
 			Now:     func() time.Time { return d.now },
 			Certain: func() time.Time { return d.now },
 			Retain:  registry.Retain{Expired: 24 * time.Hour, Deleted: 24 * time.Hour},
@@ -62,7 +63,7 @@ func newDesk(t *testing.T) *desk {
 			if err != nil || auth.Value.IsZero() {
 				return store.Record{}, registry.ErrInvalidToken
 			}
-			return d.Registry.Authenticate(d.Project, auth.Value)
+			return d.Registry.Authenticate(d.Project, auth.Value, netip.Addr{})
 		},
 		Identified: func(_ *http.Request, c *registry.Caller) {
 			d.identified = append(d.identified, c.User.ID)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/google/uuid"
@@ -24,23 +25,51 @@ const (
 	adoptAtOnce = 32
 )
 
-// effects works out what m writes at a revision, given everything before it.
-// It reads nothing but txn and m, so that the same mutations in the same order
+// effect is what a mutation does.
+type effect struct {
+	writes []write
+	// ended is how many living tokens a Void ended.
+	ended int
+	// hold, if it isn't nil, is what look-ups have to heed of owner from now on.
+	owner owner
+	hold  *hold
+	// epoch, if it isn't 0, begins.
+	epoch uint64
+}
+
+// effectOf works out what m does at a revision, given everything before it. It
+// reads nothing but txn and m, so that the same mutations in the same order
 // give the same store anywhere.
-func effects(txn *snapshot, m store.Mutation, revision uint64) ([]write, error) {
+func effectOf(txn *snapshot, m store.Mutation, revision uint64) (e effect, err error) {
 	switch m := m.(type) {
 	case store.Create:
-		return create(txn, m, revision)
+		e.writes, err = create(txn, m, revision)
 	case store.Revoke:
-		return revoke(txn, m, revision)
+		e.writes, err = revoke(txn, m, revision)
+	case store.Void:
+		return voidAccount(txn, m, revision)
+	case store.Sweep:
+		return sweepAccount(txn, m, revision)
+	case store.Block:
+		return blockAccount(txn, m, revision)
 	case store.Touch:
-		return touch(txn, m)
+		e.writes, err = touch(txn, m)
 	case store.Purge:
-		return purge(txn, m)
+		e.writes, err = purge(txn, m)
 	case store.Configure:
-		return configure(txn, m, revision)
+		e.writes, err = configure(txn, m, revision)
+	case store.Rehash:
+		e.writes, err = rehash(txn, m, revision)
+	case store.UseKeys:
+		e.writes = useKeys(m)
+	case store.Delivered:
+		e.writes, err = delivered(txn, m)
+	case store.BeginEpoch:
+		return beginEpoch(txn, m)
+	default:
+		err = fmt.Errorf("%w: unknown mutation %T", store.ErrUnavailable, m)
 	}
-	return nil, fmt.Errorf("%w: unknown mutation %T", store.ErrUnavailable, m)
+	return e, err
 }
 
 func create(txn *snapshot, m store.Create, revision uint64) ([]write, error) {
@@ -55,27 +84,81 @@ func create(txn *snapshot, m store.Create, revision uint64) ([]write, error) {
 			return nil, err
 		}
 	}
-	r.Revision = revision
-	writes := []write{
-		{tokenKey(r.Hash), r.Append(nil)},
-		{idKey(r.ID), idEntryFor(&r).append(nil)},
+	user := owner{r.Project, r.User.ID}
+	account, err := accountOf(txn, user)
+	if err != nil {
+		return nil, err
 	}
-	for _, key := range liveKeys(&r) {
-		writes = append(writes, write{key, r.Hash[:]})
+	if account.Revision != m.AccountRevision {
+		return nil, store.ErrConflict
 	}
-	if r.Parent == uuid.Nil {
-		return writes, nil
+	number, err := counter(txn, metaNumber)
+	if err != nil {
+		return nil, err
 	}
-	return append(writes, write{childKey(r.Parent, r.ID), nothing}), tokenIs(txn, r.Parent, m.ParentRevision)
+	r.Revision, r.CreatedRevision, r.Number = revision, revision, number+1
+
+	var writes []write
+	replaces := m.ReplacesParent && r.Parent != uuid.Nil
+	if r.Parent != uuid.Nil {
+		parent, err := tokenIs(txn, r.Parent, m.ParentRevision)
+		if err != nil {
+			return nil, err
+		}
+		if replaces {
+			account.Remove(&parent)
+			writes = append(writes, revokeWrites(&parent, r.Created, revision)...)
+		}
+		writes = append(writes, write{childKey(r.Parent, r.ID), nothing})
+	}
+	if !replaces {
+		if err := checkLimit(txn, user, &account, m); err != nil {
+			return nil, err
+		}
+	}
+	account.Add(&r)
+	writes = append(writes, recordWrites(&r)...)
+	writes = append(writes, accountWrite(user, &account), write{metaNumber, binary.BigEndian.AppendUint64(nil, r.Number)})
+	entry := listEntryOf(&r).append(nil)
+	for _, key := range listKeys(&r) {
+		writes = append(writes, write{key, entry})
+	}
+	if at, ok := r.Expires(); ok {
+		writes = append(writes, write{timeKey(spaceExpires, at, r.ID), nothing})
+	}
+	return writes, nil
 }
 
-// tokenIs returns store.ErrConflict if a token isn't at that revision.
-func tokenIs(txn *snapshot, id uuid.UUID, revision uint64) error {
+// checkLimit returns store.ErrLimit if a user has no place for another token,
+// those that have expired not counted.
+func checkLimit(txn *snapshot, user owner, account *store.Account, m store.Create) error {
+	if m.Limit == 0 || account.Living < uint64(m.Limit) {
+		return nil
+	}
+	if err := recount(txn, user, account, m.Record.Created); err != nil {
+		return err
+	}
+	if account.Living >= uint64(m.Limit) {
+		return store.ErrLimit
+	}
+	return nil
+}
+
+// tokenIs returns a token's record, or store.ErrConflict if it isn't at that
+// revision, or can't serve because of what holds of its user as a whole.
+func tokenIs(txn *snapshot, id uuid.UUID, revision uint64) (store.Record, error) {
 	r, err := recordByID(txn, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && r.Revision != revision {
-		return store.ErrConflict
+		return r, store.ErrConflict
 	}
-	return err
+	if err != nil {
+		return r, err
+	}
+	account, _, err := findAccount(txn, owner{r.Project, r.User.ID})
+	if err == nil && (r.CreatedRevision < account.Void || account.IsBlocked()) {
+		err = store.ErrConflict
+	}
+	return r, err
 }
 
 func revoke(txn *snapshot, m store.Revoke, revision uint64) ([]write, error) {
@@ -87,6 +170,7 @@ func revoke(txn *snapshot, m store.Revoke, revision uint64) ([]write, error) {
 		return nil, store.ErrConflict
 	}
 	line := []uuid.UUID{m.ID}
+	users := counts{txn: txn}
 	var writes []write
 	for len(line) > 0 {
 		id := line[0]
@@ -96,14 +180,10 @@ func revoke(txn *snapshot, m store.Revoke, revision uint64) ([]write, error) {
 			return nil, lost(err, "a line of renewals")
 		}
 		if !r.IsRevoked() {
-			for _, key := range liveKeys(&r) {
-				writes = append(writes, write{key, nil})
+			if err := users.remove(&r); err != nil {
+				return nil, err
 			}
-			r.Revoked, r.Revision = m.At, revision
-			writes = append(writes,
-				write{tokenKey(r.Hash), r.Append(nil)},
-				write{idKey(id), idEntryFor(&r).append(nil)},
-				write{timeKey(spaceRevoked, m.At, id), nothing})
+			writes = append(writes, revokeWrites(&r, m.At, revision)...)
 		}
 		if !m.Successors {
 			break
@@ -117,7 +197,16 @@ func revoke(txn *snapshot, m store.Revoke, revision uint64) ([]write, error) {
 		}
 		line = append(line, children...)
 	}
-	return writes, nil
+	return append(writes, users.writes()...), nil
+}
+
+// revokeWrites overwrite a record, and take it out of the lists.
+func revokeWrites(r *store.Record, at time.Time, revision uint64) (writes []write) {
+	for _, key := range liveKeys(r) {
+		writes = append(writes, write{key, nil})
+	}
+	r.Revoked, r.Revision = at, revision
+	return append(append(writes, recordWrites(r)...), write{timeKey(spaceRevoked, at, r.ID), nothing})
 }
 
 func touch(txn *snapshot, m store.Touch) ([]write, error) {
@@ -127,7 +216,7 @@ func touch(txn *snapshot, m store.Touch) ([]write, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !use.At.After(known) {
+		if !use.At.After(known.At) {
 			continue
 		}
 		_, err = find(txn, idKey(use.ID))
@@ -137,7 +226,7 @@ func touch(txn *snapshot, m store.Touch) ([]write, error) {
 		if err != nil {
 			return nil, err
 		}
-		writes = append(writes, write{usedKey(use.ID), binary.BigEndian.AppendUint64(nil, uint64(use.At.UnixMilli()))})
+		writes = append(writes, write{usedKey(use.ID), appendUse(nil, use)})
 	}
 	return writes, nil
 }
@@ -164,7 +253,7 @@ func purge(txn *snapshot, m store.Purge) ([]write, error) {
 			return nil, lost(err, "a line of renewals")
 		}
 		child.Parent = r.Parent
-		writes = append(writes, write{childKey(r.ID, id), nil}, write{tokenKey(child.Hash), child.Append(nil)})
+		writes = append(append(writes, recordWrites(&child)...), write{childKey(r.ID, id), nil})
 		if r.Parent != uuid.Nil {
 			writes = append(writes, write{childKey(r.Parent, id), nothing})
 		}
@@ -172,6 +261,15 @@ func purge(txn *snapshot, m store.Purge) ([]write, error) {
 	if len(children) > adoptAtOnce {
 		return writes, nil
 	}
+	moved, err := movedWrites(txn, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	users := counts{txn: txn}
+	if err := users.remove(&r); err != nil {
+		return nil, err
+	}
+	writes = append(append(writes, moved...), users.writes()...)
 	for _, key := range append(liveKeys(&r), tokenKey(r.Hash), idKey(r.ID), usedKey(r.ID)) {
 		writes = append(writes, write{key, nil})
 	}
@@ -182,6 +280,33 @@ func purge(txn *snapshot, m store.Purge) ([]write, error) {
 		writes = append(writes, write{childKey(r.Parent, r.ID), nil})
 	}
 	return writes, nil
+}
+
+func beginEpoch(txn *snapshot, m store.BeginEpoch) (effect, error) {
+	now, err := epochOf(txn)
+	if err == nil && m.Epoch <= now {
+		err = store.ErrConflict
+	}
+	return effect{writes: []write{{metaEpoch, binary.BigEndian.AppendUint64(nil, m.Epoch)}}, epoch: m.Epoch}, err
+}
+
+// epochOf is 1 where nothing else is said.
+func epochOf(txn *snapshot) (uint64, error) {
+	epoch, err := counter(txn, metaEpoch)
+	return max(1, epoch), err
+}
+
+// counter returns a number that is counted up while applying, from 0 on.
+func counter(txn *snapshot, key []byte) (uint64, error) {
+	var n [8]byte
+	item, err := find(txn, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	if err == nil {
+		err = copyValue(item, n[:])
+	}
+	return binary.BigEndian.Uint64(n[:]), err
 }
 
 // childrenOf returns at most limit successors of a token, or all if 0.

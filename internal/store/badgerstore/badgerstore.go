@@ -9,6 +9,7 @@
 package badgerstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/clock"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
@@ -50,6 +52,8 @@ type Options struct {
 	// Key hashes token values. If nil, the store makes one at its first start
 	// and keeps it in its directory, readable by its owner only.
 	Key *token.Key
+	// Previous are keys that older tokens may still be under.
+	Previous []*token.Key
 	// Logger gets what the owner should know. Required.
 	Logger *zap.Logger
 
@@ -61,6 +65,8 @@ type Options struct {
 
 	// disk is for tests that own the disk's free space.
 	disk disk
+	// maxRead and discardEvery are for tests that can't wait.
+	maxRead, discardEvery time.Duration
 	// verification is for tests that have tables verified when they say so.
 	verification verification
 	// tendEvery is how far the mark is behind at most, one second if 0.
@@ -72,7 +78,7 @@ type Store struct {
 	dir     string
 	options Options
 	db      *badger.DB
-	key     *token.Key
+	keys    atomic.Pointer[[]*token.Key]
 	logger  *zap.Logger
 	space   *space
 	clock   *clock.Clock
@@ -80,6 +86,10 @@ type Store struct {
 
 	// applied is the last revision that is on disk. Readers read at it.
 	applied atomic.Uint64
+	// position is applied with its epoch.
+	position atomic.Pointer[store.Position]
+	// holds are in force before anything is acknowledged that they are about.
+	holds atomic.Pointer[holds]
 	// settings are those of all projects as of applied. The map is replaced,
 	// never changed.
 	settings atomic.Pointer[map[string]setting]
@@ -90,6 +100,10 @@ type Store struct {
 	closed bool
 	// dbClosed: the database is closed because it is damaged.
 	dbClosed bool
+
+	reads reads
+	// The constants of these names, but for tests.
+	maxRead, discardEvery time.Duration
 
 	// isNew: this opening has made the store.
 	isNew bool
@@ -142,6 +156,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s := &Store{
 		dir: dir, options: o, logger: o.logger(),
 		space:   &space{dir: data, disk: o.disk, memTable: o.MemTableSize, logger: o.logger()},
+		maxRead: cmp.Or(o.maxRead, maxRead), discardEvery: cmp.Or(o.discardEvery, discardEvery),
 		commits: make(chan *commit, maxBatch),
 		stop:    make(chan struct{}),
 		failed:  make(chan struct{}), allVerified: make(chan struct{}),
@@ -158,6 +173,9 @@ func Open(dir string, o Options) (*Store, error) {
 	s.space.last = roomForCreates
 	s.committer.Go(s.runCommitter)
 	s.tend()
+	if err := s.openKeys(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
@@ -175,6 +193,11 @@ func (s *Store) open() error {
 	if err == nil {
 		if err = s.loadSettings(); err != nil {
 			err = fmt.Errorf("reading the settings in the token store in %s: %w", s.dir, err)
+		}
+	}
+	if err == nil {
+		if err = s.loadHolds(); err != nil {
+			err = fmt.Errorf("reading who is blocked in the token store in %s: %w", s.dir, err)
 		}
 	}
 	if err == nil {
@@ -245,11 +268,23 @@ func stallAt(compactors int) int {
 	return badger.DefaultOptions("").NumLevelZeroTablesStall
 }
 
+// openKeys checks the keys that are given against those the store was used with
+// last, and notes them.
+func (s *Store) openKeys() error {
+	return s.UseKeys(context.Background(), append([]*token.Key{s.Key()}, s.options.Previous...), s.clock.Now())
+}
+
+// show lets readers see what has become durable.
+func (s *Store) show(at store.Position) {
+	s.applied.Store(at.Revision)
+	s.position.Store(&at)
+}
+
+// Position implements store.Store.
+func (s *Store) Position() store.Position { return *s.position.Load() }
+
 // IsNew tells whether opening the store has made it.
 func (s *Store) IsNew() bool { return s.isNew }
-
-// Key is the key that this store's hashes are made with.
-func (s *Store) Key() *token.Key { return s.key }
 
 // Clock is the clock that this store remembers.
 func (s *Store) Clock() *clock.Clock { return s.clock }

@@ -14,15 +14,17 @@ import (
 // maxBatch is how many mutations share one transaction and one sync.
 const maxBatch = 256
 
-// discardLag is how long an overwritten version stays readable. No read takes
-// that long.
-const discardLag = 10 * time.Second
+// discardEvery is how often versions are given up that have been overwritten and
+// that no read under way may come to.
+const discardEvery = time.Second
 
 // commit is one mutation under way.
 type commit struct {
 	ctx      context.Context
 	mutation store.Mutation
-	revision uint64
+	lines    [][]byte
+	effect   effect
+	outcome  store.Outcome
 	// taken is what the mutation takes away.
 	taken []takenAway
 	err   error
@@ -35,16 +37,16 @@ func (c *commit) finish(err error) {
 }
 
 // Commit implements store.Store.
-func (s *Store) Commit(ctx context.Context, m store.Mutation) (uint64, error) {
-	c := &commit{ctx: ctx, mutation: m, done: make(chan struct{})}
+func (s *Store) Commit(ctx context.Context, m store.Mutation, lines ...[]byte) (store.Outcome, error) {
+	c := &commit{ctx: ctx, mutation: m, lines: lines, done: make(chan struct{})}
 	if err := s.enqueue(c); err != nil {
-		return 0, err
+		return store.Outcome{}, err
 	}
 	select {
 	case <-c.done:
-		return c.revision, c.err
+		return c.outcome, c.err
 	case <-ctx.Done():
-		return 0, fmt.Errorf("%w: %w", store.ErrUnavailable, context.Cause(ctx))
+		return store.Outcome{}, fmt.Errorf("%w: %w", store.ErrUnavailable, context.Cause(ctx))
 	}
 }
 
@@ -70,15 +72,14 @@ type committer struct {
 	// broken is set when a batch's fate is unknown: what a failed sync left
 	// behind must not become durable under a later one.
 	broken error
-	// Versions before discard may go, and in a while those before next.
-	next      uint64
-	nextSince time.Time
+	// discarded is when versions were last given up.
+	discarded time.Time
 }
 
 // runCommitter commits what is queued, as many mutations at a time as are
 // waiting, until it is told to stop and the queue is empty.
 func (s *Store) runCommitter() {
-	w := &committer{Store: s, next: s.applied.Load(), nextSince: time.Now()}
+	w := &committer{Store: s, discarded: time.Now()}
 	allVerified, failed := s.allVerified, s.failed
 	for {
 		select {
@@ -123,9 +124,15 @@ func (w *committer) commit(batch []*commit) {
 		}
 		batch = rest
 	}
-	if w.broken == nil && time.Since(w.nextSince) > discardLag {
-		w.db.SetDiscardTs(w.next)
-		w.next, w.nextSince = w.applied.Load(), time.Now()
+	if w.broken == nil && time.Since(w.discarded) >= w.discardEvery {
+		w.discard()
+	}
+}
+
+func (w *committer) discard() {
+	if unread, ok := w.reads.next(w.applied.Load()); ok {
+		w.db.SetDiscardTs(unread)
+		w.discarded = time.Now()
 	}
 }
 
@@ -154,8 +161,8 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 		return nil
 	}
 	room := w.space.look()
-	revision := w.applied.Load()
-	t := w.begin(revision)
+	at := w.Position()
+	t := w.begin(at.Revision)
 	defer t.txn.Discard()
 
 	// Those that are refused may be so because of others in the batch: they
@@ -167,7 +174,8 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 		}
 	}()
 	for i, c := range batch {
-		err := w.tryOne(t, c, room, revision+1)
+		next := store.Position{Epoch: at.Epoch, Revision: at.Revision + 1}
+		err := w.tryOne(t, c, room, next)
 		if errors.Is(err, errNoFit) {
 			if len(accepted) > 0 {
 				rest = batch[i:]
@@ -180,8 +188,7 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 			refused = append(refused, c)
 			continue
 		}
-		revision++
-		c.revision = revision
+		at = c.outcome.Position
 		accepted = append(accepted, c)
 	}
 	if len(accepted) == 0 {
@@ -199,29 +206,35 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 }
 
 // tryOne adds c's mutation to the transaction, whole or not at all.
-func (w *committer) tryOne(t *transaction, c *commit, room room, revision uint64) error {
+func (w *committer) tryOne(t *transaction, c *commit, room room, at store.Position) error {
 	if err := c.ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
 	if room < roomFor(c.mutation) {
 		return store.ErrFull
 	}
-	writes, err := effects(t.txn, c.mutation, revision)
+	e, err := effectOf(t.txn, c.mutation, at.Revision)
 	if err != nil {
 		return err
 	}
-	c.taken = w.takenBy(c.mutation, writes, revision)
-	return t.add(writes)
+	at.Epoch = max(at.Epoch, e.epoch)
+	posted, err := post(t.txn, at, c.lines)
+	if err != nil {
+		return err
+	}
+	c.taken = w.takenBy(c.mutation, e.writes, at.Revision)
+	c.effect, c.outcome = e, store.Outcome{Position: at, Ended: e.ended}
+	return t.add(append(e.writes, posted...))
 }
 
 // write makes a transaction durable, and then visible.
 func (w *committer) write(t *transaction, accepted []*commit) error {
-	revision := accepted[len(accepted)-1].revision
+	at := accepted[len(accepted)-1].outcome.Position
 	var taken []takenAway
 	for _, c := range accepted {
 		taken = append(taken, c.taken...)
 	}
-	meta := batchMeta{revision, w.applied.Load(), w.list.store}
+	meta := batchMeta{at.Revision, w.applied.Load(), w.list.store}
 	if err := t.set(write{metaRevision, meta.encode()}); err != nil {
 		return unavailable(err)
 	}
@@ -231,19 +244,21 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 			return unavailable(err)
 		}
 	}
-	if err := t.txn.CommitAt(revision, nil); err != nil {
+	if err := t.txn.CommitAt(at.Revision, nil); err != nil {
 		return fmt.Errorf("%w: committing: %T", store.ErrUnavailable, err)
 	}
-	if err := w.space.wrote(t.size + 4*entryOverhead); err != nil {
+	if err := w.space.wrote(t.size + ownEntries*entryOverhead); err != nil {
 		return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 	}
 	if len(taken) > 0 {
-		if err := w.list.append(taken, revision); err != nil {
+		if err := w.list.append(taken, at.Revision); err != nil {
 			return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 		}
 	}
 	w.showSettings(accepted)
-	w.applied.Store(revision)
+	w.addHolds(accepted)
+	w.show(at)
+	w.liftHolds(accepted)
 	return nil
 }
 
@@ -255,6 +270,10 @@ type transaction struct {
 	maxSize     int64
 }
 
+// ownEntries are those of each transaction: the revision, where deleted.list is,
+// and Badger's own end mark.
+const ownEntries = 4
+
 // errNoFit: the transaction has no room for that.
 var errNoFit = fmt.Errorf("no room in the transaction")
 
@@ -265,8 +284,8 @@ const entryOverhead = 64
 func (w *committer) begin(readAt uint64) *transaction {
 	return &transaction{
 		txn:      w.snapshot(readAt, true),
-		maxCount: w.db.MaxBatchCount() - 4, // the revision, the list's, and Badger's own end mark
-		maxSize:  w.db.MaxBatchSize() - 4*entryOverhead,
+		maxCount: w.db.MaxBatchCount() - ownEntries,
+		maxSize:  w.db.MaxBatchSize() - ownEntries*entryOverhead,
 	}
 }
 

@@ -202,14 +202,38 @@ func (v *verdict) lookAt(s *Store) {
 		}
 	}
 	live := damagedTokens / 3
-	switch page, err := s.List(store.Query{Project: "p", User: "alice"}); {
+	switch records, err := listAll(s); {
 	case errors.Is(err, store.ErrUnavailable):
 		v.Unavailable++
-	case err != nil || len(page.Records) != live:
-		wrong(live, "list", fmt.Sprintf("%d tokens, %v", len(page.Records), err))
+	case err != nil || len(records) != live:
+		wrong(live, "list", fmt.Sprintf("%d tokens, %v", len(records), err))
+	}
+	if account, err := s.Account("p", "alice"); !errors.Is(err, store.ErrUnavailable) && (err != nil || account.Living != uint64(live)) {
+		wrong(live, "account", fmt.Sprintf("%+v, %v", account, err))
 	}
 	if settings, _ := s.Settings("p"); settings.Enabled == nil || !*settings.Enabled {
 		wrong(0, "settings", settings)
+	}
+}
+
+// listAll returns alice's tokens, as far as they can be listed.
+func listAll(s *Store) (records []store.Record, err error) {
+	for q := (store.Query{Project: "p", User: "alice"}); ; {
+		entries, err := s.Scan(q)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			some, err := s.Records(e.ID)
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, some...)
+		}
+		if len(entries) < store.MaxScan {
+			return records, nil
+		}
+		q.After = entries[len(entries)-1].Place
 	}
 }
 

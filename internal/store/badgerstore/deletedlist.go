@@ -27,6 +27,8 @@ import (
 //	access-tokens deleted.list 1 <store's id>
 //	deleted <epoch> <revision> <token id> <expiry, in seconds since 1970, or never>
 //	enabled <epoch> <revision> <project> <true or false>
+//	voided <epoch> <revision> <project> <user>
+//	blocked <epoch> <revision> <project> <user> <true or false>
 //	mark <epoch> <revision> <remembered time, in milliseconds since 1970>
 //
 // Records are appended over the mark, along with a new one, in one write. The
@@ -48,10 +50,24 @@ type takenAway struct {
 	// Or, if there is no token, project was switched on or off.
 	project string
 	enabled bool
+	// Or user of project was rid of all tokens, or else blocked or unblocked.
+	user            string
+	voided, blocked bool
+}
+
+// subject is what a record that isn't of a token is about, so that a later one of
+// it says all that is to be known.
+func (a *takenAway) subject() takenAway {
+	return takenAway{project: a.project, user: a.user, voided: a.voided}
 }
 
 func (a *takenAway) append(b []byte) []byte {
-	if a.token == uuid.Nil {
+	switch {
+	case a.user != "" && a.voided:
+		return appendLine(b, fmt.Sprintf("voided %d %d %q %q", listEpoch, a.revision, a.project, a.user))
+	case a.user != "":
+		return appendLine(b, fmt.Sprintf("blocked %d %d %q %q %t", listEpoch, a.revision, a.project, a.user, a.blocked))
+	case a.token == uuid.Nil:
 		return appendLine(b, fmt.Sprintf("enabled %d %d %q %t", listEpoch, a.revision, a.project, a.enabled))
 	}
 	expires := "never"
@@ -73,6 +89,9 @@ func parseTakenAway(text string) (a takenAway, err error) {
 	if a.revision, err = strconv.ParseUint(revision, 10, 64); err != nil {
 		return a, err
 	}
+	if kind == "voided" || kind == "blocked" {
+		return a, a.parseUser(kind, text)
+	}
 	what, how := text[:at], text[at+1:]
 	switch kind {
 	case "deleted":
@@ -90,6 +109,31 @@ func parseTakenAway(text string) (a takenAway, err error) {
 		return a, err
 	}
 	return a, fmt.Errorf("no kind of record: %q", kind)
+}
+
+// parseUser reads whom a record is about, and what follows.
+func (a *takenAway) parseUser(kind, text string) (err error) {
+	for _, name := range []*string{&a.project, &a.user} {
+		quoted, err := strconv.QuotedPrefix(strings.TrimPrefix(text, " "))
+		if err != nil {
+			return err
+		}
+		text = strings.TrimPrefix(text, " ")[len(quoted):]
+		if *name, err = strconv.Unquote(quoted); err != nil {
+			return err
+		}
+	}
+	switch {
+	case a.user == "":
+		return errors.New("no user")
+	case kind == "voided" && text == "":
+		a.voided = true
+		return nil
+	case kind == "blocked" && strings.HasPrefix(text, " "):
+		a.blocked, err = strconv.ParseBool(text[1:])
+		return err
+	}
+	return errors.New("no record of a user")
 }
 
 // mark is what the store had certainly come to.

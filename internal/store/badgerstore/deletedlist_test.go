@@ -129,6 +129,61 @@ func TestListIsCompletedAfterACrash(t *testing.T) {
 	}
 }
 
+// What is taken away from a user as a whole is listed, and completed, too.
+func TestWhatIsTakenFromUsersIsListed(t *testing.T) {
+	const project, owner = "p p", `a "user" name`
+	block := store.Block{Project: project, User: owner, At: storetest.Epoch}
+	void := store.Void{Project: project, User: owner, At: storetest.Epoch}
+	took := func(revision uint64) takenAway { return takenAway{revision: revision, project: project, user: owner} }
+	for _, last := range []string{"void", "block", "lift"} {
+		t.Run(last, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir, Options{tendEvery: time.Hour})
+			var want []takenAway
+			at := uint64(0)
+			for _, what := range []string{"void", "block", "void", "lift", "block", last} {
+				var a takenAway
+				switch what {
+				case "void":
+					at = mustCommit(t, s, void)
+					a = took(at)
+					a.voided = true
+				default:
+					m := block
+					m.Revision, m.Lift = at, what == "lift"
+					at = mustCommit(t, s, m)
+					a = took(at)
+					a.blocked = !m.Lift
+				}
+				want = append(want, a)
+			}
+			if _, got := listed(t, dir); !cmp.Equal(want, got, compareTaken) {
+				t.Fatal(cmp.Diff(want, got, compareTaken))
+			}
+			s.list.mu.Lock()
+			after := s.list.end
+			s.list.mu.Unlock()
+			crashed := filepath.Join(t.TempDir(), "crashed")
+			if err := copyStore(crashed, dir); err != nil {
+				t.Fatal(err)
+			}
+			text := readFile(t, filepath.Join(crashed, deletedListName))
+			line := int64(len(want[len(want)-1].append(nil)))
+			for _, cut := range []int64{after - line, after - line + 1, after - 1, after} {
+				again := filepath.Join(t.TempDir(), "again")
+				if err := copyStore(again, crashed); err != nil {
+					t.Fatal(err)
+				}
+				writeBack(t, filepath.Join(again, deletedListName), text[:cut])
+				closeStore(t, open(t, again, Options{}))
+				if _, got := listed(t, again); !cmp.Equal(want, got, compareTaken) {
+					t.Errorf("cut at %d of %d: %s", cut, len(text), cmp.Diff(want, got, compareTaken))
+				}
+			}
+		})
+	}
+}
+
 // An earlier release left neither lists nor revisions under ids.
 func TestStoreOfAnEarlierRelease(t *testing.T) {
 	dir := t.TempDir()

@@ -15,24 +15,32 @@ import (
 // that is revoked leaves the lists and the expiry queue; its record stays,
 // overwritten, until it is purged.
 const (
-	spaceMeta    = 'm' // name → format, revision, key id, store id, state of deleted.list
-	spaceToken   = 't' // hash → record
+	spaceMeta    = 'm' // name → format, revision, epoch, key ids, number of the last token, size of the outbox, store id, state of deleted.list
+	spaceToken   = 't' // hash → record, or the id of the token that has moved to another key
 	spaceID      = 'i' // token id → hash, revision of the record
-	spaceProject = 'p' // project, creation, token id → hash: everyone's tokens, oldest first
-	spaceUser    = 'u' // project, user, creation, token id → hash: one user's tokens, oldest first
+	spaceProject = 'p' // project, creation, token id → listed: everyone's tokens, oldest first
+	spaceUser    = 'u' // project, user, creation, token id → listed: one user's tokens, oldest first
 	spaceChild   = 'c' // token id, successor's id → nothing
 	spaceExpires = 'x' // expiry, token id → nothing
 	spaceRevoked = 'r' // time of revocation, token id → nothing
-	spaceUsed    = 'l' // token id → time of last use
+	spaceUsed    = 'l' // token id → time and address of last use
 	spacePolicy  = 's' // project → revision, settings
+	spaceAccount = 'a' // project, user → account
+	spaceMoved   = 'k' // token id, key id → hash under a key that the token was under before
+	spaceOutbox  = 'o' // epoch, revision, number of the line → line
+	spaceHold    = 'h' // project, user → flags: what of an account look-ups have to heed
 )
 
 var (
-	metaFormat   = []byte{spaceMeta, 'f'}
-	metaRevision = []byte{spaceMeta, 'r'}
-	metaKeyID    = []byte{spaceMeta, 'k'}
-	metaStoreID  = []byte{spaceMeta, 's'}
-	metaList     = []byte{spaceMeta, 'd'}
+	metaFormat       = []byte{spaceMeta, 'f'}
+	metaRevision     = []byte{spaceMeta, 'r'}
+	metaPreviousKeys = []byte{spaceMeta, 'K'}
+	metaKeyID        = []byte{spaceMeta, 'k'}
+	metaOutbox       = []byte{spaceMeta, 'o'}
+	metaEpoch        = []byte{spaceMeta, 'e'}
+	metaNumber       = []byte{spaceMeta, 'n'}
+	metaStoreID      = []byte{spaceMeta, 's'}
+	metaList         = []byte{spaceMeta, 'd'}
 )
 
 func tokenKey(h token.Hash) []byte { return append([]byte{spaceToken}, h[:]...) }
@@ -40,6 +48,31 @@ func idKey(id uuid.UUID) []byte    { return append([]byte{spaceID}, id[:]...) }
 func usedKey(id uuid.UUID) []byte  { return append([]byte{spaceUsed}, id[:]...) }
 
 func policyKey(project string) []byte { return append([]byte{spacePolicy}, project...) }
+
+func movedPrefix(id uuid.UUID) []byte { return append([]byte{spaceMoved}, id[:]...) }
+func movedKey(id uuid.UUID, key token.KeyID) []byte {
+	return append(movedPrefix(id), key[:]...)
+}
+
+func ownerKey(space byte, o owner) []byte {
+	return appendName(appendName([]byte{space}, o.project), o.user)
+}
+
+// ownerIn reads what ownerKey wrote.
+func ownerIn(key []byte) (o owner, err error) {
+	rest := key[1:]
+	for _, name := range []*string{&o.project, &o.user} {
+		if len(rest) < 2 || len(rest)-2 < int(binary.BigEndian.Uint16(rest)) {
+			return owner{}, unavailable(store.ErrCorrupt)
+		}
+		n := 2 + int(binary.BigEndian.Uint16(rest))
+		*name, rest = string(rest[2:n]), rest[n:]
+	}
+	if len(rest) > 0 {
+		return owner{}, unavailable(store.ErrCorrupt)
+	}
+	return o, nil
+}
 
 func childrenPrefix(parent uuid.UUID) []byte { return append([]byte{spaceChild}, parent[:]...) }
 func childKey(parent, child uuid.UUID) []byte {
@@ -84,12 +117,16 @@ func appendTimeID(b []byte, at time.Time, id uuid.UUID) []byte {
 // liveKeys are the entries that make a record show up in lists and in the
 // expiry queue for as long as it isn't revoked.
 func liveKeys(r *store.Record) [][]byte {
-	keys := [][]byte{
-		appendTimeID(listPrefix(r.Project, ""), r.Created, r.ID),
-		appendTimeID(listPrefix(r.Project, r.User.ID), r.Created, r.ID),
-	}
+	keys := listKeys(r)
 	if at, ok := r.Expires(); ok {
 		keys = append(keys, timeKey(spaceExpires, at, r.ID))
 	}
 	return keys
+}
+
+func listKeys(r *store.Record) [][]byte {
+	return [][]byte{
+		appendTimeID(listPrefix(r.Project, ""), r.Created, r.ID),
+		appendTimeID(listPrefix(r.Project, r.User.ID), r.Created, r.ID),
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/clock"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // look examines the store's files before Badger opens them, and verifies as many
@@ -47,7 +49,7 @@ func (s *Store) look() (*examination, error) {
 		return nil, err
 	}
 	// A start reads these, and is to be refused before Badger opens anything.
-	for _, space := range []byte{spaceMeta, spacePolicy} {
+	for _, space := range []byte{spaceMeta, spacePolicy, spaceHold} {
 		if err := u.between([]byte{space}, []byte{space + 1}); err != nil {
 			return nil, err
 		}
@@ -112,6 +114,7 @@ func (s *Store) prepare(e *examination) (err error) {
 			reach = everythingUpTo(s.applied.Load())
 		}
 	}
+	s.reads.since = s.applied.Load()
 	s.db.SetDiscardTs(s.applied.Load())
 	return s.openList(e, reach)
 }
@@ -120,13 +123,15 @@ func (s *Store) prepare(e *examination) (err error) {
 // are.
 func (s *Store) readRevision(e *examination) error {
 	var found []byte
+	var epoch uint64
 	err := s.guard(func() error {
 		txn := s.snapshot(math.MaxUint64, false)
 		defer txn.Discard()
 		var err error
-		if found, err = get(txn, metaRevision); errors.Is(err, store.ErrNotFound) {
-			return nil
+		if found, err = get(txn, metaRevision); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
 		}
+		epoch, err = epochOf(txn)
 		return err
 	})
 	if err != nil {
@@ -135,9 +140,11 @@ func (s *Store) readRevision(e *examination) error {
 	if want := e.meta.get(metaRevision); string(found) != string(want) {
 		return e.damage("db", "Badger finds it at revision %x, and it is at revision %x", found, want)
 	}
+	at := store.Position{Epoch: epoch}
 	if len(found) >= 8 {
-		s.applied.Store(binary.BigEndian.Uint64(found))
+		at.Revision = binary.BigEndian.Uint64(found)
 	}
+	s.show(at)
 	return nil
 }
 
@@ -149,9 +156,10 @@ func (s *Store) loadKey(keyID []byte, isNew bool) error {
 			return err
 		}
 	}
-	s.key = key
-	if id := key.ID(); !isNew && string(keyID) != string(id[:]) {
-		return fmt.Errorf("the token store in %s was made with hash key %x, and this is %s: every token would be refused; give it the key it was made with", s.dir, keyID, id)
+	s.keys.Store(&[]*token.Key{key})
+	given := idsOf(append([]*token.Key{key}, s.options.Previous...))
+	if !isNew && (len(keyID) != len(token.KeyID{}) || !slices.Contains(given, token.KeyID(keyID))) {
+		return otherKey(s.dir, keyID, given[0])
 	}
 	return nil
 }
@@ -162,7 +170,7 @@ func (s *Store) begin(isNew bool, id storeID) error {
 	revision := before + 1
 	txn := s.db.NewTransactionAt(before, true)
 	defer txn.Discard()
-	keyID := s.key.ID()
+	keyID := s.Key().ID()
 	entries := []*badger.Entry{
 		badger.NewEntry(metaFormat, []byte{format}),
 		badger.NewEntry(metaStoreID, id[:]),
@@ -182,7 +190,7 @@ func (s *Store) begin(isNew bool, id storeID) error {
 	if err := txn.CommitAt(revision, nil); err != nil {
 		return err
 	}
-	s.applied.Store(revision)
+	s.show(store.Position{Epoch: s.Position().Epoch, Revision: revision})
 	return nil
 }
 

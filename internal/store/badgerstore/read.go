@@ -1,10 +1,12 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -20,10 +22,18 @@ type snapshot struct {
 	// unverified are the tables that are to be verified before they are read.
 	unverified *unverified
 	checked    *checkedRecords
+
+	update bool
+	// begun is when the first items were iterated over.
+	begun   time.Time
+	longest time.Duration
 }
 
 func (s *Store) snapshot(readAt uint64, update bool) *snapshot {
-	return &snapshot{s.db.NewTransactionAt(readAt, update), s.unverified.Load(), &s.checked}
+	return &snapshot{
+		Txn: s.db.NewTransactionAt(readAt, update), unverified: s.unverified.Load(), checked: &s.checked,
+		update: update, longest: s.maxRead,
+	}
 }
 
 // read runs f on the state as of the last durable revision.
@@ -35,6 +45,8 @@ func (s *Store) read(f func(*snapshot) error) (err error) {
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer s.stopAtDamage(&err)
+	generation := s.reads.begin()
+	defer s.reads.end(generation)
 	txn := s.snapshot(s.applied.Load(), false)
 	defer txn.Discard()
 	return f(txn)
@@ -42,70 +54,134 @@ func (s *Store) read(f func(*snapshot) error) (err error) {
 
 // ByHash implements store.Store.
 func (s *Store) ByHash(h token.Hash) (r store.Record, err error) {
+	holds := *s.holds.Load()
 	err = s.read(func(txn *snapshot) error {
 		r, err = recordByHash(txn, h)
 		return err
 	})
+	holds.end(&r)
 	return r, err
 }
 
 // ByID implements store.Store.
 func (s *Store) ByID(id uuid.UUID) (r store.Record, err error) {
+	holds := *s.holds.Load()
 	err = s.read(func(txn *snapshot) error {
 		r, err = recordByID(txn, id)
 		return err
 	})
+	holds.end(&r)
 	return r, err
 }
 
-// List implements store.Store.
-func (s *Store) List(q store.Query) (page store.Page, err error) {
+// Scan implements store.Store.
+func (s *Store) Scan(q store.Query) (entries []store.Entry, err error) {
+	if q.Limit <= 0 || q.Limit > store.MaxScan {
+		q.Limit = store.MaxScan
+	}
+	prefix := listPrefix(q.Project, q.User)
+	holds := *s.holds.Load()
+	newest := holds.newest(q.Project, q.User)
 	err = s.read(func(txn *snapshot) error {
-		page.Records = []store.Record{}
-		// Records are read as they come: counting on may take longer than
-		// overwritten ones are kept.
-		return iterate(txn, listPrefix(q.Project, q.User), func(item *badger.Item) (bool, error) {
-			page.Count++
-			wanted := page.Count > q.Offset && (q.Limit == 0 || len(page.Records) < q.Limit)
-			if wanted {
-				var h token.Hash
-				if err := copyValue(item, h[:]); err != nil {
-					return false, err
-				}
-				r, err := recordByHash(txn, h)
+		return iterateFrom(txn, prefix, placeKey(prefix, q), q.Descending, func(item *badger.Item) (bool, error) {
+			entry, err := readListEntry(txn, item)
+			if err != nil {
+				return false, err
+			}
+			if entry.created < newest {
+				// A Void may have ended it. Whose it is, only the record says.
+				r, err := recordByHash(txn, entry.hash)
 				if err != nil {
 					return false, lost(err, "a listed token")
 				}
-				page.Records = append(page.Records, r)
+				if holds.end(&r); r.IsRevoked() {
+					return true, nil
+				}
 			}
-			full := q.Limit > 0 && len(page.Records) == q.Limit
-			return q.Count || !full, nil
+			entries = append(entries, entry.at(item.Key()[len(prefix):]))
+			return len(entries) < q.Limit, nil
 		})
 	})
-	if !q.Count {
-		page.Count = 0
-	}
-	return page, err
+	return entries, err
 }
 
-// LastUsed implements store.Store.
-func (s *Store) LastUsed(ids ...uuid.UUID) ([]time.Time, error) {
-	times := make([]time.Time, len(ids))
+// placeKey is where a scan begins.
+func placeKey(prefix []byte, q store.Query) []byte {
+	switch {
+	case q.After == (store.Place{}) && q.Descending:
+		return append(slices.Clone(prefix), bytes.Repeat([]byte{0xff}, 8+len(uuid.UUID{})+1)...)
+	case q.After == (store.Place{}):
+		return prefix
+	}
+	key := appendTimeID(slices.Clone(prefix), q.After.Created, q.After.ID)
+	if q.Descending {
+		return before(key)
+	}
+	return append(key, 0)
+}
+
+// before is the greatest key of that length that comes before key.
+func before(key []byte) []byte {
+	for i := len(key) - 1; i >= 0; i-- {
+		key[i]--
+		if key[i] != 0xff {
+			break
+		}
+	}
+	return key
+}
+
+// at is what an entry says at its place, with which its key ends.
+func (l listEntry) at(place []byte) store.Entry {
+	e := store.Entry{Place: store.Place{
+		Created: time.UnixMilli(int64(binary.BigEndian.Uint64(place))).UTC(),
+		ID:      uuid.UUID(place[8:]),
+	}}
+	if l.expires != never {
+		e.Expires = time.UnixMilli(l.expires).UTC()
+	}
+	return e
+}
+
+// Records implements store.Store.
+func (s *Store) Records(ids ...uuid.UUID) ([]store.Record, error) {
+	records := make([]store.Record, 0, len(ids))
+	holds := *s.holds.Load()
 	err := s.read(func(txn *snapshot) error {
-		for i, id := range ids {
-			at, err := lastUsed(txn, id)
+		for _, id := range ids {
+			r, err := recordByID(txn, id)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
 			if err != nil {
 				return err
 			}
-			times[i] = at
+			if holds.end(&r); !r.IsRevoked() {
+				records = append(records, r)
+			}
 		}
 		return nil
 	})
-	return times, err
+	return records, err
+}
+
+// LastUsed implements store.Store.
+func (s *Store) LastUsed(ids ...uuid.UUID) ([]store.Use, error) {
+	uses := make([]store.Use, len(ids))
+	err := s.read(func(txn *snapshot) (err error) {
+		for i, id := range ids {
+			if uses[i], err = lastUsed(txn, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return uses, err
 }
 
 // Successors implements store.Store.
 func (s *Store) Successors(id uuid.UUID) (live []uuid.UUID, err error) {
+	holds := *s.holds.Load()
 	err = s.read(func(txn *snapshot) error {
 		for line := []uuid.UUID{id}; len(line) > 0; line = line[1:] {
 			children, err := childrenOf(txn, line[0], 0)
@@ -117,7 +193,7 @@ func (s *Store) Successors(id uuid.UUID) (live []uuid.UUID, err error) {
 				if err != nil {
 					return lost(err, "a line of renewals")
 				}
-				if !r.IsRevoked() {
+				if holds.end(&r); !r.IsRevoked() {
 					live = append(live, child)
 				}
 			}
@@ -135,7 +211,7 @@ func (s *Store) Ended(expired, revoked time.Time, limit int) (ids []uuid.UUID, e
 			space  byte
 			before time.Time
 		}{{spaceExpires, expired}, {spaceRevoked, revoked}} {
-			end := uint64(queue.before.UnixMilli())
+			end := uint64(max(0, queue.before.UnixMilli()))
 			err := iterate(txn, []byte{queue.space}, func(item *badger.Item) (bool, error) {
 				at := binary.BigEndian.Uint64(item.Key()[1:])
 				if at >= end || len(ids) >= limit {
@@ -175,25 +251,30 @@ func find(txn *snapshot, key []byte) (*badger.Item, error) {
 }
 
 // lastUsed returns when a token was last used, zero for never.
-func lastUsed(txn *snapshot, id uuid.UUID) (time.Time, error) {
-	var ms [8]byte
+func lastUsed(txn *snapshot, id uuid.UUID) (store.Use, error) {
 	item, err := find(txn, usedKey(id))
 	if errors.Is(err, store.ErrNotFound) {
-		return time.Time{}, nil
-	}
-	if err == nil {
-		err = copyValue(item, ms[:])
+		return store.Use{ID: id}, nil
 	}
 	if err != nil {
-		return time.Time{}, err
+		return store.Use{}, err
 	}
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC(), nil
+	return useOf(id, item)
 }
 
+// recordByHash returns the record under a hash, or of the token that a hash of
+// another key points to.
 func recordByHash(txn *snapshot, h token.Hash) (store.Record, error) {
-	r, err := recordAt(txn, h)
-	if err != nil || txn.checked.has(&r) {
+	r, moved, err := recordAt(txn, h)
+	if err != nil {
 		return r, err
+	}
+	if moved != uuid.Nil {
+		r, err = recordByID(txn, moved)
+		return r, lost(err, "a token's earlier hash")
+	}
+	if txn.checked.has(&r) {
+		return r, nil
 	}
 	e, err := idEntryOf(txn, r.ID)
 	if err != nil {
@@ -211,30 +292,43 @@ func recordByID(txn *snapshot, id uuid.UUID) (store.Record, error) {
 	if err != nil {
 		return store.Record{}, err
 	}
-	r, err := recordAt(txn, e.hash)
+	r, _, err := recordAt(txn, e.hash)
 	if err != nil {
 		return store.Record{}, lost(err, "a token's id")
 	}
-	if err := e.check(&r); err != nil || r.ID != id {
+	if err := e.check(&r); err != nil {
+		return store.Record{}, err
+	}
+	if r.ID != id {
 		return store.Record{}, lost(store.ErrNotFound, "a token's id")
 	}
 	return r, nil
 }
 
-// recordAt returns what stands under a hash.
-func recordAt(txn *snapshot, h token.Hash) (r store.Record, err error) {
+// recordAt returns what stands under a hash: a record, or the id of the token
+// that has moved from there to another key.
+func recordAt(txn *snapshot, h token.Hash) (r store.Record, moved uuid.UUID, err error) {
 	item, err := find(txn, tokenKey(h))
 	if err != nil {
-		return r, err
+		return r, moved, err
 	}
+	r, moved, err = decodeEntry(item)
+	if err == nil && moved == uuid.Nil && r.Hash != h {
+		err = unavailable(store.ErrCorrupt)
+	}
+	return r, moved, err
+}
+
+func decodeEntry(item *badger.Item) (r store.Record, moved uuid.UUID, err error) {
 	err = item.Value(func(b []byte) error {
-		r, err = store.DecodeRecord(b)
-		if err == nil && r.Hash != h {
-			err = store.ErrCorrupt
+		if len(b) == 1+len(moved) && b[0] == pointerTag {
+			copy(moved[:], b[1:])
+			return nil
 		}
+		r, err = store.DecodeRecord(b)
 		return err
 	})
-	return r, unavailable(err)
+	return r, moved, unavailable(err)
 }
 
 // idEntryOf returns what is kept under a token's id.
@@ -255,14 +349,28 @@ func idEntryOf(txn *snapshot, id uuid.UUID) (e idEntry, err error) {
 
 // iterate calls f for the items under prefix in order, until it returns false.
 func iterate(txn *snapshot, prefix []byte, f func(*badger.Item) (more bool, err error)) error {
-	if err := txn.unverified.between(prefix, endOf(prefix)); err != nil {
+	return iterateFrom(txn, prefix, prefix, false, f)
+}
+
+// iterateFrom does so from a key on, downwards if that is wanted.
+func iterateFrom(txn *snapshot, prefix, from []byte, reverse bool, f func(*badger.Item) (more bool, err error)) error {
+	least, most := from, endOf(prefix)
+	if reverse {
+		least, most = prefix, from
+	}
+	if err := txn.unverified.between(least, most); err != nil {
 		return err
 	}
 	// Values are prefetched in goroutines, whose panics nobody can recover from; and
 	// they stand beside their keys.
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: false})
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: false, Reverse: reverse})
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
+	n := 0
+	for it.Seek(from); it.Valid(); it.Next() {
+		if err := txn.checkTime(n); err != nil {
+			return err
+		}
+		n++
 		if more, err := f(it.Item()); err != nil || !more {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"maps"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
@@ -42,7 +41,7 @@ func (s *Store) showSettings(accepted []*commit) {
 	for _, c := range accepted {
 		if m, ok := c.mutation.(store.Configure); ok {
 			all := maps.Clone(*s.settings.Load())
-			all[m.Project] = setting{m.Settings, c.revision}
+			all[m.Project] = setting{m.Settings, c.outcome.Revision}
 			s.settings.Store(&all)
 		}
 	}
@@ -52,10 +51,8 @@ func configure(txn *snapshot, m store.Configure, revision uint64) ([]write, erro
 	if err := settingsAre(txn, m.Project, m.Revision); err != nil {
 		return nil, err
 	}
-	if m.Token != uuid.Nil {
-		if err := tokenIs(txn, m.Token, m.TokenRevision); err != nil {
-			return nil, err
-		}
+	if err := byToken(txn, m.Token, m.TokenRevision); err != nil {
+		return nil, err
 	}
 	value := m.Settings.Append(binary.BigEndian.AppendUint64(nil, revision))
 	return []write{{policyKey(m.Project), value}}, nil

@@ -43,7 +43,7 @@ func roomFor(m store.Mutation) room {
 	switch m := m.(type) {
 	case store.Create:
 		return roomForCreates
-	case store.Revoke:
+	case store.Revoke, store.Void, store.Block, store.Delivered:
 		return roomForRevocations
 	case store.Configure:
 		// Switching off goes on, but long lists of users don't use up what

@@ -48,8 +48,15 @@ func (e *examination) reach() (r listReach) {
 
 // takenBy returns what a mutation takes away that has these effects.
 func (s *Store) takenBy(m store.Mutation, writes []write, revision uint64) (all []takenAway) {
-	if c, ok := m.(store.Configure); ok && c.Settings.Enabled != nil {
-		return []takenAway{{revision: revision, project: c.Project, enabled: *c.Settings.Enabled}}
+	switch m := m.(type) {
+	case store.Configure:
+		if m.Settings.Enabled != nil {
+			return []takenAway{{revision: revision, project: m.Project, enabled: *m.Settings.Enabled}}
+		}
+	case store.Void:
+		return []takenAway{{revision: revision, project: m.Project, user: m.User, voided: true}}
+	case store.Block:
+		return []takenAway{{revision: revision, project: m.Project, user: m.User, blocked: !m.Lift}}
 	}
 	expiries := make(map[uuid.UUID]time.Time)
 	for _, w := range writes {
@@ -128,6 +135,14 @@ func (s *Store) takenBetween(before, after uint64) (all []takenAway, err error) 
 		if err != nil {
 			return err
 		}
+		err = iterate(txn, []byte{spaceAccount}, func(item *badger.Item) (bool, error) {
+			some, err := takenFrom(item, before, after)
+			all = append(all, some...)
+			return true, err
+		})
+		if err != nil {
+			return err
+		}
 		return iterate(txn, []byte{spacePolicy}, func(item *badger.Item) (bool, error) {
 			now, err := settingOf(item)
 			if err == nil && now.Enabled != nil && now.revision > before && now.revision <= after {
@@ -140,6 +155,25 @@ func (s *Store) takenBetween(before, after uint64) (all []takenAway, err error) 
 	return all, err
 }
 
+// takenFrom returns what was taken away from a user as a whole.
+func takenFrom(item *badger.Item, before, after uint64) (all []takenAway, err error) {
+	o, err := ownerIn(item.Key())
+	if err != nil {
+		return nil, err
+	}
+	account, err := accountIn(item)
+	if err != nil {
+		return nil, err
+	}
+	if account.Void > before && account.Void <= after {
+		all = append(all, takenAway{revision: account.Void, project: o.project, user: o.user, voided: true})
+	}
+	if account.BlockRevision > before && account.BlockRevision <= after {
+		all = append(all, takenAway{revision: account.BlockRevision, project: o.project, user: o.user, blocked: account.IsBlocked()})
+	}
+	return all, nil
+}
+
 const (
 	// tidyFrom is the size below which a list isn't worth tidying.
 	tidyFrom = 1 << 20
@@ -149,8 +183,8 @@ const (
 )
 
 // tidy rewrites the list without what no restore needs to know, if that is half
-// of it or more: deleted tokens that would have expired by now, and switches that
-// were turned again later. A token that never expires stays listed for ever.
+// of it or more: deleted tokens that would have expired by now, and what was said
+// again later of a project's switch, or of a user's void or block. A token that never expires stays listed for ever.
 func (l *deletedList) tidy(dir string, now time.Time) error {
 	if l.end < tidyFrom {
 		return nil
@@ -161,10 +195,12 @@ func (l *deletedList) tidy(dir string, now time.Time) error {
 		return err
 	}
 	defer in.Close()
-	last := make(map[string]uint64) // revision of each project's last switch
+	// The revision of the last record of what can be said again: a project's
+	// switch, a user's void, a user's block.
+	last := make(map[takenAway]uint64)
 	if _, err := scanList(in, func(a takenAway, _ []byte) error {
 		if a.token == uuid.Nil {
-			last[a.project] = a.revision
+			last[a.subject()] = a.revision
 		}
 		return nil
 	}); err != nil {
@@ -175,7 +211,7 @@ func (l *deletedList) tidy(dir string, now time.Time) error {
 			return true // says where the list ends
 		}
 		if a.token == uuid.Nil {
-			return a.revision == last[a.project]
+			return a.revision == last[a.subject()]
 		}
 		return a.expires.IsZero() || a.expires.Add(tidyAfter).After(now)
 	}

@@ -47,7 +47,7 @@ func wantStopped(t *testing.T, s *Store) {
 	r := largeRecord(0)
 	_, errHash := s.ByHash(r.Hash)
 	_, errID := s.ByID(r.ID)
-	_, errList := s.List(store.Query{Project: "p"})
+	_, errList := s.Scan(store.Query{Project: "p"})
 	_, errCommit := s.Commit(context.Background(), store.Touch{})
 	for i, err := range []error{errHash, errID, errList, errCommit} {
 		if !errors.Is(err, store.ErrUnavailable) {
@@ -116,7 +116,7 @@ func TestUncoveredRecordIsNotBelieved(t *testing.T) {
 	s.checked.forget()
 	txn := s.snapshot(s.applied.Load(), false)
 	defer txn.Discard()
-	if older, err := recordAt(txn, want.Hash); err != nil || older.IsRevoked() {
+	if older, _, err := recordAt(txn, want.Hash); err != nil || older.IsRevoked() {
 		t.Errorf("the older record isn't uncovered: %+v, %v", older, err)
 	}
 	if r, err := s.ByHash(want.Hash); !errors.Is(err, store.ErrUnavailable) {
@@ -158,7 +158,7 @@ func TestPanicUnderAReadStopsTheStore(t *testing.T) {
 			if r, err := s.ByHash(largeRecord(n).Hash); err == nil && r.IsRevoked() != (n%2 == 1) {
 				t.Errorf("token %d is %+v", n, r)
 			}
-			_, _ = s.List(store.Query{Project: "p"})
+			_, _ = s.Scan(store.Query{Project: "p"})
 		}
 		if s.failure.Load() != nil {
 			stopped++

@@ -7,12 +7,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -23,37 +25,45 @@ type Open func(testing.TB) store.Store
 
 // Run runs the suite against the stores that open returns.
 func Run(t *testing.T, open Open) {
-	for _, c := range []struct {
-		name string
-		test func(*testing.T, *fixture)
-	}{
-		{"a created record is found by hash and id", createAndFind},
-		{"what isn't there is not found", notFound},
-		{"an id or a hash can't be taken twice", createTwice},
-		{"revoking overwrites the record and unlists it", revoke},
-		{"revoking what changed meanwhile is a conflict", revokeConflict},
-		{"of many who revoke one token one succeeds", revokeRace},
-		{"a successor of a revoked token can't be created", createAfterRevoke},
-		{"a line of renewals is revoked whole", revokeLine},
-		{"a line too long to be revoked at once is not changed at all", revokeLongLine},
-		{"successors are those that descend and aren't revoked", successors},
-		{"lists are oldest first, by project and user", list},
-		{"names that begin alike don't share lists", listNames},
-		{"last uses are kept", lastUsed},
-		{"last uses never go back, and only known tokens have one", lastUsedMonotonic},
-		{"ended tokens are found and purged", purge},
-		{"a line stays one line when a link is purged", purgeLink},
-		{"a token with many successors is purged, however often it takes", purgeManySuccessors},
-		{"settings are kept by project", configure},
-		{"settings that changed meanwhile are a conflict", configureConflict},
-		{"settings can't be changed by a token that has been revoked", configureByToken},
-		{"a token can't be created under settings that changed meanwhile", createUnderOldSettings},
-		{"revisions grow by one", revisions},
-		{"a cancelled context commits nothing later", cancelled},
-		{"concurrent creates are all there", concurrent},
-	} {
+	for _, c := range slices.Concat(tokenTests, accountTests, outboxTests, keyTests) {
 		t.Run(c.name, func(t *testing.T) { c.test(t, &fixture{T: t, Store: open(t)}) })
 	}
+}
+
+type test struct {
+	name string
+	test func(*testing.T, *fixture)
+}
+
+var tokenTests = []test{
+	{"a created record is found by hash and id", createAndFind},
+	{"what limits a token is kept", limits},
+	{"tokens are numbered", numbers},
+	{"what isn't there is not found", notFound},
+	{"an id or a hash can't be taken twice", createTwice},
+	{"revoking overwrites the record and unlists it", revoke},
+	{"revoking what changed meanwhile is a conflict", revokeConflict},
+	{"of many who revoke one token one succeeds", revokeRace},
+	{"a successor of a revoked token can't be created", createAfterRevoke},
+	{"a line of renewals is revoked whole", revokeLine},
+	{"a line too long to be revoked at once is not changed at all", revokeLongLine},
+	{"successors are those that descend and aren't revoked", successors},
+	{"lists are oldest first, by project and user", list},
+	{"lists are read on from a place", listAfter},
+	{"lists are read in pages", listPages},
+	{"names that begin alike don't share lists", listNames},
+	{"last uses are kept", lastUsed},
+	{"last uses never go back, and only known tokens have one", lastUsedMonotonic},
+	{"ended tokens are found and purged", purge},
+	{"a line stays one line when a link is purged", purgeLink},
+	{"a token with many successors is purged, however often it takes", purgeManySuccessors},
+	{"settings are kept by project", configure},
+	{"settings that changed meanwhile are a conflict", configureConflict},
+	{"settings can't be changed by a token that has been revoked", configureByToken},
+	{"a token can't be created under settings that changed meanwhile", createUnderOldSettings},
+	{"revisions grow by one", revisions},
+	{"a cancelled context commits nothing later", cancelled},
+	{"concurrent creates are all there", concurrent},
 }
 
 // Epoch is when the records of this suite begin to be made.
@@ -82,11 +92,16 @@ type fixture struct {
 
 func (f *fixture) commit(m store.Mutation) uint64 {
 	f.Helper()
-	revision, err := f.Commit(context.Background(), m)
+	return f.outcome(m).Revision
+}
+
+func (f *fixture) outcome(m store.Mutation) store.Outcome {
+	f.Helper()
+	done, err := f.Commit(context.Background(), m)
 	if err != nil {
 		f.Fatalf("committing %T: %v", m, err)
 	}
-	return revision
+	return done
 }
 
 func (f *fixture) wantSettings(project string, want store.Settings, wantRevision uint64) {
@@ -100,7 +115,8 @@ func (f *fixture) wantSettings(project string, want store.Settings, wantRevision
 
 func (f *fixture) create(r store.Record) store.Record {
 	f.Helper()
-	r.Revision = f.commit(store.Create{Record: r, ParentRevision: f.parentRevision(r)})
+	r.Revision = f.commit(store.Create{Record: r, ParentRevision: f.parentRevision(r), AccountRevision: f.account(r.Project, r.User.ID).Revision})
+	r.CreatedRevision, r.Number = r.Revision, f.byID(r.ID).Number
 	return r
 }
 
@@ -128,14 +144,50 @@ func (f *fixture) wantError(m store.Mutation, want error) {
 	}
 }
 
-func (f *fixture) descriptions(q store.Query) []string {
+// List returns the records that a query finds, read a few at a time.
+func List(t testing.TB, s store.Store, q store.Query) (records []store.Record) {
+	t.Helper()
+	limit := q.Limit
+	for {
+		q.Limit = 7
+		if limit > 0 {
+			q.Limit = min(q.Limit, limit-len(records))
+		}
+		entries, err := s.Scan(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			some, err := s.Records(e.ID)
+			if err != nil || len(some) != 1 {
+				t.Fatalf("a listed token: %v, %v", some, err)
+			}
+			at, _ := some[0].Expires()
+			if r := some[0]; r.ID != e.ID || !r.Created.Equal(e.Created) || !at.Equal(e.Expires) {
+				t.Fatalf("%+v is listed as %+v", r, e)
+			}
+			records = append(records, some[0])
+		}
+		if len(entries) < q.Limit || len(records) == limit {
+			return records
+		}
+		q.After = entries[len(entries)-1].Place
+	}
+}
+
+func (f *fixture) account(project, user string) store.Account {
 	f.Helper()
-	page, err := f.List(q)
+	a, err := f.Account(project, user)
 	if err != nil {
 		f.Fatal(err)
 	}
+	return a
+}
+
+func (f *fixture) descriptions(q store.Query) []string {
+	f.Helper()
 	out := []string{}
-	for _, r := range page.Records {
+	for _, r := range List(f, f.Store, q) {
 		out = append(out, r.Description)
 	}
 	return out
@@ -143,7 +195,7 @@ func (f *fixture) descriptions(q store.Query) []string {
 
 func diff(t *testing.T, what string, want, got any) {
 	t.Helper()
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); d != "" {
 		t.Errorf("%s (-want +got):\n%s", what, d)
 	}
 }
@@ -159,6 +211,45 @@ func createAndFind(t *testing.T, f *fixture) {
 	}
 	diff(t, "by hash", want, byHash)
 	diff(t, "by id", want, f.byID(want.ID))
+}
+
+func limits(t *testing.T, f *fixture) {
+	want := NewRecord("p", "alice", 1)
+	want.Scopes = []string{"read", "jobs"}
+	want.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")}
+	want = f.create(want)
+	diff(t, "the record", want, f.byID(want.ID))
+	at := Epoch.Add(time.Hour)
+	want.Revision = f.commit(store.Revoke{ID: want.ID, Revision: want.Revision, At: at})
+	want.Revoked = at
+	diff(t, "the revoked record", want, f.byID(want.ID))
+}
+
+// A number names a place, so that none is given twice and none left out.
+func numbers(t *testing.T, f *fixture) {
+	first := f.create(NewRecord("p", "alice", 1))
+	f.wantError(store.Create{Record: first}, store.ErrConflict)
+	f.commit(store.Revoke{ID: first.ID, Revision: first.Revision, At: Epoch})
+	f.commit(store.Purge{ID: first.ID})
+	var wg sync.WaitGroup
+	const n = 50
+	for i := range n {
+		wg.Go(func() {
+			if _, err := f.Commit(context.Background(), store.Create{Record: NewRecord("q", "bob", i)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	got := map[uint64]int{first.Number: 1}
+	for i := range n {
+		got[f.byID(NewRecord("q", "bob", i).ID).Number]++
+	}
+	want := map[uint64]int{}
+	for i := range uint64(n + 1) {
+		want[i+1] = 1
+	}
+	diff(t, "numbers", want, got)
 }
 
 func notFound(t *testing.T, f *fixture) {
@@ -341,25 +432,85 @@ func list(t *testing.T, f *fixture) {
 	for _, c := range []struct {
 		query store.Query
 		want  []string
-		count int
 	}{
-		{store.Query{Project: "p", User: "alice"}, []string{"alice's token 1", "alice's token 2", "alice's token 3"}, 0},
-		{store.Query{Project: "p"}, []string{"bob's token 0", "alice's token 1", "alice's token 2", "alice's token 3"}, 0},
-		{store.Query{Project: "p", User: "alice", Limit: 2, Count: true}, []string{"alice's token 1", "alice's token 2"}, 3},
-		{store.Query{Project: "p", User: "alice", Offset: 1, Limit: 1}, []string{"alice's token 2"}, 0},
-		{store.Query{Project: "p", Offset: 3, Count: true}, []string{"alice's token 3"}, 4},
-		{store.Query{Project: "p", Offset: 4, Limit: 7, Count: true}, []string{}, 4},
-		{store.Query{Project: "q"}, []string{"alice's token 9"}, 0},
-		{store.Query{Project: "r", Count: true}, []string{}, 0},
+		{store.Query{Project: "p", User: "alice"}, []string{"alice's token 1", "alice's token 2", "alice's token 3"}},
+		{store.Query{Project: "p"}, []string{"bob's token 0", "alice's token 1", "alice's token 2", "alice's token 3"}},
+		{store.Query{Project: "p", User: "alice", Limit: 2}, []string{"alice's token 1", "alice's token 2"}},
+		{store.Query{Project: "p", User: "alice", Descending: true}, []string{"alice's token 3", "alice's token 2", "alice's token 1"}},
+		{store.Query{Project: "p", Descending: true, Limit: 3}, []string{"alice's token 3", "alice's token 2", "alice's token 1"}},
+		{store.Query{Project: "q"}, []string{"alice's token 9"}},
+		{store.Query{Project: "r"}, []string{}},
+		{store.Query{Project: "r", Descending: true}, []string{}},
 	} {
-		page, err := f.List(c.query)
-		if err != nil {
-			t.Fatal(err)
-		}
 		diff(t, fmt.Sprintf("%+v", c.query), c.want, f.descriptions(c.query))
-		if page.Count != c.count {
-			t.Errorf("%+v: count %d, want %d", c.query, page.Count, c.count)
+	}
+}
+
+// Places are kept between pages, whatever is made and revoked meanwhile.
+func listAfter(t *testing.T, f *fixture) {
+	var all []store.Record
+	for n := range 5 {
+		all = append(all, f.create(NewRecord("p", "alice", n)))
+	}
+	for _, descending := range []bool{false, true} {
+		for i, r := range all {
+			q := store.Query{Project: "p", User: "alice", After: store.Place{Created: r.Created, ID: r.ID}, Descending: descending}
+			want := []string{}
+			for j := range all {
+				if !descending && j > i {
+					want = append(want, all[j].Description)
+				}
+				if descending && j < i {
+					want = append([]string{all[j].Description}, want...)
+				}
+			}
+			diff(t, fmt.Sprintf("after %d, descending %v", i, descending), want, f.descriptions(q))
 		}
+	}
+	gone := all[2]
+	f.commit(store.Revoke{ID: gone.ID, Revision: gone.Revision, At: Epoch})
+	q := store.Query{Project: "p", After: store.Place{Created: gone.Created, ID: gone.ID}}
+	diff(t, "after one that is gone", []string{all[3].Description, all[4].Description}, f.descriptions(q))
+	q.Descending = true
+	diff(t, "before one that is gone", []string{all[1].Description, all[0].Description}, f.descriptions(q))
+	// Tokens of one moment have an order, too.
+	var ids []uuid.UUID
+	for n := range 20 {
+		r := NewRecord("q", "bob", n)
+		r.Created = Epoch
+		ids = append(ids, f.create(r).ID)
+	}
+	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	for _, descending := range []bool{false, true} {
+		var got []uuid.UUID
+		for _, r := range List(t, f.Store, store.Query{Project: "q", Descending: descending}) {
+			got = append(got, r.ID)
+		}
+		diff(t, fmt.Sprintf("tokens of one moment, descending %v", descending), ids, got)
+		slices.Reverse(ids)
+	}
+}
+
+// A page is never larger than it may be.
+func listPages(t *testing.T, f *fixture) {
+	const n = store.MaxScan + 1
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if _, err := f.Commit(context.Background(), store.Create{Record: NewRecord("p", "alice", i)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, limit := range []int{0, n} {
+		entries, err := f.Scan(store.Query{Project: "p", Limit: limit})
+		if err != nil || len(entries) != store.MaxScan {
+			t.Errorf("%d entries, %v", len(entries), err)
+		}
+	}
+	if got := List(t, f.Store, store.Query{Project: "p"}); len(got) != n {
+		t.Errorf("%d tokens are listed, want %d", len(got), n)
 	}
 }
 
@@ -371,32 +522,35 @@ func listNames(t *testing.T, f *fixture) {
 	diff(t, "project pa", []string{"b's token 1"}, f.descriptions(store.Query{Project: "pa"}))
 }
 
+var v4, v6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+
 func lastUsed(t *testing.T, f *fixture) {
 	a, b, c := f.create(NewRecord("p", "alice", 1)), f.create(NewRecord("p", "alice", 2)), f.create(NewRecord("p", "alice", 3))
-	f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch}, {ID: c.ID, At: Epoch.Add(time.Minute)}}})
-	f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch.Add(time.Hour)}}})
+	f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch, Address: v4}, {ID: c.ID, At: Epoch.Add(time.Minute)}}})
+	f.commit(store.Touch{Uses: []store.Use{{ID: a.ID, At: Epoch.Add(time.Hour), Address: v6}}})
 	got, err := f.LastUsed(a.ID, b.ID, c.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	diff(t, "last uses", []time.Time{Epoch.Add(time.Hour), {}, Epoch.Add(time.Minute)}, got)
+	diff(t, "last uses", []store.Use{{ID: a.ID, At: Epoch.Add(time.Hour), Address: v6}, {ID: b.ID}, {ID: c.ID, At: Epoch.Add(time.Minute)}}, got)
 }
 
 func lastUsedMonotonic(t *testing.T, f *fixture) {
 	r, unknown := f.create(NewRecord("p", "alice", 1)), NewRecord("p", "alice", 2)
-	used := func(at time.Time) {
-		f.commit(store.Touch{Uses: []store.Use{{ID: r.ID, At: at}, {ID: unknown.ID, At: at}}})
+	// The address is that of the last use, and of no other.
+	used := func(at time.Time, from netip.Addr) {
+		f.commit(store.Touch{Uses: []store.Use{{ID: r.ID, At: at, Address: from}, {ID: unknown.ID, At: at, Address: from}}})
 	}
-	used(Epoch.Add(time.Hour))
-	used(Epoch.Add(time.Minute))
+	used(Epoch.Add(time.Hour), v6)
+	used(Epoch.Add(time.Minute), v4)
 	got, err := f.LastUsed(r.ID, unknown.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	diff(t, "last uses", []time.Time{Epoch.Add(time.Hour), {}}, got)
+	diff(t, "last uses", []store.Use{{ID: r.ID, At: Epoch.Add(time.Hour), Address: v6}, {ID: unknown.ID}}, got)
 	// Made under that id only now, the token was never used.
 	f.create(unknown)
-	if got, err := f.LastUsed(unknown.ID); err != nil || !got[0].IsZero() {
+	if got, err := f.LastUsed(unknown.ID); err != nil || !got[0].At.IsZero() {
 		t.Errorf("a new token was used at %v, %v", got, err)
 	}
 }
@@ -438,7 +592,7 @@ func purge(t *testing.T, f *fixture) {
 	}
 	diff(t, "what is left to purge", []uuid.UUID{long.ID}, ended(2*time.Hour, time.Hour))
 	diff(t, "list", []string{"alice's token 1", "alice's token 3"}, f.descriptions(store.Query{Project: "p"}))
-	if used, err := f.LastUsed(short.ID); err != nil || !used[0].IsZero() {
+	if used, err := f.LastUsed(short.ID); err != nil || !used[0].At.IsZero() {
 		t.Errorf("a purged token's last use: %v, %v", used, err)
 	}
 }
@@ -580,8 +734,7 @@ func concurrent(t *testing.T, f *fixture) {
 		})
 	}
 	wg.Wait()
-	page, err := f.List(store.Query{Project: "p", Count: true, Limit: 1})
-	if err != nil || page.Count != writers*each {
-		t.Errorf("%d tokens, %v, want %d", page.Count, err, writers*each)
+	if records := List(t, f.Store, store.Query{Project: "p"}); len(records) != writers*each {
+		t.Errorf("%d tokens, want %d", len(records), writers*each)
 	}
 }

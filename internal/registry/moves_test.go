@@ -1,0 +1,139 @@
+package registry
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+)
+
+func (f *fixture) useKeys(keys ...*token.Key) {
+	f.Helper()
+	if err := f.store.UseKeys(context.Background(), keys, f.clock.now()); err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fixture) wantKeyUse(want map[token.KeyID]int) {
+	f.Helper()
+	got, err := f.store.KeyUse(f.clock.now())
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		f.Errorf("keys in use, %v (-want +got):\n%s", err, d)
+	}
+}
+
+func TestTokensMoveToTheFirstKeyAsTheyAreUsed(t *testing.T) {
+	f, p := newFixture(t), newProject("p")
+	first := f.store.Key()
+	second, err := token.NewKey(strings.Repeat("2", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	used, unused, refused := f.issue(p, user("bob"), 3600), f.issue(p, user("bob"), 3600), f.issue(p, user("carol"), 3600)
+	f.useKeys(second, first)
+	next := f.issue(p, user("bob"), 3600)
+	f.wantKeyUse(map[token.KeyID]int{first.ID(): 3, second.ID(): 1})
+	if err := f.Block(context.Background(), p, user("alice"), "carol"); err != nil {
+		t.Fatal(err)
+	}
+	move := func() {
+		t.Helper()
+		if err := f.moveUsed(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holder := f.holder(p, used)
+	f.wantAuthenticated(p, used)
+	f.wantAuthenticated(p, next)
+	f.wantRefused(p, refused, ErrBlocked)
+	move()
+	f.wantKeyUse(map[token.KeyID]int{first.ID(): 2, second.ID(): 2})
+	// Whoever was about to renew it when it moved still does.
+	if _, _, err := f.Issue(context.Background(), p, holder, Wish{Prefix: "cat", LifetimeSeconds: 60}); err != nil {
+		t.Errorf("renewing a token that has moved: %v", err)
+	}
+	f.clock.advance(time.Minute)
+	f.wantAuthenticated(p, used)
+	f.wantLastUsed(p, used, f.clock.now())
+	move()
+
+	// With the keys the other way round it goes back, and forth again.
+	f.useKeys(first, second)
+	for range 2 {
+		f.wantAuthenticated(p, used)
+		f.wantAuthenticated(p, unused)
+		move()
+	}
+	f.wantKeyUse(map[token.KeyID]int{first.ID(): 3, second.ID(): 1})
+	f.useKeys(second, first)
+	f.wantAuthenticated(p, used)
+	move()
+	f.wantKeyUse(map[token.KeyID]int{first.ID(): 2, second.ID(): 2})
+
+	// A token that is deleted before it can be moved stays deleted.
+	f.wantAuthenticated(p, unused)
+	f.delete(p, user("bob"), unused.ID, false)
+	move()
+	f.wantRefused(p, unused, ErrInvalidToken)
+	f.useKeys(first, second)
+	f.wantRefused(p, unused, ErrInvalidToken)
+	f.useKeys(second, first)
+
+	if n, err := f.EndUnderOtherKeys(context.Background(), Actor{By: "admin"}); err != nil || n != 1 {
+		t.Errorf("%d tokens were ended, %v, want carol's", n, err)
+	}
+	f.wantRefused(p, refused, ErrInvalidToken)
+	f.useKeys(second)
+	f.wantAuthenticated(p, used)
+	f.wantAuthenticated(p, next)
+}
+
+// Moving is tended to by itself, and a token works at every moment.
+func TestTokensMoveWhileTheyAreUsed(t *testing.T) {
+	f, p := newFixture(t), newProject("p")
+	f.tend()
+	first := f.store.Key()
+	second, err := token.NewKey(strings.Repeat("2", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []made
+	for range 20 {
+		all = append(all, f.issue(p, user("bob"), 3600))
+	}
+	f.useKeys(second, first)
+	for deadline := time.Now().Add(time.Minute); ; {
+		for _, m := range all {
+			r, err := f.Authenticate(p, m.value, netip.Addr{})
+			if err != nil || r.ID != m.ID {
+				t.Fatalf("%v: %v", r.ID, err)
+			}
+		}
+		use, err := f.store.KeyUse(f.clock.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if use[second.ID()] == len(all) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a minute later they are under %v", use)
+		}
+	}
+	if r, err := f.store.ByHash(first.Hash(all[0].value)); err != nil || r.Key != second.ID() || r.ID != all[0].ID {
+		t.Errorf("by its earlier hash: %+v, %v", r, err)
+	}
+	if err := f.Delete(context.Background(), p, user("bob"), all[0].ID, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.store.Commit(context.Background(), store.Purge{ID: all[0].ID}); err != nil {
+		t.Fatal(err)
+	}
+	f.wantRefused(p, all[0], ErrInvalidToken)
+}
