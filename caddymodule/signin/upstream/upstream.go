@@ -71,7 +71,7 @@ type SignIn struct {
 
 	url     *url.URL
 	api     http.RoundTripper
-	recent  *durations
+	took    *durations
 	session *incoming.Rules // which cookies are the session's
 }
 
@@ -131,7 +131,7 @@ func (u *SignIn) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	u.api, u.recent = transport, new(durations)
+	u.api, u.took = transport, answerTimesOf(u.url.String())
 	return nil
 }
 
@@ -221,14 +221,18 @@ func (u *SignIn) SignIn(r *http.Request) (signin.User, error) {
 		return signin.User{}, signin.ErrNotMine
 	}
 	begun := time.Now()
-	answer, status, err := u.ask(header)
+	said, status, err := u.ask(header)
 	if err != nil {
 		return signin.User{}, err
 	}
-	u.recent.note(time.Since(begun))
-	user, err := u.read(answer)
-	if err != nil || user.ID != "" {
-		return user, err
+	took := time.Since(begun)
+	user, err := u.read(said)
+	if err != nil {
+		return signin.User{}, err
+	}
+	u.took.note(answer{byBasic, user.ID == ""}, took)
+	if user.ID != "" {
+		return user, nil
 	}
 	// That a session has ended says nothing about other ways to sign in.
 	refused := signin.ErrNotMine
