@@ -126,6 +126,13 @@ func TestTheAccessLogNamesWhoeverMayNot(t *testing.T) {
 	if _, has := line["refusal"]; has || line.text("user_id") != "bob" {
 		t.Errorf("%v", line)
 	}
+
+	made := g.create(t, as("alice"), 3600, "")
+	wantStatus(t, g.do(t, ask{target: "/access-tokens", auth: bearer(made.value), lines: []string{"User-Agent: token-at-page"}}), http.StatusForbidden)
+	line = g.accessLogLine(t, "token-at-page")
+	if _, has := line["refusal"]; has || line.text("user_id") != "alice" || line.text("token_id") != made.info.TokenID {
+		t.Errorf("a token at the page: %v", line)
+	}
 }
 
 // Nothing that a client sends keeps a request out of the log, and no token gets
