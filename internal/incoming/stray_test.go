@@ -43,6 +43,20 @@ func TestHoldsTokenInURL(t *testing.T) {
 	}
 }
 
+// The host is part of the URL, wherever the request says it.
+func TestTokenAsHost(t *testing.T) {
+	v, err := token.Make("cat", rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]error{v.Reveal(): ErrTokenInURL, v.Reveal() + ".example.com:80": ErrTokenInURL, "api.example.com": nil} {
+		r := &http.Request{Method: http.MethodGet, Host: host, URL: &url.URL{Path: "/"}, Header: http.Header{}}
+		if _, err := newRules(t).Admit(r); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", strings.ReplaceAll(host, v.Reveal(), "<value>"), err, want)
+		}
+	}
+}
+
 func TestTokenInAuthorization(t *testing.T) {
 	v, err := token.Make("cat", rand.Reader)
 	if err != nil {

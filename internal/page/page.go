@@ -150,9 +150,12 @@ func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 }
 
 func (p *Page) refuseToken(r *http.Request) error {
-	if _, err := p.Authenticate(r); err != nil {
+	record, err := p.Authenticate(r)
+	if err != nil {
 		return err
 	}
+	holder := registry.Holder(&record)
+	p.Identified(r, &holder)
 	return errToken
 }
 

@@ -54,7 +54,8 @@ const (
 	WhyOff     = "off"
 )
 
-// Denial is ErrInvalidToken or ErrOff with what the store knows of the token.
+// Denial is a reason to refuse, such as ErrInvalidToken or ErrOff, with what the
+// store knows of the token.
 type Denial struct {
 	Reason error
 	Why    string
