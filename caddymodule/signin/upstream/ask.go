@@ -32,14 +32,18 @@ func (u *SignIn) SignIn(r *http.Request) (signin.User, error) {
 		return signin.User{}, signin.ErrNotMine
 	}
 	begun := time.Now()
-	answer, status, err := u.ask(header)
+	said, status, err := u.ask(header)
 	if err != nil {
 		return signin.User{}, err
 	}
-	u.recent.note(time.Since(begun))
-	user, whyNobody, err := u.read(answer)
-	if err != nil || whyNobody == "" {
-		return user, err
+	took := time.Since(begun)
+	user, whyNobody, err := u.read(said)
+	if err != nil {
+		return signin.User{}, err
+	}
+	u.took.note(answer{byBasic, whyNobody != ""}, took)
+	if whyNobody == "" {
+		return user, nil
 	}
 	// That a session has ended says nothing about other ways to sign in.
 	refused := signin.ErrNotMine

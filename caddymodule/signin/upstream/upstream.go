@@ -86,7 +86,7 @@ type SignIn struct {
 	socket  *reverseproxy.DialInfo // nil: the URL says where
 	header  http.Header
 	api     http.RoundTripper
-	recent  *durations
+	took    *durations
 	session *incoming.Rules // which cookies are the session's
 
 	logger *zap.Logger
@@ -163,7 +163,7 @@ func (u *SignIn) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	u.api, u.recent = transport, new(durations)
+	u.api, u.took = transport, answerTimesOf(u.url.String())
 	return nil
 }
 
