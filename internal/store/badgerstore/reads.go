@@ -19,8 +19,8 @@ type reads struct {
 		_ [56]byte // keeps the counts on cache lines of their own
 	}
 	// since is the revision at which the generation began: none of its reads
-	// is of an earlier one. The committer's.
-	since uint64
+	// is of an earlier one.
+	since atomic.Uint64
 }
 
 // begin is called before the revision is looked at that will be read.
@@ -44,7 +44,7 @@ func (r *reads) next(applied uint64) (unread uint64, ok bool) {
 	if r.underWay[(g+1)&1].n.Load() > 0 {
 		return 0, false
 	}
-	unread, r.since = r.since, applied
+	unread = r.since.Swap(applied)
 	r.generation.Store(g + 1)
 	return unread, true
 }

@@ -52,11 +52,11 @@ func TestLongReadLosesNothing(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	held := s.reads.since
+	held := s.reads.since.Load()
 	mustCommit(t, s, store.Touch{})
 	mustCommit(t, s, store.Touch{})
-	if s.reads.since <= held {
-		t.Errorf("after the read has ended the mark is %d, as while it went on", s.reads.since)
+	if s.reads.since.Load() <= held {
+		t.Errorf("after the read has ended the mark is %d, as while it went on", s.reads.since.Load())
 	}
 }
 
