@@ -109,7 +109,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	return h.app.addSite(h.Project, h.Prefix, rules)
 }
 
-var errInFrontAndForeign = errors.New("`sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them")
+var errInFrontAndForeign = errors.New("`sign_in placeholder`, or another sign-in that reads whom a handler in front established, can't stand beside `foreign_token pass`: whoever that handler took the API's own token for would pass for a user of ours; remove one of them")
 
 // metKey is the variable that marks a request as seen.
 const metKey = "access_tokens.met"

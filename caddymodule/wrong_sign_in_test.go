@@ -243,7 +243,7 @@ const (
 	inPlaceholder = `access_tokens, project "default": position 0: loading module 'placeholder': provision access_tokens.sign_in.placeholder: sign_in placeholder: `
 	nobodyMay     = "access_tokens, project \"default\": nobody who can sign in may make tokens: name one of them under `admins`, or allow others by `allow_generate everyone` or `allow_generate users <id>…`"
 	noPath        = " is no path into a JSON answer; allowed: names separated by dots, such as user.id, at Caddyfile:5"
-	oneOfThem     = "`sign_in placeholder` can't stand beside `foreign_token pass`: whoever a handler in front took the API's own token for would pass for a user of ours; remove one of them"
+	oneOfThem     = "`sign_in placeholder`, or another sign-in that reads whom a handler in front established, can't stand beside `foreign_token pass`: whoever that handler took the API's own token for would pass for a user of ours; remove one of them"
 )
 
 // What is seen only once placeholders are replaced and options put together.

@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -446,11 +447,14 @@ func TestTheDocumentedSignInModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var program string
+	var files []string // the program, and its test
 	for _, e := range examples(t) {
 		if e.file == signInModules && e.language == "go" {
-			program = e.text
+			files = append(files, e.text)
 		}
+	}
+	if len(files) != 2 {
+		t.Fatalf("there are %d files", len(files))
 	}
 	source := t.TempDir()
 	const self = "github.com/caddy-access-tokens/caddy-access-tokens"
@@ -458,15 +462,21 @@ func TestTheDocumentedSignInModule(t *testing.T) {
 	for name, text := range map[string]string{
 		"go.mod":  module + "\nrequire " + self + " v0.0.0\n\nreplace " + self + " => " + strconv.Quote(checkout) + "\n",
 		"go.sum":  read(t, filepath.Join(checkout, "go.sum")),
-		"main.go": program,
+		"main.go": files[0], "main_test.go": files[1],
 	} {
 		if err := os.WriteFile(filepath.Join(source, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	binary := filepath.Join(source, "caddy")
-	if err := goBuild(source, binary, ".", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off"); err != nil {
+	asTheirs := []string{"GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off"}
+	if err := goBuild(source, binary, ".", asTheirs...); err != nil {
 		t.Fatal(err)
+	}
+	test := exec.CommandContext(t.Context(), "go", "test", "-ldflags=-s -w", ".")
+	test.Dir, test.Env = source, append(os.Environ(), asTheirs...)
+	if out, err := test.CombinedOutput(); err != nil {
+		t.Fatalf("go test: %v\n%s", err, out)
 	}
 
 	shared := secret("the ticket office's")
