@@ -1,7 +1,7 @@
 // Package caddymodule puts API access tokens in front of any HTTP API: a Caddy
 // app that keeps the tokens, a handler that checks them at each request and
-// serves the routes where they are made, and the contract for guest modules
-// that sign users in.
+// serves the routes and the page where they are made, and a matcher that lets
+// them past other handlers.
 package caddymodule
 
 import (

@@ -131,6 +131,7 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    identity {
 //	        <header> <value>
 //	    }
+//	    identity_encoding utf-8|percent
 //	    strip          <header>...
 //	    keep_cookies   <cookie>...
 //	    script_access  on|off
@@ -231,6 +232,12 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 		"identity": func(d *caddyfile.Dispenser) (err error) {
 			s.Identity, err = parseIdentity(d)
 			return err
+		},
+		"identity_encoding": func(d *caddyfile.Dispenser) (err error) {
+			if s.IdentityEncoding, err = grammar.OneArg(d, "utf-8|percent"); err != nil {
+				return err
+			}
+			return grammar.At(d, config.CheckIdentityEncoding(s.IdentityEncoding))
 		},
 		"strip": func(d *caddyfile.Dispenser) error {
 			patterns, err := grammar.SomeArgs(d, "<header>…")

@@ -55,7 +55,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision implements caddy.Provisioner.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = ctx.Logger()
+	h.logger = ctx.Logger(new(App)) // one name for all that the owner is told
 	h.accessLog = accesslog.New(ctx)
 	h.Site = h.Complete()
 	if err := h.provision(ctx); err != nil {
@@ -100,7 +100,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.provisionIdentity(); err != nil {
 		return err
 	}
-	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic(), API: h.API}
+	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic()}
 	app, err := ctx.App(appName)
 	if err != nil {
 		return err
@@ -304,6 +304,7 @@ func (h *Handler) identified(r *http.Request, c *registry.Caller) {
 	h.setUser(r, repl, &c.User, tokenID)
 	c.ClientIP = caddyvalue.ClientIP(r)
 	c.RequestID, _ = repl.GetString("http.request.uuid")
+	accesslog.Add(r, zap.String("uuid", c.RequestID)) // as Caddy does for its own line
 }
 
 // Interface guards

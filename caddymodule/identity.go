@@ -77,6 +77,12 @@ func (h *Handler) setIdentity(r *http.Request, u *store.User) error {
 			value, _ = caddyvalue.Source(r, header.template)
 			value = strings.Trim(value, " \t")
 		}
+		switch {
+		case h.IdentityEncoding == config.Percent:
+			value = incoming.PercentEncode(value)
+		case header.field != "name" && incoming.StripsEnd(value):
+			return fmt.Errorf("%w: identity: %s would end in a byte that some servers strip, so that it could become another user's; write `identity_encoding percent`, and decode it in the API", store.ErrUnavailable, header.name)
+		}
 		if err := incoming.Set(r.Header, header.name, value); err != nil {
 			return fmt.Errorf("%w: identity: %w", store.ErrUnavailable, err)
 		}

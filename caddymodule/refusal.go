@@ -27,6 +27,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	path := incoming.PathOf(r.URL)
 	place, _ := path.Locate(h.API)
 	challenge.Elsewhere = place != incoming.Ours
+	challenge.API = cutOff(r) + h.API
 	p.Write(w, r, challenge)
 }
 

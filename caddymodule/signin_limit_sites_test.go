@@ -65,20 +65,21 @@ func TestTheLimitOfTwoSites(t *testing.T) {
 		one, two string
 		shared   bool
 	}{
-		"one API":                          {"sign_in upstream " + api, "sign_in upstream " + api, true},
-		"one API, otherwise":               {"sign_in upstream " + api + "/v4/me", "sign_in upstream " + api + "/v3/me {\nuser_id name\ncookies sid\n}", true},
-		"one API, by another name":         {"sign_in upstream " + api, "sign_in upstream http://LOCALHOST" + port, true},
-		"one API and more":                 {basic("bob") + "sign_in upstream " + api, "sign_in upstream " + api + placeholder, true},
-		"two APIs":                         {"sign_in upstream " + api, "sign_in upstream " + another, false},
-		"two APIs, beside a placeholder":   {"sign_in upstream " + api + placeholder, "sign_in upstream " + another + placeholder, false},
-		"the same users":                   {basic("alice"), basic("alice"), true},
-		"a user in common":                 {basic("alice", "bob"), basic("carol", "alice"), true},
-		"no user in common":                {basic("alice"), basic("bob"), true}, // or it would tell who is listed
-		"users and an API":                 {basic("alice"), "sign_in upstream " + api, false},
-		"one guest module":                 {"sign_in guest first", "sign_in guest second", true},
-		"a guest module and an API":        {"sign_in guest first", "sign_in upstream " + api, false},
-		"nothing but what stands in front": {placeholder, placeholder, false},
-		"an API and what stands in front":  {"sign_in upstream " + api, placeholder, false},
+		"one API":                           {"sign_in upstream " + api, "sign_in upstream " + api, true},
+		"one API, otherwise":                {"sign_in upstream " + api + "/v4/me", "sign_in upstream " + api + "/v3/me {\nuser_id name\ncookies sid\n}", true},
+		"one API, by another name":          {"sign_in upstream " + api, "sign_in upstream http://LOCALHOST" + port, true},
+		"one API and more":                  {basic("bob") + "sign_in upstream " + api, "sign_in upstream " + api + placeholder, true},
+		"two APIs":                          {"sign_in upstream " + api, "sign_in upstream " + another, false},
+		"two APIs, beside a placeholder":    {"sign_in upstream " + api + placeholder, "sign_in upstream " + another + placeholder, false},
+		"the same users":                    {basic("alice"), basic("alice"), true},
+		"a user in common":                  {basic("alice", "bob"), basic("carol", "alice"), true},
+		"no user in common":                 {basic("alice"), basic("bob"), true}, // or it would tell who is listed
+		"users and an API":                  {basic("alice"), "sign_in upstream " + api, false},
+		"one guest module":                  {"sign_in guest first", "sign_in guest second", true},
+		"a guest module and an API":         {"sign_in guest first", "sign_in upstream " + api, false},
+		"nothing but what stands in front":  {placeholder, placeholder, false},
+		"two APIs, beside a guest in front": {"sign_in upstream " + api + "\nsign_in front", "sign_in upstream " + another + "\nsign_in front", false},
+		"an API and what stands in front":   {"sign_in upstream " + api, placeholder, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const limit = "sign_in_limit 3 1h\n"

@@ -408,7 +408,7 @@ func TestPlaceholderIsNotLimited(t *testing.T) {
 	}
 }
 
-// Many at a time can't fail more often than one after the other.
+// Many passwords at a time can't fail more often than one after the other.
 func TestConcurrentGuesses(t *testing.T) {
 	s := serveLimited(t, "sign_in guest first")
 	var asked atomic.Int32
@@ -417,8 +417,10 @@ func TestConcurrentGuesses(t *testing.T) {
 		return signin.User{}, signin.ErrDenied
 	})
 	var group sync.WaitGroup
-	for range 64 {
-		group.Go(func() { s.attempts(t, 1, basicFrom("192.0.2.1", "alice")) })
+	for i := range 64 {
+		header := basicFrom("192.0.2.1", "alice")
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString(fmt.Append(nil, "alice:guess", i)))
+		group.Go(func() { s.attempts(t, 1, header) })
 	}
 	group.Wait()
 	if asked.Load() != 2 {

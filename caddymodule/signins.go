@@ -180,19 +180,15 @@ func saidBy(m signInModule, reason, err error) error {
 	return fmt.Errorf("%w: %s: %w", reason, m.id, err)
 }
 
-// authorities are all that can check credentials here.
+// authorities are all that check credentials here.
 func (s signIns) authorities() (authorities []string) {
 	for _, m := range s.modules {
-		id := m.id
+		authority := m.id
 		if namer, ok := as[signin.AuthorityNamer](m); ok {
-			authority := namer.Authority()
-			if authority == "" {
-				continue
-			}
-			id += " " + authority
+			authority += " " + namer.Authority()
 		}
-		if !slices.Contains(authorities, id) {
-			authorities = append(authorities, id)
+		if _, ok := as[signin.InFront](m); !ok && !slices.Contains(authorities, authority) {
+			authorities = append(authorities, authority)
 		}
 	}
 	return authorities

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	upstreamOptionNames    = "admin, basic, claim, cookies, email, name, timeout, transport, user_id"
+	upstreamOptionNames    = "admin, basic, claim, cookies, dial, email, header, name, require, timeout, transport, user_id"
 	placeholderOptionNames = "admin, claim, email, name, user_id"
 
-	cantBeAsked = " can't be asked who somebody is; allowed: http:// or https://, a host and a path, without user name and fragment, at Caddyfile:3"
+	cantBeAsked = " can't be asked who somebody is; allowed: http:// or https://, a host and a path, without user name and fragment; a Unix socket goes into the block, as `dial unix//run/api.sock`, at Caddyfile:3"
 	noProof     = " may be what a client chooses, and proves nothing; allowed: {http.auth.user.…} and {http.reverse_proxy.header.…}, which a handler in front established, {http.request.tls.client.…}, {env.…}, {file.…} and {system.…}, at Caddyfile:"
 	takenNames  = "choose another name than id, email, name, token_id, project, at Caddyfile:4"
 	claimNames  = "allowed: 1 to 64 letters, digits, '_' and '-', a letter first, at Caddyfile:4"
@@ -55,7 +55,30 @@ func TestWrongSignInCaddyfile(t *testing.T) {
 		{"upstream basic with another word", asking("basic no"), `basic: "no" is not known; allowed: on, off, at Caddyfile:4`},
 		{"upstream with no cookies", asking("cookies"), "cookies takes at least one value; write `cookies <cookie>…`, at Caddyfile:4"},
 		{"upstream with all cookies", asking("cookies sid="),
-			"cookies: cookie \"sid=\": a name has one or more letters, digits and !#$%&'*+-.^_`|~, at Caddyfile:4"},
+			"cookies: cookie \"sid=\": a name has one or more letters, digits and !#$%&'+-.^_`|~, and may have one '*' at its end for any ending, at Caddyfile:4"},
+		{"upstream with every cookie", asking("cookies *"),
+			"cookies: cookie \"*\": write '*' behind the beginning of a name; it stands for any ending, at Caddyfile:4"},
+		{"upstream at a socket", site("sign_in upstream unix//run/api.sock"), `sign_in upstream: "unix//run/api.sock"` + cantBeAsked},
+		{"require without a value", asking("require authenticated"), "require takes two values; write `require <path into the answer> <value>`, at Caddyfile:4"},
+		{"require nothing", asking(`require authenticated ""`), "require takes two values; write `require <path into the answer> <value>`, at Caddyfile:4"},
+		{"require with no path", asking("require $.authenticated true"),
+			`"$.authenticated" is no path into a JSON answer; allowed: names separated by dots, such as user.id, at Caddyfile:4`},
+		{"require twice of one path", asking("require a 1\nrequire b 2\nrequire a 2"), "require a is written twice; write it once, at Caddyfile:6"},
+		{"header without a value", asking("header X-Api-Key"), "header takes two values; write `header <name> <value>`, at Caddyfile:4"},
+		{"header with a colon", asking("header X-Api-Key: 1"), "header \"X-Api-Key:\": a name has one or more letters, digits and !#$%&'+-.^_`|~, at Caddyfile:4"},
+		{"header Host", asking("header host api.internal"), `header "host": use another name, because Host belongs to HTTP itself or to a sign-in, at Caddyfile:4`},
+		{"header Cookie", asking("header Cookie a=b"), `header "Cookie": use another name, because Cookie belongs to HTTP itself or to a sign-in, at Caddyfile:4`},
+		{"header Authorization in another spelling", asking("header authorization x"),
+			`header "authorization": use another name, because Authorization belongs to HTTP itself or to a sign-in, at Caddyfile:4`},
+		{"header of a connection", asking("header Keep-Alive x"), `header "Keep-Alive": use another name, because Keep-Alive belongs to HTTP itself or to a sign-in, at Caddyfile:4`},
+		{"header of a content", asking("header Content-Type application/json"),
+			`header "Content-Type": use another name, because the question has no content, at Caddyfile:4`},
+		{"header that encodes the answer", asking("header Accept-Encoding br"),
+			`header "Accept-Encoding": use another name, because the answer has to be plain JSON, at Caddyfile:4`},
+		{"header twice", asking("header X-A 1\nheader X-A 2"), "header X-A is written twice; write it once, at Caddyfile:5"},
+		{"dial a host", asking("dial 127.0.0.1:3005"),
+			`sign_in upstream: dial: "127.0.0.1:3005" is no Unix socket; write one as unix//run/api.sock, and other addresses into the URL, at Caddyfile:5`},
+		{"dial twice", asking("dial unix//a\ndial unix//b"), "dial is written twice; write it once, at Caddyfile:5"},
 		{"upstream with no time", asking("timeout 0s"), `timeout: "0s" is no duration; write one such as 5s, at Caddyfile:4`},
 		{"upstream with less than no time", asking("timeout -5s"), `timeout: "-5s" is no duration; write one such as 5s, at Caddyfile:4`},
 		{"upstream with a time without a unit", asking("timeout 5"), `timeout: "5" is no duration; write one such as 5s, at Caddyfile:4`},
@@ -226,7 +249,7 @@ const (
 // What is seen only once placeholders are replaced and options put together.
 func TestUnusableSignIn(t *testing.T) {
 	const placeholdersAllowed = "; allowed: {env.NAME}, {file./path} and others that have a value before any request"
-	const notAURL = " can't be asked who somebody is; allowed: http:// or https://, a host and a path, without user name and fragment"
+	const notAURL = " can't be asked who somebody is; allowed: http:// or https://, a host and a path, without user name and fragment; a Unix socket goes into the block, as `dial unix//run/api.sock`"
 	t.Setenv("EMPTY", "")
 	t.Setenv("LDAP", "ldap://127.0.0.1/me")
 	t.Setenv("LOGIN", "alice:secret")
@@ -243,6 +266,12 @@ func TestUnusableSignIn(t *testing.T) {
 		{"URL: user info after all", site("sign_in upstream http://{env.LOGIN}@127.0.0.1/me"), inUpstream + `"http://***@127.0.0.1/me"` + notAURL},
 		{"placeholder: an empty variable", site("admins alice\nsign_in placeholder {http.auth.user.id}@{env.EMPTY}"), inPlaceholder + "placeholder {env.EMPTY} is empty"},
 		{"identity: an empty variable", site("admins alice\nidentity {\nX-Realm {env.EMPTY}\n}" + aliceSignsIn), `access_tokens, project "default": identity: X-Realm: placeholder {env.EMPTY} is empty`},
+		{"header: an empty variable", site("sign_in upstream http://127.0.0.1/me {\nheader X-Key {env.EMPTY}\n}"), inUpstream + "header X-Key: evaluated placeholder {env.EMPTY} is empty" + placeholdersAllowed},
+		{"header: what a client sends", site("sign_in upstream http://127.0.0.1/me {\nheader X-Key {header.X-Key}\n}"),
+			inUpstream + "header X-Key: unrecognized placeholder {http.request.header.X-Key}" + placeholdersAllowed},
+		{"header: in two spellings", site("sign_in upstream http://127.0.0.1/me {\nheader X-Key 1\nheader x-key 2\n}"), inUpstream + "header x-key is written twice; write it once"},
+		{"dial: no socket after all", site("sign_in upstream http://127.0.0.1/me {\ndial {env.PLAIN}\n}"),
+			inUpstream + `dial: "http://127.0.0.1/me" is no Unix socket; write one as unix//run/api.sock, and other addresses into the URL`},
 		{"TLS, but not in the URL after all", site("sign_in upstream {env.PLAIN} {\ntransport http {\ntls\n}\n}"),
 			inUpstream + "transport has TLS options, but the URL begins with http://; write https://"},
 		{"URL: what a client sends", site("sign_in upstream http://127.0.0.1/{http.request.uri.path}"),

@@ -64,6 +64,7 @@ var everything = map[string]struct {
 		"identity": {
 			"X-User": "{http.auth.user.id}"
 		},
+		"identity_encoding": "percent",
 		"strip": [
 			"X-Trifacta-*"
 		],

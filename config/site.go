@@ -68,11 +68,18 @@ type Site struct {
 	// {http.auth.user.id}, {http.auth.user.email} and {http.auth.user.name}.
 	Identity map[string]string `json:"identity,omitempty"`
 
+	// How the values under identity are written: "utf-8", or "percent" to
+	// percent-encode (RFC 3986 section 2.1) each byte that isn't visible ASCII, and
+	// '%'. As "utf-8", a value that ends in a byte which servers strip isn't sent,
+	// unless it is a name alone: the request is refused. Default: "utf-8".
+	IdentityEncoding string `json:"identity_encoding,omitempty"`
+
 	// More headers that no client may send; a '*' at the end stands for any
 	// ending.
 	Strip []string `json:"strip,omitempty"`
 
-	// Cookies that may accompany a token. Default: none.
+	// Cookies that may accompany a token; a '*' at the end stands for any ending.
+	// Default: none.
 	KeepCookies []string `json:"keep_cookies,omitempty"`
 
 	// Whether scripts of the site's own pages may make and delete tokens with
@@ -103,6 +110,12 @@ type SignInLimit struct {
 const (
 	Reject = "reject"
 	Pass   = "pass"
+)
+
+// The values of IdentityEncoding.
+const (
+	UTF8    = "utf-8"
+	Percent = "percent"
 )
 
 // AllowGenerate says who, besides administrators, may make tokens.
@@ -153,6 +166,9 @@ func (s Site) Complete() Site {
 	if len(s.Identity) == 0 {
 		s.Identity = maps.Clone(DefaultIdentity)
 	}
+	if s.IdentityEncoding == "" {
+		s.IdentityEncoding = UTF8
+	}
 	if s.SignInLimit == nil {
 		s.SignInLimit = &SignInLimit{Failures: 10, Window: caddy.Duration(time.Minute)}
 	}
@@ -198,6 +214,9 @@ func (s Site) Check() error {
 		}
 	}
 	if err := CheckIdentity(s.Identity); err != nil {
+		return err
+	}
+	if err := CheckIdentityEncoding(s.IdentityEncoding); err != nil {
 		return err
 	}
 	for _, pattern := range s.Strip {
@@ -300,6 +319,14 @@ func CheckIdentity(headers map[string]string) error {
 		if err := CheckSource(headers[name]); err != nil {
 			return fmt.Errorf("identity: %s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+// CheckIdentityEncoding says what is wrong with an encoding of identity values.
+func CheckIdentityEncoding(encoding string) error {
+	if encoding != UTF8 && encoding != Percent {
+		return fmt.Errorf("identity_encoding: %q is not known; allowed: %s, %s", encoding, UTF8, Percent)
 	}
 	return nil
 }

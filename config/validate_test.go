@@ -21,6 +21,7 @@ func TestDefaults(t *testing.T) {
 			"Remote-Email": "{http.auth.user.email}",
 			"Remote-Name":  "{http.auth.user.name}",
 		},
+		IdentityEncoding: "utf-8",
 	}
 	if diff := cmp.Diff(site, Site{}.Complete()); diff != "" {
 		t.Errorf("site (-want +got):\n%s", diff)
@@ -47,7 +48,7 @@ func TestDefaultsReplaceNothing(t *testing.T) {
 	on, days := true, 7
 	site := Site{
 		Project: "p", Prefix: "pp", Admins: []string{"a"}, APIAccess: &on, AllowGenerate: &AllowGenerate{Who: Everyone},
-		MaxLifetimeDays: &days, Identity: map[string]string{"X-User": "x"}, Strip: []string{"X-Y"}, KeepCookies: []string{"c"}, API: "/tokens", Page: "off",
+		MaxLifetimeDays: &days, Identity: map[string]string{"X-User": "x"}, IdentityEncoding: Percent, Strip: []string{"X-Y"}, KeepCookies: []string{"c"}, API: "/tokens", Page: "off",
 		SignInLimit: &SignInLimit{1, caddy.Duration(time.Hour)}, WithoutToken: Pass, ForeignToken: Pass,
 	}
 	if diff := cmp.Diff(site, site.Complete()); diff != "" {
@@ -95,7 +96,7 @@ func TestWrongSites(t *testing.T) {
 		"strip": {func(s *Site) { s.Strip = []string{"X-A", "Cook*"} },
 			`strip: header "Cook*": use a longer beginning, because this one takes Cookie too`},
 		"keep_cookies": {func(s *Site) { s.KeepCookies = []string{"a", "b c"} },
-			"keep_cookies: cookie \"b c\": a name has one or more letters, digits and !#$%&'*+-.^_`|~"},
+			"keep_cookies: cookie \"b c\": a name has one or more letters, digits and !#$%&'+-.^_`|~, and may have one '*' at its end for any ending"},
 		"sign_in_limit of nothing": {func(s *Site) { s.SignInLimit.Failures = 0 },
 			"sign_in_limit: 0 failures is out of range; allowed: 1 to 1000000"},
 		"sign_in_limit below nothing": {func(s *Site) { s.SignInLimit.Failures = -1 },
@@ -170,6 +171,7 @@ func TestLimits(t *testing.T) {
 		"a failure a second":           SignInLimit{1, caddy.Duration(time.Second)}.Check(),
 		"a million failures a day":     SignInLimit{1_000_000, caddy.Duration(24 * time.Hour)}.Check(),
 		"reject":                       CheckRejectPass("x", Reject),
+		"percent":                      CheckIdentityEncoding(Percent),
 		"pass":                         CheckRejectPass("x", Pass),
 	} {
 		if err != nil {

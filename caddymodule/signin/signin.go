@@ -14,7 +14,7 @@
 //   - any other error: it can't be told right now. The request is refused with
 //     503, as clients throw tokens away on 401.
 //
-// An error may wrap one of the two, with a reason for the log; clients see
+// An error may wrap one of those here, with a reason for the log; clients see
 // neither. No error may hold credentials.
 //
 // [signintest.Run]: https://pkg.go.dev/github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin/signintest#Run
@@ -122,8 +122,8 @@ type Decoy interface {
 // of a module that isn't an AuthorityNamer.
 type AuthorityNamer interface {
 	// Authority names what checks the credentials, such as an API's origin. It is
-	// "" for a sign-in that takes none, and the same for all users: whoever tries
-	// names could learn from a difference which are known.
+	// the same for all users: whoever tries names could learn from a difference
+	// which are known.
 	Authority() string
 }
 

@@ -195,6 +195,9 @@ func TestThePathIsTheOneAfterUriAndHandlePath(t *testing.T) {
 			got := g.do(t, ask{site: n, method: "POST", target: "/dp" + api, auth: as("alice"), body: `{"lifetimeSeconds": 60}`})
 			wantStatus(t, got, http.StatusCreated)
 			auth := bearer(got.tokenValue())
+			if got := g.do(t, ask{site: n, target: "/dp/v4/people/current"}); !strings.Contains(string(got.body), "POST to /dp"+api+" ") {
+				t.Errorf("the refusal names another path than the client's: %s", got.body)
+			}
 			got = g.do(t, ask{site: n, target: "/dp/v4/people/current?x=%2F", auth: auth})
 			wantProxied(t, got, "alice")
 			if want := "/v4/people/current?x=%2F"; got.received.target != want {

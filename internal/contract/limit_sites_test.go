@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 )
 
 // An API may refuse a password by whatever it likes. What it has been asked is a
@@ -71,18 +72,39 @@ func TestTwoSitesGiveNoMoreGuessesThanOne(t *testing.T) {
 	}
 }
 
-// Whoever is listed in `sign_in basic` is so in secret: a wrong password costs
-// what it costs for somebody else, whom the API is asked about.
-func TestWhoIsListedCostsAQuestionToo(t *testing.T) {
+// Whoever is listed in `sign_in basic` is decided there: the API never hears of a
+// password that somebody has mistyped.
+func TestTheAPIHearsNothingOfAListedUser(t *testing.T) {
 	t.Parallel()
 	a := newRealAPI(t)
 	g := start(t, siteAt("{$PORT}", askRealAPI), a.behind())
-	for _, user := range []string{"alice", "nobody"} {
+	for user, times := range map[string]int{"alice": 0, "nobody": 1} {
 		asked := a.timesAsked()
 		got := g.do(t, ask{target: api, auth: basic(user, "guess")})
 		wantRefused(t, got, http.StatusUnauthorized, "AuthenticationRequired")
-		if got := a.timesAsked() - asked; got != 1 {
-			t.Errorf("%s: it was asked %d times, want once", user, got)
+		if got := a.timesAsked() - asked; got != times {
+			t.Errorf("%s: it was asked %d times, want %d", user, got, times)
+		}
+	}
+}
+
+// The time to a refusal doesn't tell who is listed: it isn't shorter for those who
+// are, once the API has refused somebody.
+func TestTimeDoesntTellWhoIsListed(t *testing.T) {
+	t.Parallel()
+	a := newRealAPI(t)
+	const slow = 500 * time.Millisecond
+	a.play("nobody", func(w http.ResponseWriter, _ *http.Request) {
+		<-time.After(slow)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	g := start(t, siteAt("{$PORT}", askRealAPI), a.behind())
+	for _, user := range []string{"nobody", "alice", "bob"} {
+		began := time.Now()
+		got := g.do(t, ask{target: api, auth: basic(user, "guess")})
+		wantRefused(t, got, http.StatusUnauthorized, "AuthenticationRequired")
+		if took := time.Since(began); took < slow {
+			t.Errorf("%s was refused within %v", user, took)
 		}
 	}
 }

@@ -229,7 +229,7 @@ func TestGuessingThePasswordsOfAThousandUsers(t *testing.T) {
 	for n := range users {
 		a.change(fmt.Sprint("user", n), func(row *account) { row.ID, row.password = 1000+n, "right" })
 	}
-	g := start(t, realSite("sign_in_limit 10 1h"), a.behind(), globals(fromAddresses))
+	g := start(t, realSite("sign_in_limit 10 1h"), a.behind(), globals(fromAddresses), measured)
 	token := g.create(t, basic("user0", "right"), 3600, "")
 	before, began := peakMemory(t, g), time.Now()
 	var asked, limited atomic.Int64

@@ -211,6 +211,49 @@ func TestTheMaskedLineGoesToTheSameLogger(t *testing.T) {
 	}
 }
 
+// Whoever filters the log needs one name for all that the owner is told.
+func TestTheOwnerIsToldUnderOneName(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("allow_generate everyone"))
+	made := g.create(t, as("alice"), 3600, "")
+	g.do(t, ask{target: "/x?t=" + made.value})
+	g.wait(t, "a token in a URL is told of under access_tokens", func() bool {
+		for _, line := range g.logLines("access_tokens") {
+			if line.text("msg") == "refused a request with a token in its URL" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// A change is found in both logs, also where Caddy's line is left out.
+func TestAChangeIsFoundInBothLogs(t *testing.T) {
+	t.Parallel()
+	g := start(t, logging(""))
+	value := g.create(t, as("alice"), 3600, "").value
+	for n, lines := range [][]string{{"User-Agent: plain"}, {"User-Agent: masked", "Referer: http://h/?t=" + value}} {
+		_, agent, _ := strings.Cut(lines[0], ": ")
+		wantStatus(t, g.do(t, ask{method: "POST", target: api, auth: as("alice"), lines: lines, body: `{"lifetimeSeconds": 60}`}), http.StatusCreated)
+		request := g.accessLogLine(t, agent).text("uuid")
+		g.wait(t, "the audit has the request", func() bool { return len(g.logLines("access_tokens.audit")) == n+2 })
+		if audited := g.logLines("access_tokens.audit")[n+1].text("request_id"); request != audited || request == "" {
+			t.Errorf("%s: the access log says %q, the audit %q", agent, request, audited)
+		}
+	}
+}
+
+// The owner finds out whose session a page's script has tried to use.
+func TestTheAccessLogSaysWhoseScriptWasRefused(t *testing.T) {
+	t.Parallel()
+	g := start(t, logging(""))
+	got := g.do(t, ask{method: "POST", target: api, auth: as("alice"), body: `{"lifetimeSeconds": 60}`, lines: []string{"User-Agent: script", "Sec-Fetch-Mode: cors"}})
+	wantRefused(t, got, http.StatusForbidden, "AccessControlException")
+	if line := g.accessLogLine(t, "script"); line.text("user_id") != "alice" {
+		t.Errorf("user_id: %v", line)
+	}
+}
+
 // Every change says who made it.
 func TestChangesAreLoggedWithTheirActor(t *testing.T) {
 	t.Parallel()

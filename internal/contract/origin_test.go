@@ -2,6 +2,7 @@ package contract
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -103,13 +104,13 @@ http://:{$PORT2} {
 			for _, change := range []ask{
 				{method: "POST", target: api, body: anHour}, {method: "DELETE", target: mine.target()}, {method: "PATCH", target: settingsTarget, body: `{"enabled": false}`},
 			} {
-				change.site, change.auth, change.lines = by.site, by.auth, append(script, by.lines...)
+				change.site, change.auth, change.lines = by.site, by.auth, slices.Concat(script, by.lines)
 				e := wantRefused(t, g.do(t, change), http.StatusForbidden, "AccessControlException")
 				if !strings.Contains(e.Details, "Send an access token") || !strings.Contains(e.Details, "script_access on") {
 					t.Errorf("details %q", e.Details)
 				}
 			}
-			look := ask{site: by.site, target: mine.target(), auth: by.auth, lines: append(script, by.lines...)}
+			look := ask{site: by.site, target: mine.target(), auth: by.auth, lines: slices.Concat(script, by.lines)}
 			wantStatus(t, g.do(t, look), http.StatusOK)
 			byToken := ask{site: by.site, method: "POST", target: api, auth: bearer(mine.value), body: anHour, lines: script}
 			wantStatus(t, g.do(t, byToken), http.StatusCreated)

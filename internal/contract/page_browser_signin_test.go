@@ -113,10 +113,16 @@ http://:{$PORT} {
 	v.look(t, "sign-in-elsewhere")
 }
 
-// A password isn't asked for where others can read along.
+// A password isn't asked for where others can read along, or seem to.
 func TestBrowserWithoutTLS(t *testing.T) {
 	t.Parallel()
-	g := start(t, site(""))
+	g := start(t, site("")+`
+http://:{$PORT2} {
+	bind 127.0.0.1
+	reverse_proxy 127.0.0.1:{$PORT} {
+		header_up X-Forwarded-Proto https
+	}
+}`)
 	v := browse(t, g)
 	v.run(t, chromedp.Navigate(strings.Replace(v.url(""), "localhost", "tokens.example", 1)))
 	v.wants(t, "https://")
@@ -124,6 +130,9 @@ func TestBrowserWithoutTLS(t *testing.T) {
 		t.Error("there is a field")
 	}
 	v.look(t, "sign-in-unencrypted")
+	v.run(t, chromedp.Navigate("http://"+g.addresses[1]+pagePath))
+	v.wants(t, "trusted_proxies")
+	v.look(t, "sign-in-untrusted")
 }
 
 // A restart ends sessions, and what was wanted goes on after signing in again.

@@ -288,8 +288,9 @@ func TestBrowserAdministrator(t *testing.T) {
 	v.follow(t, "form button.primary")
 	v.wants(t, "API access is off", "Switch API access on")
 	v.look(t, "settings-off")
-	v.open(t, "")
-	v.wants(t, "Switch API access on")
+	v.open(t, "?user=*")
+	v.wants(t, "Switch API access on", "Dashboard refresh")
+	v.look(t, "everyone-off")
 
 	other := browse(t, g)
 	other.open(t, "")

@@ -3,6 +3,7 @@ package contract
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +118,15 @@ func TestApiAccessOff(t *testing.T) {
 					t.Errorf("%s: 403 with %q", a.target, challenges)
 				}
 			}
+		}
+	})
+	t.Run("an administrator who signs in has the routes, and makes no token", func(t *testing.T) {
+		if diff := cmp.Diff(before.ids(), g.list(t, as("alice"), "?user=*").ids()); diff != "" {
+			t.Errorf("(-before +now):\n%s", diff)
+		}
+		e := wantRefused(t, g.tryCreate(t, as("alice"), 60), http.StatusForbidden, "AccessControlException")
+		if !strings.Contains(e.Details, "api_access") {
+			t.Errorf("details %q", e.Details)
 		}
 	})
 	t.Run("everybody else finds the routes 404", func(t *testing.T) {

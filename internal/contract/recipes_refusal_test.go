@@ -100,7 +100,7 @@ func TestRecipeForABrowserWithoutASession(t *testing.T) {
 	t.Parallel()
 	a := newRealAPI(t)
 	a.passes = true
-	address := whoAmIAt(t, a, "/api/me", func(user string, id int) any {
+	address := whoAmIAt(t, a, "/api/me", func(_ string, id int) any {
 		return map[string]any{"user": map[string]any{"id": id}}
 	})
 	g := start(t, here(recipe(t, "recipes.md", "A browser without a session")), env("API", address))

@@ -49,6 +49,7 @@ var (
 // here puts a recipe on the gateway's addresses, in front of {$API} and beside
 // {$AUTH} and {$CACHE}.
 func here(text string) string {
+	text = strings.Replace(text, "tokens.example.com {", "http://:{$PORT2} {\n\tbind 127.0.0.1", 1)
 	text = siteAddress.ReplaceAllString(text, "http://:{$$PORT} {\n\tbind 127.0.0.1")
 	text = anyHash.ReplaceAllString(text, "{$$ALICE_HASH}")
 	return strings.NewReplacer(
@@ -57,7 +58,7 @@ func here(text string) string {
 }
 
 func TestEveryRecipeHasATest(t *testing.T) {
-	source := read(t, "recipes_test.go") + read(t, "recipes_refusal_test.go")
+	source := read(t, "recipes_test.go") + read(t, "recipes_refusal_test.go") + read(t, "encoding_test.go")
 	for _, e := range examples(t) {
 		if e.language != "caddyfile" || e.file != filepath.Join("docs", "recipes.md") && e.file != filepath.Join("docs", "dataprep.md") {
 			continue
@@ -249,6 +250,44 @@ func TestRecipeForPagesOfOtherOrigins(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestRecipeForThePageOnAHostOfItsOwn(t *testing.T) {
+	t.Parallel()
+	a := newRealAPI(t)
+	a.passes = true
+	address := whoAmIAt(t, a, "/whoami", func(_ string, id int) any { return map[string]any{"id": id} })
+	g := start(t, here(recipe(t, "recipes.md", "The page on a host of its own")), env("API", address))
+	const onPage, onAPI = 1, 0
+
+	got := g.do(t, ask{site: onPage, target: "/"})
+	if location := got.header.Get("Location"); got.status != http.StatusFound || location != pagePath {
+		t.Errorf("its root leads to %q: %s", location, got)
+	}
+	p := &person{g: g, site: onPage}
+	got = p.post(t, "/sign-in", url.Values{"user": {"bob"}, "password": {passwords["bob"]}})
+	wantStatus(t, got, http.StatusSeeOther)
+	p.cookie, _, _ = strings.Cut(got.header.Get("Set-Cookie"), ";")
+	_, session, _ := strings.Cut(p.cookie, "=")
+	secret(session)
+	value := p.generate(t, "30", "")
+	a.wantUser(t, g.do(t, ask{site: onAPI, auth: bearer(value)}), "23")
+
+	before := a.count()
+	lines := []string{"Origin: http://" + g.addresses[onAPI], "Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}
+	wantSays(t, p.post(t, "/generate", p.form(t, "30", ""), lines...), http.StatusForbidden, "This came from another site")
+	wantStatus(t, g.do(t, ask{site: onPage, target: "/v3/x", auth: bearer(value)}), http.StatusNotFound)
+	wantRefused(t, g.do(t, ask{site: onPage, target: "/v3/x"}), http.StatusUnauthorized, "AuthenticationRequired")
+	if a.count() != before {
+		t.Error("the page's host leads to the API")
+	}
+	if got := g.do(t, ask{site: onAPI, target: pagePath}); a.of(got) == nil {
+		t.Errorf("the page is on the API's host too: %s", got)
+	}
+	// Cookies don't tell ports apart, as they do hosts.
+	if got := g.do(t, ask{site: onAPI, target: pagePath, lines: []string{"Cookie: " + p.cookie}}); strings.Contains(fmt.Sprint(a.of(got).header), session) {
+		t.Error("the API is sent the page's cookie")
+	}
 }
 
 // newCache is a cache as RFC 9111 has it, as far as these tests go: it keeps

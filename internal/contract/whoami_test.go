@@ -299,7 +299,7 @@ func TestAnAPIThatIsDown(t *testing.T) {
 func TestLongAnswersTakeLittleMemory(t *testing.T) {
 	t.Parallel()
 	a := newRealAPI(t)
-	g := start(t, realSite(""), a.behind())
+	g := start(t, realSite(""), a.behind(), measured)
 	answer := []byte(long(10))
 	var users []string
 	for n := range 64 {

@@ -77,7 +77,7 @@ func (a Authorization) Format(f fmt.State, _ rune) {
 	_, _ = f.Write([]byte(text))
 }
 
-// Parse reads the Authorization header of a request (RFC 9110, section 11.6.2).
+// ParseAuthorization reads the Authorization header of a request (RFC 9110, section 11.6.2).
 //
 // The scheme is the leading run of token characters, compared without regard to
 // ASCII case. Bearer and Basic must be exactly scheme, 1*SP, token68; all else

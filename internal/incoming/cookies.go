@@ -1,6 +1,7 @@
 package incoming
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,6 +23,33 @@ func (rules *Rules) DropCredentials(r *http.Request) {
 	}
 }
 
+// cookieNames are names of cookies, and beginnings of them.
+type cookieNames struct{ exact, prefixes []string }
+
+func newCookieNames(entries []string) (names cookieNames, err error) {
+	for _, entry := range entries {
+		name, isPrefix := strings.CutSuffix(entry, "*")
+		switch {
+		case name == "" && isPrefix:
+			return cookieNames{}, fmt.Errorf("cookie %q: write '*' behind the beginning of a name; it stands for any ending", entry)
+		case !isToken(name) || strings.Contains(name, "*"):
+			return cookieNames{}, fmt.Errorf("cookie %q: a name has one or more letters, digits and %s, and may have one '*' at its end for any ending", entry, strings.ReplaceAll(tokenMarks, "*", ""))
+		case isPrefix:
+			names.prefixes = append(names.prefixes, name)
+		default:
+			names.exact = append(names.exact, name)
+		}
+	}
+	return names, nil
+}
+
+func (n *cookieNames) none() bool { return len(n.exact) == 0 && len(n.prefixes) == 0 }
+
+func (n *cookieNames) has(name string) bool {
+	return slices.Contains(n.exact, name) ||
+		isToken(name) && slices.ContainsFunc(n.prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
 // isCookieValue tells whether a value is one to every server: some end it at a
 // space, a comma or a quote, and see another cookie in what follows.
 func isCookieValue(value string) bool {
@@ -36,7 +64,7 @@ func isCookieValue(value string) bool {
 // KeptCookies reads lines as RFC 6265 section 4.2.1 has them. Whatever is not
 // name=value there is dropped, and so is a name that some servers would trim.
 func (rules *Rules) KeptCookies(lines []string) string {
-	if len(rules.cookies) == 0 {
+	if rules.cookies.none() {
 		return ""
 	}
 	var kept []string
@@ -44,7 +72,7 @@ func (rules *Rules) KeptCookies(lines []string) string {
 		for pair := range strings.SplitSeq(line, ";") {
 			pair = strings.Trim(pair, " \t")
 			name, value, found := strings.Cut(pair, "=")
-			if found && slices.Contains(rules.cookies, name) && isCookieValue(value) {
+			if found && rules.cookies.has(name) && isCookieValue(value) {
 				kept = append(kept, pair)
 			}
 		}

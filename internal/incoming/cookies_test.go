@@ -51,6 +51,12 @@ func TestDropCredentials(t *testing.T) {
 			want:   http.Header{},
 		},
 		{
+			name:   "any ending",
+			keep:   []string{"lb*", "a"},
+			header: http.Header{"Cookie": {"lb=1; lb-2=2; lb_a.b=3; LB=4; xlb=5; l=6; lb\"a=7; lb a=8; lb =9; lb\x80=10; a=11; ab=12; lb; lb*=13"}},
+			want:   http.Header{"Cookie": {"lb=1; lb-2=2; lb_a.b=3; a=11; lb*=13"}},
+		},
+		{
 			name:   "the canonical line alone is read",
 			keep:   []string{"a"},
 			header: http.Header{"cookie": {"a=1"}, "COOKIE": {"a=2"}, "Cookie": {"a=3"}},

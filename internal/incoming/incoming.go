@@ -7,8 +7,9 @@
 // safe only if no client can send such a header itself, in no spelling. A
 // request therefore goes through three steps:
 //
-//   - [Rules.Scrub], on every request, before anything is decided: protected
-//     headers go from the headers, the trailers and from what Connection names.
+//   - [Rules.Admit], on every request, before anything is decided: protected
+//     headers go from the headers, the trailers and from what Connection names
+//     ([Rules.Scrub]), and a token where none may stand is refused.
 //   - [Rules.DropCredentials], once a token was accepted: the token and the
 //     cookies beside it have done their work.
 //   - [Set], for each header that says who the user is.

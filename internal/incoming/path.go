@@ -70,7 +70,7 @@ func isReserved(r rune) bool {
 // Servers differ: some decode once, some until nothing is left to decode; some
 // take a backslash for a slash, drop what follows a semicolon, resolve dot
 // segments before or after they merge slashes, take what follows // for a host,
-// end a path at a decoded ?, # or NUL, hand on what follows a script's name, or
+// end a path at a decoded ?, # or NUL, pass on what follows a script's name, or
 // have no letter case. Whatever comes of any of these steps, in any order, is a
 // reading of the path.
 type Path struct {

@@ -12,15 +12,16 @@ import (
 type Rules struct {
 	exact    []string // folded names
 	prefixes []string // folded, without their '*'
-	cookies  []string
+	cookies  cookieNames
 }
 
 // NewRules compiles rules.
 //
 // protected are header names, see [ValidHeaderName]. strip are header names or
 // prefixes of them followed by one '*', as in "X-Trifacta-*". keepCookies are
-// names of cookies, compared byte for byte. An entry that can't be used is an
-// error that names it and says what is allowed.
+// names of cookies, or prefixes of them followed by one '*', compared byte for
+// byte. An entry that can't be used is an error that names it and says what is
+// allowed.
 func NewRules(protected, strip, keepCookies []string) (*Rules, error) {
 	rules := &Rules{}
 	for _, name := range protected {
@@ -40,11 +41,9 @@ func NewRules(protected, strip, keepCookies []string) (*Rules, error) {
 		}
 		rules.exact = append(rules.exact, Fold(pattern))
 	}
-	for _, name := range keepCookies {
-		if !isToken(name) {
-			return nil, fmt.Errorf("cookie %q: a name has one or more letters, digits and %s", name, tokenMarks)
-		}
-		rules.cookies = append(rules.cookies, name)
+	var err error
+	if rules.cookies, err = newCookieNames(keepCookies); err != nil {
+		return nil, err
 	}
 	slices.Sort(rules.exact)
 	rules.exact = slices.Compact(rules.exact)

@@ -86,6 +86,10 @@ func TestNewRefuses(t *testing.T) {
 		{name: "prefix of a reserved name, other spelling", strip: []string{"transfer_*"}, want: []string{"takes Transfer-Encoding too"}},
 		{name: "empty cookie", keeps: []string{""}, want: []string{`cookie ""`, letters}},
 		{name: "cookie with a separator", keeps: []string{"a;b"}, want: []string{`cookie "a;b"`, letters}},
+		{name: "every cookie", keeps: []string{"*"}, want: []string{`cookie "*"`, "behind the beginning of a name"}},
+		{name: "a cookie's beginning is left out", keeps: []string{"*id"}, want: []string{`cookie "*id"`, "one '*' at its end"}},
+		{name: "a cookie's middle is left out", keeps: []string{"a*b"}, want: []string{`cookie "a*b"`, "one '*' at its end"}},
+		{name: "a cookie with two stars", keeps: []string{"a**"}, want: []string{`cookie "a**"`, "one '*' at its end"}},
 		{name: "cookie with a value", keeps: []string{"a=b"}, want: []string{`cookie "a=b"`, letters}},
 	}
 	for _, test := range tests {
@@ -106,7 +110,7 @@ func TestNewRefuses(t *testing.T) {
 func TestNewAccepts(t *testing.T) {
 	protected := []string{"Remote-User", "remote_user", "X.User", "A!#$%&'+-.^_`|~9"}
 	strip := []string{"Remote-User", "X-Trifacta-*", "X*", "Auth-*", "Cookie2", "Content-Lengths", "Hosts*", "Teapot*"}
-	if _, err := NewRules(protected, strip, []string{"locale", "__Host-a", "*"}); err != nil {
+	if _, err := NewRules(protected, strip, []string{"locale", "__Host-a", "__Secure-*", "a!#$%&'+-.^_`|~9*"}); err != nil {
 		t.Error(err)
 	}
 	if _, err := NewRules(nil, nil, nil); err != nil {

@@ -528,7 +528,7 @@ func TestOff(t *testing.T) {
 func TestUntrustedProxy(t *testing.T) {
 	d := newDesk(t)
 	d.page.Connection, d.page.Untrusted = Open, true
-	wantSays(t, d.get(t, ""), http.StatusOK, "trusted_proxies", "the gateway doesn’t know that it can believe that")
+	wantSays(t, d.get(t, ""), http.StatusOK, "trusted_proxies", "the gateway isn’t told to believe that")
 	d.page.Untrusted = false
 	wantSays(t, d.get(t, ""), http.StatusOK, "https://")
 	d.page.Untrusted, d.page.TakesPassword = true, false

@@ -44,7 +44,7 @@ func NewProject(name string, rules Rules) *Project {
 	return p
 }
 
-// Project returns the project of that name, always the same. Until Configure
+// Project returns the project of that name, always the same. Until Adopt
 // has been told of it, nothing can be decided in it.
 func (r *Registry) Project(name string) *Project {
 	r.projectsMu.Lock()

@@ -101,6 +101,9 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Author
 		return err
 	}
 	a.Identified(r, &caller)
+	if a.refusesScript(r, auth) {
+		return errScript
+	}
 	if to == nil {
 		return ErrNoRoute
 	}
@@ -158,10 +161,13 @@ func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *rou
 	if a.isOff() && !mayKnow(a.Project, caller, err) {
 		return registry.Caller{}, ErrNoRoute
 	}
-	if err == nil && !a.ScriptAccess && changes(r.Method) && incoming.ByScript(r.Header) {
-		return registry.Caller{}, errScript
-	}
 	return caller, err
+}
+
+// refusesScript tells whether a page's script would change something with what
+// its browser sends along by itself.
+func (a *API) refusesScript(r *http.Request, auth incoming.Authorization) bool {
+	return auth.Scheme != incoming.Bearer && !a.ScriptAccess && changes(r.Method) && incoming.ByScript(r.Header)
 }
 
 // changes tells whether a method is one that changes something, where a route

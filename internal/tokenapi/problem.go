@@ -182,8 +182,8 @@ type Challenge struct {
 	// Elsewhere: the request is for none of the routes, and nobody signs in
 	// there.
 	Elsewhere bool
-	// API is the path of the routes, which stands for {api} in details, as
-	// {signed in} does for how to sign in.
+	// API is the path of the routes as the client knows it, which stands for {api}
+	// in details, as {signed in} does for how to sign in.
 	API string
 }
 

@@ -2,6 +2,7 @@ package whoami
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -21,6 +22,7 @@ func FuzzAnswer(f *testing.F) {
 		{200, `{"id": 1e3}`, "id"},
 		{200, `{"": {"": "x"}}`, "."},
 		{200, `[{"id": "alice"}]`, "0.id"},
+		{200, "\ufeff" + `{"users": [{"id": 1}, {"id": 2}]}`, "users.1.id"},
 		{200, `null`, "id"},
 		{200, `""`, ""},
 		{200, "{\"id\": \"\xff\"}", "id"},
@@ -49,12 +51,20 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("the id %q isn't what JSON carried", id)
 		}
 		var value any
-		decoder := json.NewDecoder(strings.NewReader(body))
+		decoder := json.NewDecoder(strings.NewReader(strings.TrimPrefix(body, "\ufeff")))
 		decoder.UseNumber()
 		if err := decoder.Decode(&value); err != nil {
 			t.Fatalf("%q is signed in without JSON: %v", id, err)
 		}
 		for name := range strings.SplitSeq(path, ".") {
+			if list, ok := value.([]any); ok {
+				place, err := strconv.Atoi(name)
+				if err != nil || place >= len(list) || strconv.Itoa(place) != name {
+					t.Fatalf("%q is signed in, and there is no %q", id, path)
+				}
+				value = list[place]
+				continue
+			}
 			object, ok := value.(map[string]any)
 			if !ok {
 				t.Fatalf("%q is signed in, and there is no %q", id, path)

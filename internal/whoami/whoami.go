@@ -19,12 +19,16 @@ import (
 // maxAnswer is how long an answer may be, in bytes.
 const maxAnswer = 256 << 10
 
-// Answer is the JSON value of an answer; nil if nobody is signed in.
-type Answer map[string]any
+// Answer is the JSON of an answer, an object or an array; nil if nobody is signed
+// in.
+//
+// A path into it is names, and places in arrays counted from 0, separated by
+// dots: user.id, or users.0.id.
+type Answer struct{ value any }
 
 // Read reads a response: status 200 and JSON is an answer, 401, 403 and a
 // redirect mean that nobody is signed in. Anything else is an error.
-func Read(response *http.Response) (Answer, error) {
+func Read(response *http.Response) (*Answer, error) {
 	switch status := response.StatusCode; {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status >= 300 && status < 400:
 		return nil, nil
@@ -42,8 +46,12 @@ func Read(response *http.Response) (Answer, error) {
 	return parse(body)
 }
 
-// parse reads JSON. A value that isn't an object names nobody.
-func parse(body []byte) (Answer, error) {
+// byteOrderMark may begin JSON, to be ignored (RFC 8259 section 8.1).
+var byteOrderMark = []byte("\ufeff")
+
+// parse reads JSON. A value that is neither an object nor an array names nobody.
+func parse(body []byte) (*Answer, error) {
+	body = bytes.TrimPrefix(body, byteOrderMark)
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
 	var value any
@@ -59,27 +67,30 @@ func parse(body []byte) (Answer, error) {
 	if err != nil {
 		return nil, errors.New("the who-am-I route's answer is not JSON")
 	}
-	object, _ := value.(map[string]any)
-	return object, nil
+	switch value.(type) {
+	case map[string]any, []any:
+		return &Answer{value}, nil
+	}
+	return nil, nil
 }
 
-// ID returns the user's id at a dotted path: a string, or a whole number's
+// ID returns the user's id at a path: a string, or a whole number's
 // digits. An id that isn't there, null or empty is "": nobody is signed in.
 // Anything else, and text that JSON couldn't carry unchanged, is an error.
-func (a Answer) ID(path string) (string, error) {
+func (a *Answer) ID(path string) (string, error) {
 	id, err := a.Text(path)
-	_, isBool := a.at(path).(bool)
-	if isBool || strings.ContainsRune(id, utf8.RuneError) {
+	value, _ := a.at(path)
+	if _, isBool := value.(bool); isBool || strings.ContainsRune(id, utf8.RuneError) {
 		err = noText(path)
 	}
 	return id, err
 }
 
-// Text returns the text at a dotted path: a string, a whole number's digits,
+// Text returns the text at a path: a string, a whole number's digits,
 // or true or false. What isn't there or null is "", and so is the path "".
 // Anything else is an error.
-func (a Answer) Text(path string) (string, error) {
-	switch value := a.at(path).(type) {
+func (a *Answer) Text(path string) (string, error) {
+	switch value, _ := a.at(path); value := value.(type) {
 	case nil:
 		return "", nil
 	case string:
@@ -100,18 +111,64 @@ func noText(path string) error {
 
 var wholeNumber = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 
-// IsTrue tells whether JSON true stands at a dotted path. Only that counts:
-// not "true", not 1.
-func (a Answer) IsTrue(path string) bool { return a.at(path) == true }
+// IsTrue tells whether JSON true stands at a path. Only that counts: not "true",
+// not 1.
+func (a *Answer) IsTrue(path string) bool {
+	value, _ := a.at(path)
+	return value == true
+}
 
-func (a Answer) at(path string) any {
-	if path == "" {
-		return nil
+// Is tells whether a string, a number, true or false stands at a path, written as
+// text: the number 1 and the string "1" are both "1".
+func (a *Answer) Is(path, text string) bool {
+	switch value, _ := a.at(path); value := value.(type) {
+	case string:
+		return value == text
+	case bool:
+		return strconv.FormatBool(value) == text
+	case json.Number:
+		return value.String() == text
 	}
-	var value any = map[string]any(a)
+	return false
+}
+
+// Lacks tells whether an answer that says something has nothing at a path, not
+// even null.
+func (a *Answer) Lacks(path string) bool {
+	if a == nil {
+		return false
+	}
+	if object, ok := a.value.(map[string]any); ok && len(object) == 0 {
+		return false
+	}
+	if list, ok := a.value.([]any); ok && len(list) == 0 {
+		return false
+	}
+	_, found := a.at(path)
+	return !found
+}
+
+// at returns what is at a path. Nothing is at the path "".
+func (a *Answer) at(path string) (value any, found bool) {
+	if a == nil || path == "" {
+		return nil, false
+	}
+	value = a.value
 	for name := range strings.SplitSeq(path, ".") {
-		object, _ := value.(map[string]any)
-		value = object[name]
+		switch within := value.(type) {
+		case map[string]any:
+			if value, found = within[name]; !found {
+				return nil, false
+			}
+		case []any:
+			place, err := strconv.ParseUint(name, 10, 31)
+			if err != nil || place >= uint64(len(within)) || strconv.FormatUint(place, 10) != name {
+				return nil, false
+			}
+			value = within[place]
+		default:
+			return nil, false
+		}
 	}
-	return value
+	return value, true
 }

@@ -67,7 +67,8 @@ func TestAnswerThatCantBeRead(t *testing.T) {
 		"JSON with a tail":      `{"id": "alice"} x`,
 		"two values":            `{"id": "alice"}{"id": "bob"}`,
 		"an object and a brace": `{"id": "alice"}}`,
-		"a byte order mark":     "\ufeff" + `{"id": "alice"}`,
+		"two byte order marks":  "\ufeff\ufeff" + `{"id": "alice"}`,
+		"UTF-16":                "\xff\xfe{\x00}\x00",
 		"a comment":             `{"id": "alice"} // hi`,
 		"single quotes":         `{'id': 'alice'}`,
 		"a callback":            `callback({"id": "alice"})`,
@@ -87,7 +88,7 @@ func TestAnswerThatCantBeRead(t *testing.T) {
 		}
 	}
 	whole := `{"id": "alice"}`
-	if answer, err := Read(respond(200, whole+strings.Repeat(" ", maxAnswer-len(whole)))); err != nil || answer["id"] != "alice" {
+	if answer, err := Read(respond(200, whole+strings.Repeat(" ", maxAnswer-len(whole)))); err != nil || !answer.Is("id", "alice") {
 		t.Errorf("the longest: %v, %v", answer, err)
 	}
 }
@@ -149,6 +150,7 @@ func TestIDAndText(t *testing.T) {
 		noText   bool // an error as text
 	}{
 		{`"alice"`, "alice", "alice", false, false},
+		{`"\ufeffalice"`, "\ufeffalice", "\ufeffalice", false, false},
 		{`""`, "", "", false, false},
 		{`null`, "", "", false, false},
 		{`" alice "`, " alice ", " alice ", false, false},
@@ -200,14 +202,15 @@ func TestIDAndText(t *testing.T) {
 func TestPaths(t *testing.T) {
 	answer, err := Read(respond(200, `{
 		"id": 17, "user": {"id": 18, "": "nameless", "name": {"first": "Alice"}},
-		"user.id": 19, "list": [{"id": 20}], "text": "t", "nothing": null
+		"user.id": 19, "list": [{"id": 20}, 21, [22]], "0": 23, "text": "t", "nothing": null
 	}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := make(map[string]string)
 	for _, path := range []string{
-		"", "id", "user.id", "user.name.first", "user.name.last", "user.name.first.x", "user.", "User.id", "list.0.id", "list.id",
+		"", "id", "user.id", "user.name.first", "user.name.last", "user.name.first.x", "user.", "User.id", "list.0.id", "list.id", "list.1", "list.2.0", "0",
+		"list.3", "list.00.id", "list.+0.id", "list.-1", "list.0x0.id", "list.99999999999999999999", "list.0.id.0", "list..id", "list.",
 		"text.0", "nothing.id", "absent", "absent.id", ".", "..", ".id", "id.",
 	} {
 		if got[path], err = answer.Text(path); err != nil {
@@ -216,12 +219,14 @@ func TestPaths(t *testing.T) {
 	}
 	want := map[string]string{
 		"": "", "id": "17", "user.id": "18", "user.name.first": "Alice", "user.name.last": "", "user.name.first.x": "", "user.": "nameless", "User.id": "",
-		"list.0.id": "", "list.id": "", "text.0": "", "nothing.id": "", "absent": "", "absent.id": "", ".": "", "..": "", ".id": "", "id.": "",
+		"list.0.id": "20", "list.id": "", "list.1": "21", "list.2.0": "22", "0": "23",
+		"list.3": "", "list.00.id": "", "list.+0.id": "", "list.-1": "", "list.0x0.id": "", "list.99999999999999999999": "", "list.0.id.0": "", "list..id": "", "list.": "",
+		"text.0": "", "nothing.id": "", "absent": "", "absent.id": "", ".": "", "..": "", ".id": "", "id.": "",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	for _, path := range []string{"user", "list", "user.name"} {
+	for _, path := range []string{"user", "list", "user.name", "list.0", "list.2"} {
 		if text, err := answer.Text(path); err == nil {
 			t.Errorf("%q: %q, want an error", path, text)
 		}
@@ -230,9 +235,9 @@ func TestPaths(t *testing.T) {
 
 // Nobody is read as nobody, everywhere.
 func TestNoAnswer(t *testing.T) {
-	var none Answer
+	var none *Answer
 	id, err := none.ID("id")
-	if id != "" || err != nil || none.IsTrue("admin") {
+	if id != "" || err != nil || none.IsTrue("admin") || none.Is("a", "") || none.Lacks("id") {
 		t.Errorf("%q, %v", id, err)
 	}
 }
@@ -250,6 +255,67 @@ func TestIsTrue(t *testing.T) {
 		}
 		if answer.IsTrue("a") || answer.IsTrue("") || answer.IsTrue("admin") {
 			t.Errorf("%s: true where it isn't", value)
+		}
+	}
+}
+
+func TestIs(t *testing.T) {
+	for value, want := range map[string]string{
+		`true`: "true", `false`: "false", `"true"`: "true", `1`: "1", `"1"`: "1", `1.50`: "1.50", `"a b"`: "a b", `0`: "0", `1e3`: "1e3", `""`: "",
+	} {
+		answer, err := Read(respond(200, `{"a": [{"x": `+value+`}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"true", "false", "1", "1.5", "1.50", "a b", "0", "1000", "1e3", "", "null"} {
+			if got := answer.Is("a.0.x", text); got != (text == want) {
+				t.Errorf("%s is %q: %t", value, text, got)
+			}
+		}
+		if answer.Is("a.0.y", "") || answer.Is("a", want) || answer.Is("", "") || answer.Is("a.0.X", want) {
+			t.Errorf("%s: it is where it isn't", value)
+		}
+	}
+	for _, value := range []string{`null`, `{}`, `[]`, `["true"]`} {
+		answer, err := Read(respond(200, `{"a": `+value+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"", "null", "true", "{}", "[]", "map[]"} {
+			if answer.Is("a", text) {
+				t.Errorf("%s is %q", value, text)
+			}
+		}
+	}
+}
+
+func TestArrays(t *testing.T) {
+	answer, err := Read(respond(200, `[{"id": "alice"}, {"id": 17}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"0.id": "alice", "1.id": "17", "2.id": "", "id": "", "length": ""} {
+		if id, err := answer.ID(path); id != want || err != nil {
+			t.Errorf("%s: %q, %v", path, id, err)
+		}
+	}
+}
+
+func TestByteOrderMark(t *testing.T) {
+	answer, err := Read(respond(200, "\ufeff"+`{"id": "alice"}`))
+	if id, _ := answer.ID("id"); err != nil || id != "alice" {
+		t.Errorf("%q, %v", id, err)
+	}
+}
+
+func TestLacks(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{}`: false, `[]`: false, `null`: false, `"x"`: false, `{"id": null}`: false, `{"id": ""}`: false, `{"id": {}}`: false,
+		`{"user": {"id": 1}}`: true, `{"ID": 1}`: true, `[{"id": 1}]`: true,
+	} {
+		answer, err := Read(respond(200, body))
+		if got := answer.Lacks("id"); got != want || err != nil {
+			t.Errorf("%s: %t, %v", body, got, err)
 		}
 	}
 }

@@ -83,23 +83,30 @@ func OnOff(d *caddyfile.Dispenser) (*bool, error) {
 	return &on, nil
 }
 
-// Claim reads `claim <name> <source>` into claims.
-func Claim(d *caddyfile.Dispenser, claims *map[string]string, source string) error {
+// Pair reads the option that d stands at and its two values, a key and what is
+// stored under it.
+func Pair(d *caddyfile.Dispenser, pairs *map[string]string, key, value string, check func(key string) error) error {
+	option := d.Val()
 	args := d.RemainingArgs()
-	if len(args) != 2 || args[1] == "" {
-		return d.Errf("claim takes two values; write `claim <name> %s`", source)
+	if len(args) != 2 || args[0] == "" || args[1] == "" {
+		return d.Errf("%s takes two values; write `%s %s %s`", option, option, key, value)
 	}
-	if err := signin.CheckClaimNames(args[0]); err != nil {
+	if err := check(args[0]); err != nil {
 		return At(d, err)
 	}
-	if _, taken := (*claims)[args[0]]; taken {
-		return d.Errf("claim %s is written twice; write it once", args[0])
+	if _, taken := (*pairs)[args[0]]; taken {
+		return d.Errf("%s %s is written twice; write it once", option, args[0])
 	}
-	if *claims == nil {
-		*claims = make(map[string]string)
+	if *pairs == nil {
+		*pairs = make(map[string]string)
 	}
-	(*claims)[args[0]] = args[1]
-	return NoBlock(d, "claim")
+	(*pairs)[args[0]] = args[1]
+	return NoBlock(d, option)
+}
+
+// Claim reads `claim <name> <source>` into claims.
+func Claim(d *caddyfile.Dispenser, claims *map[string]string, source string) error {
+	return Pair(d, claims, "<name>", source, func(name string) error { return signin.CheckClaimNames(name) })
 }
 
 // NoBlock says that an option takes no block, if there is one.

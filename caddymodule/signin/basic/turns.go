@@ -3,12 +3,13 @@ package basic
 import (
 	"context"
 	"fmt"
-	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 )
 
 // comparisons are those of passwords with hashes, of all sites. Each takes a

@@ -109,9 +109,6 @@ func (p *SignIn) Established(r *http.Request) (signin.User, error) {
 	return user, nil
 }
 
-// Authority implements signin.AuthorityNamer: no credentials are checked here.
-func (*SignIn) Authority() string { return "" }
-
 // SignIn implements signin.SignIn.
 func (p *SignIn) SignIn(r *http.Request) (signin.User, error) { return p.Established(r) }
 
@@ -175,5 +172,4 @@ var (
 	_ signin.InFront        = (*SignIn)(nil)
 	_ signin.AdminNamer     = (*SignIn)(nil)
 	_ signin.ClaimNamer     = (*SignIn)(nil)
-	_ signin.AuthorityNamer = (*SignIn)(nil)
 )

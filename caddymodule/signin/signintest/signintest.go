@@ -34,8 +34,8 @@ type Case struct {
 	Request *http.Request
 	// User is whom the sign-in is to establish, if Err is nil.
 	User signin.User
-	// Err is signin.ErrDenied, signin.ErrNotMine, or any other error for a
-	// sign-in that is to say that it can't tell.
+	// Err is signin.ErrDenied, signin.ErrNotMine, signin.ErrNotChecked, or any
+	// other error for a sign-in that is to say that it can't tell.
 	Err error
 }
 

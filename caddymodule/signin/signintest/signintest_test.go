@@ -92,13 +92,15 @@ func TestBroken(t *testing.T) {
 		c    Case
 		want string
 	}{
-		"yes for no":        {always(ali, nil), wrong, "want sign-in denied"},
-		"not mine for no":   {always(ali, signin.ErrNotMine), wrong, "want sign-in denied"},
-		"can't tell for no": {always(ali, errors.New("hm")), wrong, "want sign-in denied"},
-		"no for yes":        {always(ali, signin.ErrDenied), right, "want {ID:ali"},
-		"another user":      {always(signin.User{ID: "baba"}, nil), right, "want {ID:ali"},
-		"other claims":      {always(ali, nil), right, "want {ID:ali"},
-		"nobody":            {always(signin.User{}, nil), Case{Request: right.Request}, "nobody can be that user"},
+		"yes for no":                 {always(ali, nil), wrong, "want sign-in denied"},
+		"not mine for no":            {always(ali, signin.ErrNotMine), wrong, "want sign-in denied"},
+		"can't tell for no":          {always(ali, errors.New("hm")), wrong, "want sign-in denied"},
+		"can't tell for not checked": {always(ali, errors.New("hm")), Case{Request: wrong.Request, Err: signin.ErrNotChecked}, "want the credentials were not checked"},
+		"not checked for can't tell": {always(ali, signin.ErrNotChecked), Case{Request: wrong.Request, Err: errors.New("hm")}, "want hm"},
+		"no for yes":                 {always(ali, signin.ErrDenied), right, "want {ID:ali"},
+		"another user":               {always(signin.User{ID: "baba"}, nil), right, "want {ID:ali"},
+		"other claims":               {always(ali, nil), right, "want {ID:ali"},
+		"nobody":                     {always(signin.User{}, nil), Case{Request: right.Request}, "nobody can be that user"},
 		"not the same again": {sign(func(r *http.Request) (signin.User, error) {
 			if calls.Add(1) > 1 {
 				return signin.User{}, signin.ErrDenied

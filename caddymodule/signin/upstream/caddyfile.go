@@ -20,13 +20,16 @@ import (
 //	    name      <path>
 //	    admin     <path>
 //	    claim     <name> <path>
+//	    require   <path> <value>
 //	    basic     on|off
 //	    cookies   <name>...
+//	    header    <name> <value>
+//	    dial      unix/<path>
 //	    timeout   <duration>
 //	    transport <kind> ...
 //	}
 //
-// claim can be repeated.
+// claim, require and header can be repeated.
 func (u *SignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	args := d.RemainingArgs()
@@ -51,6 +54,16 @@ func (u *SignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"name":    path(&u.Name),
 		"admin":   path(&u.Admin),
 		"claim":   func(d *caddyfile.Dispenser) error { return grammar.Claim(d, &u.Claims, "<path into the answer>") },
+		"require": func(d *caddyfile.Dispenser) error {
+			return grammar.Pair(d, &u.Require, "<path into the answer>", "<value>", checkPath)
+		},
+		"header": func(d *caddyfile.Dispenser) error {
+			return grammar.Pair(d, &u.Headers, "<name>", "<value>", checkHeader)
+		},
+		"dial": func(d *caddyfile.Dispenser) (err error) {
+			u.Dial, err = grammar.OneArg(d, "unix//run/api.sock")
+			return err
+		},
 		"basic": func(d *caddyfile.Dispenser) (err error) {
 			u.Basic, err = grammar.OnOff(d)
 			return err
@@ -93,7 +106,7 @@ func (u *SignIn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			u.TransportRaw = caddyconfig.JSONModuleObject(module, "protocol", kind, nil)
 			return nil
 		},
-	}.Parse(d, "claim")
+	}.Parse(d, "claim", "require", "header")
 	if err != nil {
 		return err
 	}

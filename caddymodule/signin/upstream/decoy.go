@@ -11,10 +11,11 @@ import (
 // answers took, and asks nothing: the API would be shown what may be another
 // user's password, and count failures that are none of its users'.
 func (u *SignIn) Decoy(r *http.Request) {
-	if header, _ := u.credentials(r); header == nil {
+	header, byBasic := u.credentials(r)
+	if header == nil {
 		return
 	}
-	timer := time.NewTimer(u.recent.any())
+	timer := time.NewTimer(u.took.refusing(byBasic))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -22,29 +23,51 @@ func (u *SignIn) Decoy(r *http.Request) {
 	}
 }
 
-// durations remembers how long the API's most recent answers took.
+// answerTimes are how long the routes of this process took, by URL. They outlive
+// a reload, so that time doesn't tell more after one.
+var answerTimes sync.Map
+
+func answerTimesOf(url string) *durations {
+	d, _ := answerTimes.LoadOrStore(url, new(durations))
+	return d.(*durations)
+}
+
+// answer is what an API's time depends on: a password is compared, a session
+// looked up.
+type answer struct{ byBasic, refused bool }
+
+// durations remembers how long the most recent answers of each kind took.
 type durations struct {
-	mu    sync.Mutex
-	known [32]time.Duration
-	n     int // that were ever noted
+	mu     sync.Mutex
+	recent map[answer][]time.Duration
 }
 
-// unknownDuration stands for how long an API takes that hasn't answered yet.
-const unknownDuration = 50 * time.Millisecond
+const (
+	// maxRecent is how many answers of a kind are remembered.
+	maxRecent = 32
+	// unknownDuration stands for how long an API takes that hasn't answered yet.
+	unknownDuration = 50 * time.Millisecond
+)
 
-func (d *durations) note(took time.Duration) {
+func (d *durations) note(a answer, took time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.known[d.n%len(d.known)] = took
-	d.n++
-}
-
-// any returns one of them, so that they spread as the API's own do.
-func (d *durations) any() time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.n == 0 {
-		return unknownDuration
+	if d.recent == nil {
+		d.recent = make(map[answer][]time.Duration)
 	}
-	return d.known[rand.N(min(d.n, len(d.known)))]
+	d.recent[a] = append(d.recent[a], took)
+	d.recent[a] = d.recent[a][max(0, len(d.recent[a])-maxRecent):]
+}
+
+// refusing returns how long one of the recent refusals took, so that they spread
+// as the API's own do; or of what is most like one.
+func (d *durations) refusing(byBasic bool) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range []answer{{byBasic, true}, {byBasic, false}, {!byBasic, true}, {!byBasic, false}} {
+		if known := d.recent[a]; len(known) > 0 {
+			return known[rand.N(len(known))] //nolint:gosec // no secret
+		}
+	}
+	return unknownDuration
 }

@@ -3,8 +3,6 @@
 package upstream
 
 import (
-	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,13 +16,14 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
-
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/whoami"
+	"golang.org/x/time/rate"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/grammar"
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 )
 
 func init() { caddy.RegisterModule(new(SignIn)) }
@@ -34,7 +33,8 @@ func init() { caddy.RegisterModule(new(SignIn)) }
 // cookies of the caller's session, and reads the user from the JSON answer.
 // Nothing else of the request is sent, and redirects are not followed.
 //
-// Paths into the answer are names separated by dots, such as user.email.
+// Paths into the answer are names, and places in arrays counted from 0,
+// separated by dots: user.email, or users.0.email.
 type SignIn struct {
 	// The who-am-I route.
 	URL string `json:"url"`
@@ -56,11 +56,24 @@ type SignIn struct {
 	// Further claims, by the names they have in placeholders.
 	Claims map[string]string `json:"claims,omitempty"`
 
+	// What has to stand in the answer, by paths: a string, a number, true or false,
+	// written as text. Nobody is signed in unless all of it does. Default: nothing.
+	Require map[string]string `json:"require,omitempty"`
+
 	// Whether Basic credentials are sent on. Default: true.
 	Basic *bool `json:"basic,omitempty"`
 
-	// The cookies that are sent on if Basic credentials are not. Default: none.
+	// The cookies that are sent on if Basic credentials are not; a '*' at the end
+	// of a name stands for any ending. Default: none.
 	Cookies []string `json:"cookies,omitempty"`
+
+	// Further headers of the question. Placeholders such as {env.API_KEY} are
+	// replaced. Default: none.
+	Headers map[string]string `json:"headers,omitempty"`
+
+	// The Unix socket at which the API listens, as unix//run/api.sock. The URL then
+	// only says path and host. Default: the URL says where.
+	Dial string `json:"dial,omitempty"`
 
 	// How long the whole answer may take, up to a minute. Default: 5s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
@@ -70,9 +83,14 @@ type SignIn struct {
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	url     *url.URL
+	socket  *reverseproxy.DialInfo // nil: the URL says where
+	header  http.Header
 	api     http.RoundTripper
-	recent  *durations
+	took    *durations
 	session *incoming.Rules // which cookies are the session's
+
+	logger *zap.Logger
+	ids    *ids
 }
 
 // maxAnswerHeader bounds the header of the route's answer, in bytes.
@@ -104,6 +122,8 @@ func (u *SignIn) Provision(ctx caddy.Context) error {
 }
 
 func (u *SignIn) provision(ctx caddy.Context) error {
+	u.logger = ctx.Logger()
+	u.ids = &ids{complaints: rate.Sometimes{Interval: time.Minute}}
 	text, err := caddyvalue.Expand(u.URL)
 	if err != nil {
 		return err
@@ -112,8 +132,20 @@ func (u *SignIn) provision(ctx caddy.Context) error {
 	if u.url, ok = parseWhoAmI(text); !ok {
 		return errNoWhoAmI(u.URL)
 	}
-	if u.url.Scheme == "http" && !incoming.IsLoopback(u.url.Hostname()) {
-		ctx.Logger().Warn("passwords and sessions are sent to another machine unencrypted; use https", zap.String("url", u.URL))
+	if u.Dial != "" {
+		text, err := caddyvalue.Expand(u.Dial)
+		if err != nil {
+			return fmt.Errorf("dial: %w", err)
+		}
+		if u.socket, err = parseSocket(text); err != nil {
+			return err
+		}
+	}
+	if u.header, err = u.provisionHeader(); err != nil {
+		return err
+	}
+	if u.url.Scheme == "http" && u.socket == nil && !incoming.IsLoopback(u.url.Hostname()) {
+		u.logger.Warn("passwords and sessions are sent to another machine unencrypted; use https", zap.String("url", u.URL))
 	}
 	if u.UserID == "" {
 		u.UserID = "id"
@@ -131,7 +163,7 @@ func (u *SignIn) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	u.api, u.recent = transport, new(durations)
+	u.api, u.took = transport, answerTimesOf(u.url.String())
 	return nil
 }
 
@@ -143,10 +175,18 @@ func (u *SignIn) check() error {
 	if u.Timeout < 0 || time.Duration(u.Timeout) > maxTimeout {
 		return fmt.Errorf("timeout: %v is out of range; allowed: up to %v", time.Duration(u.Timeout), maxTimeout)
 	}
-	for _, path := range append([]string{u.UserID, u.Email, u.Name, u.Admin}, slices.Sorted(maps.Values(u.Claims))...) {
-		if path != "" && !answerPath.MatchString(path) {
-			return fmt.Errorf("%q is no path into a JSON answer; allowed: names separated by dots, such as user.id", path)
+	for _, path := range slices.Concat([]string{u.UserID, u.Email, u.Name, u.Admin}, slices.Sorted(maps.Values(u.Claims)), slices.Sorted(maps.Keys(u.Require))) {
+		if err := checkPath(path); err != nil {
+			return err
 		}
+	}
+	for name := range u.Headers {
+		if err := checkHeader(name); err != nil {
+			return err
+		}
+	}
+	if _, err := parseSocket(u.Dial); u.Dial != "" && !grammar.HasPlaceholder(u.Dial) && err != nil {
+		return err
 	}
 	var transport struct {
 		TLS json.RawMessage `json:"tls"`
@@ -160,6 +200,13 @@ func (u *SignIn) check() error {
 	return signin.CheckClaimNames(slices.Sorted(maps.Keys(u.Claims))...)
 }
 
+func checkPath(path string) error {
+	if path != "" && !answerPath.MatchString(path) {
+		return fmt.Errorf("%q is no path into a JSON answer; allowed: names separated by dots, such as user.id", path)
+	}
+	return nil
+}
+
 func parseWhoAmI(text string) (parsed *url.URL, ok bool) {
 	parsed, err := url.Parse(text)
 	return parsed, err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") &&
@@ -171,7 +218,7 @@ var userInfo = regexp.MustCompile(`(?s)//.*@`)
 // errNoWhoAmI says why a URL can't be one, as the owner wrote it: without the
 // secrets that its placeholders may stand for, and without a password.
 func errNoWhoAmI(written string) error {
-	return fmt.Errorf("%q can't be asked who somebody is; allowed: http:// or https://, a host and a path, without user name and fragment",
+	return fmt.Errorf("%q can't be asked who somebody is; allowed: http:// or https://, a host and a path, without user name and fragment; a Unix socket goes into the block, as `dial unix//run/api.sock`",
 		userInfo.ReplaceAllString(written, "//***@"))
 }
 
@@ -214,131 +261,15 @@ func (u *SignIn) transport(ctx caddy.Context) (http.RoundTripper, error) {
 	return transport, nil
 }
 
-// SignIn implements signin.SignIn.
-func (u *SignIn) SignIn(r *http.Request) (signin.User, error) {
-	header, byBasic := u.credentials(r)
-	if header == nil {
-		return signin.User{}, signin.ErrNotMine
-	}
-	begun := time.Now()
-	answer, status, err := u.ask(header)
-	if err != nil {
-		return signin.User{}, err
-	}
-	u.recent.note(time.Since(begun))
-	user, err := u.read(answer)
-	if err != nil || user.ID != "" {
-		return user, err
-	}
-	// That a session has ended says nothing about other ways to sign in.
-	refused := signin.ErrNotMine
-	if byBasic {
-		refused = signin.ErrDenied
-	}
-	return signin.User{}, fmt.Errorf("%w: the who-am-I route answers with status %d and nothing at %q", refused, status, u.UserID)
-}
-
-// credentials returns the header to ask with, nil if r has no credentials.
-func (u *SignIn) credentials(r *http.Request) (header http.Header, byBasic bool) {
-	auth, err := incoming.ParseAuthorization(r.Header)
-	if err == nil && auth.Scheme == incoming.Basic && u.TakesBasic() {
-		// What the limit can't read a user from isn't sent: a laxer reader
-		// behind could find one in it, whose failures nobody would count.
-		if _, _, ok := incoming.DecodeBasic(auth.Token68); !ok {
-			return nil, false
-		}
-		return http.Header{"Authorization": {"Basic " + auth.Token68}}, true
-	}
-	if kept := u.session.KeptCookies(r.Header["Cookie"]); kept != "" {
-		return http.Header{"Cookie": {kept}}, false
-	}
-	return nil, false
-}
-
-// ask returns the route's answer, nil if it says that nobody is signed in, and
-// its status.
-//
-// The request's own context stays behind. A reverse_proxy in front, such as
-// forward_auth, leaves in it which server Caddy's transports are to dial. And
-// its end would be for the client to choose: who goes away before a slow "no"
-// has still been told that it was no quick "yes", and that has to count.
-func (u *SignIn) ask(header http.Header) (answer whoami.Answer, status int, err error) {
-	ctx := context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(u.Timeout))
-	defer cancel()
-
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.url.String(), nil)
-	if err != nil {
-		return nil, 0, err
-	}
-	header.Set("Accept", "application/json")
-	header.Set("User-Agent", "caddy-access-tokens")
-	request.Header = header
-	request, notSent := traced(request)
-	response, err := u.api.RoundTrip(request)
-	if err != nil {
-		why := u.whyNot(ctx, err)
-		if notSent(err) {
-			why = fmt.Errorf("%w: %w", signin.ErrNotChecked, why)
-		}
-		return nil, 0, why
-	}
-	defer response.Body.Close()
-	answer, err = whoami.Read(response)
-	if err != nil && ctx.Err() != nil {
-		err = u.whyNot(ctx, err)
-	}
-	return answer, response.StatusCode, err
-}
-
-// whyNot says why there is no answer. An error's text is shown only where it
-// can't hold anything that the API has sent: that may be the credentials again.
-func (u *SignIn) whyNot(ctx context.Context, err error) error {
-	why := "it closed the connection, or what it sends is not HTTP"
-	var dialing *net.OpError
-	var certificate *tls.CertificateVerificationError
-	switch {
-	case ctx.Err() != nil:
-		why = fmt.Sprintf("it took longer than %v", time.Duration(u.Timeout))
-	case errors.As(err, &dialing) && dialing.Op == "dial":
-		why = dialing.Error()
-	case errors.As(err, &certificate):
-		why = certificate.Error()
-	case strings.Contains(err.Error(), "server response headers exceeded"):
-		why = "its answer's header is too long"
-	}
-	return errors.New("the who-am-I route can't be asked: " + why)
-}
-
-// read returns the user whom the answer names, with an empty id if none.
-func (u *SignIn) read(answer whoami.Answer) (user signin.User, err error) {
-	if user.ID, err = answer.ID(u.UserID); err != nil || user.ID == "" {
-		return signin.User{}, err
-	}
-	for _, field := range []struct {
-		path string
-		to   *string
-	}{{u.Email, &user.Email}, {u.Name, &user.Name}} {
-		if *field.to, err = answer.Text(field.path); err != nil {
-			return signin.User{}, err
-		}
-	}
-	user.Admin = answer.IsTrue(u.Admin)
-	user.Claims = make(map[string]string, len(u.Claims))
-	for name, path := range u.Claims {
-		if user.Claims[name], err = answer.Text(path); err != nil {
-			return signin.User{}, err
-		}
-	}
-	return user, nil
-}
-
 // NamesAdmins implements signin.AdminNamer.
 func (u *SignIn) NamesAdmins() bool { return u.Admin != "" }
 
 // Authority implements signin.AuthorityNamer: it is the API, by its origin, whatever
 // the route and however this machine is called.
 func (u *SignIn) Authority() string {
+	if u.socket != nil {
+		return u.socket.String()
+	}
 	host, port := strings.ToLower(u.url.Hostname()), u.url.Port()
 	if incoming.IsLoopback(host) {
 		host = "localhost"
