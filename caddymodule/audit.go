@@ -20,7 +20,7 @@ func (l auditLog) Changed(e registry.Event) {
 		return
 	}
 	fields := []zap.Field{
-		zap.Time("time", e.Time), zap.String("event", e.Kind), zap.Uint64("epoch", firstEpoch), zap.Uint64("revision", e.Revision),
+		zap.String("time", timestamp(e.Time)), zap.String("event", e.Kind), zap.Uint64("epoch", firstEpoch), zap.Uint64("revision", e.Revision),
 		zap.String("project", e.Project), zap.Any("actor", actorFields(e.Actor)),
 	}
 	if e.Actor.ClientIP != "" {
@@ -52,7 +52,7 @@ func actorFields(a registry.Actor) map[string]string {
 func tokenFields(e registry.Event) []zap.Field {
 	fields := []zap.Field{zap.String("token_id", e.Token.ID.String()), zap.String("user", e.Token.User.ID)}
 	if at, ends := e.Token.Expires(); ends {
-		fields = append(fields, zap.String("expires", at.UTC().Format(time.RFC3339Nano)))
+		fields = append(fields, zap.String("expires", timestamp(at)))
 	}
 	if e.Token.Parent != (store.Record{}).Parent {
 		fields = append(fields, zap.String("parent_id", e.Token.Parent.String()))
@@ -62,3 +62,6 @@ func tokenFields(e registry.Event) []zap.Field {
 	}
 	return fields
 }
+
+// timestamp is in UTC with milliseconds (RFC 3339), as the routes write it.
+func timestamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z") }

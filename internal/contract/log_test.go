@@ -110,6 +110,11 @@ func TestTheAccessLogSaysWhyARequestIsRefused(t *testing.T) {
 	if line.text("refusal") != "off" || line.text("token_user_id") != "bob" || line.text("token_id") != valid.info.TokenID {
 		t.Errorf("while off: %v", line)
 	}
+	// The client isn't told that there are routes.
+	wantStatus(t, g.do(t, ask{target: api, auth: as("bob"), lines: []string{"User-Agent: off-hidden"}}), http.StatusNotFound)
+	if line := g.accessLogLine(t, "off-hidden"); line.text("refusal") != "off" {
+		t.Errorf("while off, without a token: %v", line)
+	}
 }
 
 // Refusals for want of rights have no word of their own.
@@ -120,6 +125,13 @@ func TestTheAccessLogNamesWhoeverMayNot(t *testing.T) {
 	line := g.accessLogLine(t, "no-right")
 	if _, has := line["refusal"]; has || line.text("user_id") != "bob" {
 		t.Errorf("%v", line)
+	}
+
+	made := g.create(t, as("alice"), 3600, "")
+	wantStatus(t, g.do(t, ask{target: "/access-tokens", auth: bearer(made.value), lines: []string{"User-Agent: token-at-page"}}), http.StatusForbidden)
+	line = g.accessLogLine(t, "token-at-page")
+	if _, has := line["refusal"]; has || line.text("user_id") != "alice" || line.text("token_id") != made.info.TokenID {
+		t.Errorf("a token at the page: %v", line)
 	}
 }
 

@@ -24,7 +24,7 @@ func (rules *Rules) Admit(r *http.Request) (Request, error) {
 	rules.Scrub(r)
 	upgrades = upgrades && len(r.Header["Upgrade"]) == 0
 	dropReferer(r.Header)
-	if holdsTokenInURL(r.URL) {
+	if holdsTokenInURL(r.URL) || holdsToken(r.Host) {
 		return Request{}, ErrTokenInURL
 	}
 	if err := checkTarget(r); err != nil {

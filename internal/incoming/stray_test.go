@@ -43,6 +43,20 @@ func TestHoldsTokenInURL(t *testing.T) {
 	}
 }
 
+// The host is part of the URL, wherever the request says it.
+func TestTokenAsHost(t *testing.T) {
+	v, err := token.Make("cat", rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]error{v.Reveal(): ErrTokenInURL, v.Reveal() + ".example.com:80": ErrTokenInURL, "api.example.com": nil} {
+		r := &http.Request{Method: http.MethodGet, Host: host, URL: &url.URL{Path: "/"}, Header: http.Header{}}
+		if _, err := newRules(t).Admit(r); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", strings.ReplaceAll(host, v.Reveal(), "<value>"), err, want)
+		}
+	}
+}
+
 func TestTokenInAuthorization(t *testing.T) {
 	v, err := token.Make("cat", rand.Reader)
 	if err != nil {
@@ -54,6 +68,7 @@ func TestTokenInAuthorization(t *testing.T) {
 		"token " + s, "Token token=\"" + s + "\"", "ApiKey " + s, "OAuth oauth_token=\"" + s + "\"", s, "Digest username=\"" + s + "\", qop=auth",
 		"Basic " + base64ed(s+":"), "Basic " + base64ed("bob:"+s), "basic  " + base64ed("x:"+s+"\xff"), "Basic " + strings.TrimRight(base64ed(s+":x-oauth-basic"), "="),
 		"ApiKey " + base64ed(s), "ApiKey id:" + base64ed("id:"+s), "ApiKey " + base64.URLEncoding.EncodeToString([]byte("\xff\xfe"+s+"~~")),
+		"Basic " + base64ed("x:"+base64ed(s)), "Basic " + base64ed("x:"+strings.Replace(s, "_", "%5F", 1)), "Custom " + base64ed(base64ed(base64ed(s))),
 		"Custom " + strings.Replace(s, "_", "%5F", 1), "Custom " + url.QueryEscape(base64ed("bob:"+s)), "Basic " + s, ",Basic " + base64ed("bob:"+s),
 	} {
 		if _, err := ParseAuthorization(http.Header{"Authorization": {value}}); !errors.Is(err, ErrMisplacedToken) {
@@ -113,6 +128,11 @@ func TestHoldsTokenIsLinear(t *testing.T) {
 	holdsTokenInURL(&url.URL{RawQuery: "%" + strings.Repeat("25", 500_000)})
 	holdsTokenInURL(&url.URL{RawQuery: strings.Repeat("abcdefghijkl_", 80_000)})
 	holdsTokenInURL(&url.URL{RawQuery: strings.Repeat("abcdefghijkl", 80_000)})
+	nested := "x"
+	for len(nested) < 1<<20 {
+		nested = base64.StdEncoding.EncodeToString([]byte(nested + nested[:min(len(nested), 9)]))
+	}
+	holdsTokenInURL(&url.URL{RawQuery: nested})
 	if took := time.Since(begun); took > time.Minute {
 		t.Errorf("a megabyte takes %v", took)
 	}

@@ -19,6 +19,7 @@ func (rules *Rules) scrubTrailer(trailer http.Header) {
 			delete(trailer, key)
 		}
 	}
+	dropReferer(trailer)
 }
 
 // guardTrailer wraps r.Body where trailers can arrive at its end: over HTTP/1

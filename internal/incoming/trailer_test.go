@@ -1,6 +1,7 @@
 package incoming
 
 import (
+	"crypto/rand"
 	"errors"
 	"io"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 func TestScrubWrapsBodyOnlyWhereTrailersCanArrive(t *testing.T) {
@@ -48,6 +51,24 @@ func TestScrubAnnouncedTrailers(t *testing.T) {
 	newRules(t).Scrub(&http.Request{Trailer: trailer})
 	if diff := cmp.Diff(http.Header{"X-Sum": nil}, trailer); diff != "" {
 		t.Errorf("trailer (-want +got):\n%s", diff)
+	}
+}
+
+// What the header may not say, the trailer may not either.
+func TestScrubTrailersReferer(t *testing.T) {
+	v, err := token.Make("cat", rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for referer, want := range map[string]http.Header{
+		"https://api.example.com/?t=" + v.Reveal(): {},
+		"https://api.example.com/":                 {"Referer": {"https://api.example.com/"}},
+	} {
+		trailer := http.Header{"Referer": {referer}}
+		newRules(t).Scrub(&http.Request{Trailer: trailer})
+		if diff := cmp.Diff(want, trailer); diff != "" {
+			t.Errorf("trailer (-want +got):\n%s", diff)
+		}
 	}
 }
 

@@ -150,9 +150,12 @@ func (p *Page) Refuse(w http.ResponseWriter, r *http.Request, reason error) {
 }
 
 func (p *Page) refuseToken(r *http.Request) error {
-	if _, err := p.Authenticate(r); err != nil {
+	record, err := p.Authenticate(r)
+	if err != nil {
 		return err
 	}
+	holder := registry.Holder(&record)
+	p.Identified(r, &holder)
 	return errToken
 }
 
@@ -224,6 +227,9 @@ func (v *visit) checkNonce() (err error) {
 // identify finds out who has sent the request: the page's session decides, or
 // else the sign-ins are asked.
 func (v *visit) identify() error {
+	if err := v.Project.Exists(); err != nil {
+		return err // and nobody's session ends by it
+	}
 	if secret, sent := v.Cookies.value(v.cookieName()); sent {
 		v.caller, v.lapsed, v.bySession = v.Memory.Sessions.find(v.Project.Name, secret)
 		if v.bySession && !v.Project.Knows(v.caller) {

@@ -65,7 +65,8 @@ const (
 	WhyAddress = "address"
 )
 
-// Denial is ErrInvalidToken, ErrOff, ErrBlocked or ErrAddress with what the store knows of the token.
+// Denial is a reason to refuse, such as ErrInvalidToken or ErrOff, with what the
+// store knows of the token.
 type Denial struct {
 	Reason error
 	Why    string

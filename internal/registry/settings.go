@@ -80,11 +80,11 @@ func (r *Registry) configure(ctx context.Context, p *Project, c Caller, change s
 	}
 	before, revision := r.Store.Settings(p.Name)
 	m := store.Configure{Project: p.Name, Settings: change.Over(before), Revision: revision}
-	if reflect.DeepEqual(before, m.Settings) {
-		return r.Policy(p), nil
-	}
 	if m.Token, m.TokenRevision, err = r.mayStill(p.policy(before, revision), c); err != nil {
 		return Policy{}, err
+	}
+	if reflect.DeepEqual(before, m.Settings) {
+		return r.Policy(p), nil
 	}
 	at := r.Now()
 	done, err := r.Store.Commit(ctx, m)

@@ -218,6 +218,10 @@ func TestChangesByTokensThatEndedMeanwhile(t *testing.T) {
 		if !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
+		// Nor is one told what holds where nothing would change.
+		if _, err := f.Configure(context.Background(), p, holder, store.Settings{}); !errors.Is(err, test.want) {
+			t.Errorf("%s, and a change that is none: %v, want %v", name, err, test.want)
+		}
 		if after := f.Policy(p); err != nil && !reflect.DeepEqual(before, after) {
 			t.Errorf("%s: %+v has become %+v", name, before, after)
 		}

@@ -142,7 +142,10 @@ func find(rest string) (to *route, id uuid.UUID) {
 }
 
 func (a *API) options(w http.ResponseWriter, to *route) error {
-	if to == nil || a.isOff() {
+	switch {
+	case a.isOff():
+		return errHidden
+	case to == nil:
 		return ErrNoRoute
 	}
 	w.Header().Set("Allow", to.allow)
@@ -150,6 +153,9 @@ func (a *API) options(w http.ResponseWriter, to *route) error {
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
+
+// errHidden is ErrNoRoute to whoever asks; the owner is told why.
+var errHidden = &registry.Denial{Reason: ErrNoRoute, Why: registry.WhyOff}
 
 func (a *API) isOff() bool { return !a.Registry.Policy(a.Project).Enabled }
 
@@ -159,7 +165,7 @@ func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *rou
 	}
 	caller, err := a.SignIn(r)
 	if a.isOff() && !mayKnow(a.Project, caller, err) {
-		return registry.Caller{}, ErrNoRoute
+		return registry.Caller{}, errHidden
 	}
 	return caller, err
 }
