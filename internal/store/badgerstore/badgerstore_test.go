@@ -55,6 +55,10 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t testing.TB) store.Store { return open(t, t.TempDir(), Options{}) })
 }
 
+func TestOutboxIsBounded(t *testing.T) {
+	storetest.RunFullOutbox(t, func(t testing.TB) store.Store { return open(t, t.TempDir(), Options{}) })
+}
+
 // With memtables this small every test fills several of them.
 func TestConformanceWithTinyMemtables(t *testing.T) {
 	storetest.Run(t, func(t testing.TB) store.Store { return open(t, t.TempDir(), Options{MemTableSize: 256 << 10}) })
