@@ -186,9 +186,9 @@ func replace(t *testing.T, f *fixture) {
 	f.wantError(store.Create{Record: NewRecord("p", "alice", 2), ReplacesParent: true, Limit: 1}, store.ErrLimit)
 }
 
-func (f *fixture) void(project, user string, at time.Duration, ended int) uint64 {
+func (f *fixture) void(user string, at time.Duration, ended int) uint64 {
 	f.Helper()
-	done := f.outcome(store.Void{Project: project, User: user, At: Epoch.Add(at)})
+	done := f.outcome(store.Void{Project: "p", User: user, At: Epoch.Add(at)})
 	if done.Ended != ended {
 		f.Errorf("%d tokens of %s ended, want %d", done.Ended, user, ended)
 	}
@@ -199,7 +199,7 @@ func voidAll(t *testing.T, f *fixture) {
 	line := f.line(3)
 	deleted, expired := f.create(NewRecord("p", "alice", 10)), f.create(lived(11, 0, time.Minute))
 	f.commit(store.Revoke{ID: deleted.ID, Revision: deleted.Revision, At: Epoch})
-	f.void("p", "alice", time.Hour, 3)
+	f.void("alice", time.Hour, 3)
 	for _, r := range append(line, expired) {
 		f.wantRevoked(r.ID, Epoch.Add(time.Hour))
 	}
@@ -214,8 +214,8 @@ func voidAll(t *testing.T, f *fixture) {
 		t.Errorf("successors that are voided: %v, %v", ids, err)
 	}
 	f.wantLiving("p", "alice", 0)
-	f.void("p", "alice", time.Hour, 0)
-	f.void("p", "nobody", time.Hour, 0)
+	f.void("alice", time.Hour, 0)
+	f.void("nobody", time.Hour, 0)
 
 	next := f.create(NewRecord("p", "alice", 20))
 	f.wantRevoked(next.ID, time.Time{})
@@ -231,7 +231,7 @@ func voidConflict(_ *testing.T, f *fixture) {
 	parent := f.create(NewRecord("p", "alice", 0))
 	child, other := NewRecord("p", "alice", 1), NewRecord("p", "alice", 2)
 	child.Parent = parent.ID
-	at := f.void("p", "alice", 0, 1)
+	at := f.void("alice", 0, 1)
 	f.wantError(store.Create{Record: other}, store.ErrConflict)
 	f.wantError(store.Create{Record: child, ParentRevision: parent.Revision}, store.ErrConflict)
 	// A voided token has no successor, though its record is as it was.
@@ -243,7 +243,7 @@ func voidConflict(_ *testing.T, f *fixture) {
 func voidOthers(t *testing.T, f *fixture) {
 	f.create(NewRecord("p", "alice", 0))
 	others := []store.Record{f.create(NewRecord("p", "alic", 0)), f.create(NewRecord("p", "alicea", 0)), f.create(NewRecord("q", "alice", 0))}
-	f.void("p", "alice", 0, 1)
+	f.void("alice", 0, 1)
 	for _, r := range others {
 		f.wantRevoked(r.ID, time.Time{})
 	}
@@ -255,7 +255,7 @@ func sweep(t *testing.T, f *fixture) {
 	for i := range 30 {
 		made = append(made, f.create(NewRecord("p", "alice", i)))
 	}
-	at := f.void("p", "alice", time.Hour, len(made))
+	at := f.void("alice", time.Hour, len(made))
 	next := f.create(NewRecord("p", "alice", 100))
 	v := store.Voided{Project: "p", User: "alice", Before: at}
 	diff(t, "voids", []store.Voided{v}, f.Voids())
@@ -327,7 +327,7 @@ func block(t *testing.T, f *fixture) {
 	f.wantLiving("p", "alice", 1)
 	f.commit(store.Revoke{ID: token.ID, Revision: token.Revision, At: Epoch})
 
-	f.void("p", "alice", 0, 0)
+	f.void("alice", 0, 0)
 	wantBlocked(store.BlockedUser{User: "aaron", At: Epoch.Add(time.Minute), By: "alice"}, alice)
 	v := f.Voids()[0]
 	f.commit(store.Sweep{Voided: v, Last: true})
@@ -370,7 +370,7 @@ func byToken(_ *testing.T, f *fixture) {
 	}
 	unknown, voided, blocked := NewRecord("p", "nobody", 0), f.create(NewRecord("p", "alice", 0)), f.create(NewRecord("p", "carol", 0))
 	revoked, good := f.create(NewRecord("p", "bob", 0)), f.create(NewRecord("p", "bob", 1))
-	f.void("p", "alice", 0, 1)
+	f.void("alice", 0, 1)
 	f.commit(store.Block{Project: "p", User: "carol", At: Epoch})
 	f.commit(store.Revoke{ID: revoked.ID, Revision: revoked.Revision, At: Epoch})
 	all(unknown, store.ErrConflict)
@@ -430,7 +430,7 @@ func voidRevision(t *testing.T, f *fixture) {
 				}
 			})
 		}
-		f.void("p", "alice", 0, 1)
+		f.void("alice", 0, 1)
 		done.Store(true)
 		all.Wait()
 		f.commit(store.Sweep{Voided: f.Voids()[0], Last: true, IDs: []uuid.UUID{r.ID}})
