@@ -163,10 +163,13 @@ func (g *gateway) callers(t testing.TB, made token, statuses ...int) (workers []
 // config is the configuration that runs, as Caddy shows it.
 func (g *gateway) config(t testing.TB) string {
 	t.Helper()
-	status, text, err := g.askAdmin(http.MethodGet, "/config/", "", "")
-	if err != nil || status != http.StatusOK {
-		t.Fatalf("status %d, error %v", status, err)
-	}
+	var text string
+	// Each reload replaces the admin endpoint, and one that fails puts it back.
+	g.wait(t, "Caddy's admin endpoint shows the configuration", func() bool {
+		status, shown, err := g.askAdmin(http.MethodGet, "/config/", "", "")
+		text = shown
+		return err == nil && status == http.StatusOK
+	})
 	return text
 }
 
