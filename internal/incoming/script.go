@@ -10,3 +10,14 @@ func ByScript(h http.Header) bool {
 	modes := h["Sec-Fetch-Mode"]
 	return len(modes) > 0 && !(len(modes) == 1 && modes[0] == "navigate")
 }
+
+var crossOrigin = http.NewCrossOriginProtection()
+
+// CrossOrigin tells whether a browser sends a changing request for another
+// origin's page. Programs, which send neither Origin nor Sec-Fetch-Site, are not
+// concerned.
+func CrossOrigin(r *http.Request) bool { return crossOrigin.Check(r) != nil }
+
+// Replayable tells whether a request came in TLS early data, which others may
+// have recorded and sent again (RFC 8470).
+func Replayable(r *http.Request) bool { return r.TLS != nil && !r.TLS.HandshakeComplete }

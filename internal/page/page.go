@@ -112,9 +112,6 @@ var places = map[string]place{
 	"/icon.svg": {get: (*visit).static, open: true, part: true},
 }
 
-// crossOrigin refuses what a browser sends for another origin's page.
-var crossOrigin = http.NewCrossOriginProtection()
-
 // errToken: a valid token was sent where only people sign in.
 var errToken = &tokenapi.Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 	Message: "A token doesn't open the page",
@@ -160,7 +157,7 @@ func (p *Page) refuseToken(r *http.Request) error {
 }
 
 func (v *visit) serve(rest string) error {
-	if v.r.TLS != nil && !v.r.TLS.HandshakeComplete {
+	if incoming.Replayable(v.r) {
 		return errTooEarly
 	}
 	to, found := places[rest]
@@ -178,7 +175,7 @@ func (v *visit) serve(rest string) error {
 	if handle == nil {
 		return v.methodNotAllowed(to)
 	}
-	if crossOrigin.Check(v.r) != nil {
+	if incoming.CrossOrigin(v.r) {
 		return errCrossOrigin
 	}
 	if !to.part && !isNavigation(v.r.Header) {

@@ -82,14 +82,10 @@ var (
 // yet.
 var named = map[string]*route{"current": current, "settings": settings, "blocked": nil}
 
-// crossOrigin refuses requests that a browser sends for another origin's page.
-// Programs, which don't send Origin or Sec-Fetch-Site, are not concerned.
-var crossOrigin = http.NewCrossOriginProtection()
-
 // Serve answers a request for one of our paths, of which rest is what follows
 // the base. An error is what to answer instead; nothing has been written then.
 func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string) error {
-	if r.TLS != nil && !r.TLS.HandshakeComplete {
+	if incoming.Replayable(r) {
 		return errTooEarly
 	}
 	to, id := find(rest)
@@ -115,7 +111,7 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Author
 	if handle == nil {
 		return methodNotAllowed(to)
 	}
-	if crossOrigin.Check(r) != nil {
+	if incoming.CrossOrigin(r) {
 		return errCrossOrigin
 	}
 	return handle(&call{API: a, w: w, r: r, caller: caller, id: id})
