@@ -85,14 +85,8 @@ func (r *Registry) IsBlocked(p *Project, user string) bool {
 func (r *Registry) Block(ctx context.Context, p *Project, c Caller, user string) error {
 	r.deciding.RLock()
 	defer r.deciding.RUnlock()
-	c, err := p.confirm(c)
+	c, err := p.administrates(c, user)
 	if err != nil {
-		return err
-	}
-	if err := p.MayAdministrate(c); err != nil {
-		return err
-	}
-	if err := checkUser(user); err != nil {
 		return err
 	}
 	switch {
@@ -109,17 +103,24 @@ func (r *Registry) Block(ctx context.Context, p *Project, c Caller, user string)
 func (r *Registry) Unblock(ctx context.Context, p *Project, c Caller, user string) error {
 	r.deciding.RLock()
 	defer r.deciding.RUnlock()
-	c, err := p.confirm(c)
+	c, err := p.administrates(c, user)
 	if err != nil {
 		return err
 	}
-	if err := p.MayAdministrate(c); err != nil {
-		return err
-	}
-	if err := checkUser(user); err != nil {
-		return err
-	}
 	return r.setBlocked(ctx, p, c, user, false)
+}
+
+// administrates returns c with the rights that the rules in force leave it, if
+// those are to administrate what could be a user.
+func (p *Project) administrates(c Caller, user string) (Caller, error) {
+	c, err := p.confirm(c)
+	if err != nil {
+		return Caller{}, err
+	}
+	if err := p.MayAdministrate(c); err != nil {
+		return Caller{}, err
+	}
+	return c, checkUser(user)
 }
 
 func (r *Registry) setBlocked(ctx context.Context, p *Project, c Caller, user string, blocked bool) error {
