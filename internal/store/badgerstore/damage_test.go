@@ -91,13 +91,17 @@ var makeStores = sync.OnceValues(func() (s damagedStores, err error) {
 	if _, err := opened.Commit(context.Background(), store.Configure{Project: "p", Settings: store.Settings{Enabled: new(true)}}); err != nil {
 		return s, err
 	}
-	if err := opened.tendOnce(); err != nil {
-		return s, err
-	}
 	s = damagedStores{filepath.Join(dir, "closed"), filepath.Join(dir, "killed")}
-	// Compactions remove tables while they are being copied.
+	// Compactions remove tables while they are being copied, and make some that
+	// tables.list doesn't know yet.
 	for range 100 {
+		if err := opened.tendOnce(); err != nil {
+			return s, err
+		}
 		if err = copyStore(s.killed, made); err == nil {
+			err = listsItsTables(s.killed)
+		}
+		if err == nil {
 			break
 		}
 		_ = os.RemoveAll(s.killed)
@@ -455,6 +459,22 @@ func TestMissingFile(t *testing.T) {
 			freshCopy(t.T, dir, original)
 		}
 	})
+}
+
+// listsItsTables returns an error unless tables.list knows all tables there are.
+func listsItsTables(dir string) error {
+	list, _, err := readTableList(dir)
+	if err != nil {
+		return err
+	}
+	tables, err := filepath.Glob(filepath.Join(dir, "db", "*.sst"))
+	for _, table := range tables {
+		id, _ := strconv.ParseUint(strings.TrimSuffix(filepath.Base(table), ".sst"), 10, 64)
+		if _, listed := list[id]; !listed {
+			return fmt.Errorf("%s isn't in %s", filepath.Base(table), tableListName)
+		}
+	}
+	return err
 }
 
 // Files change places.
