@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -110,4 +111,13 @@ func TestTokensWithAnOldPrefixKeepWorking(t *testing.T) {
 	}
 	f.wantAuthenticated(p, old)
 	f.wantAuthenticated(p, m)
+}
+
+// recognise returns a token that hasn't ended, used or not.
+func recognise(r *Registry, p *Project, v token.Value) (store.Record, error) {
+	record, err := r.Authenticate(p, v, netip.Addr{})
+	if denial, ok := errors.AsType[*Denial](err); ok && denial.Lives() {
+		return denial.Token, nil
+	}
+	return record, err
 }
