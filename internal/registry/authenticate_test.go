@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -113,11 +112,11 @@ func TestTokensWithAnOldPrefixKeepWorking(t *testing.T) {
 	f.wantAuthenticated(p, m)
 }
 
-// recognise returns a token that hasn't ended, used or not.
+// recognise returns a token that hasn't ended, and isn't a use of it.
 func recognise(r *Registry, p *Project, v token.Value) (store.Record, error) {
-	record, err := r.Authenticate(p, v, netip.Addr{})
-	if denial, ok := errors.AsType[*Denial](err); ok && denial.Lives() {
-		return denial.Token, nil
+	found, err := r.find(v)
+	if err == nil {
+		err = checkEnded(p, &found.record, r.Now())
 	}
-	return record, err
+	return found.record, err
 }
