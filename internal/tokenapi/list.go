@@ -91,6 +91,7 @@ func (a *listAnswer) add(info tokenInfo) {
 	if err := encoder.Encode(info); err != nil {
 		panic(err)
 	}
+	a.Truncate(a.Len() - 1) // Encode ends lines.
 }
 
 func (a *listAnswer) begin() {
