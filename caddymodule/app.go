@@ -26,6 +26,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/streams"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
@@ -283,6 +284,7 @@ type openStore struct {
 	registry *registry.Registry
 	pages    *page.Memory
 	failures *signinlimit.Limiter // of sign-ins, at all sites
+	streams  *streams.Streams
 	store    *badgerstore.Store
 	log      *followingLog
 
@@ -331,11 +333,16 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 		return nil, err
 	}
 	tellOpened(logger, a.dir, opened)
-	return &openStore{settings: s, log: following, registry: registry.New(registry.Config{
+	var tokens *registry.Registry
+	open := streams.New(func(o *streams.Opener) bool {
+		return tokens.Holds(tokens.Project(o.Project), o.Token, o.Client)
+	}, opened.Clock().Now)
+	tokens = registry.New(registry.Config{
 		Store: opened,
 		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
-		Retain: s.retain, Audit: auditLog{logger.Named("audit")}, Logger: logger,
-	}), pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
+		Retain: s.retain, Audit: auditLog{logger.Named("audit")}, Logger: logger, Ended: open.Ended,
+	})
+	return &openStore{settings: s, log: following, registry: tokens, streams: open, pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
 }
 
 // tellOpened says which store this is: whoever has lost his tokens finds out that
@@ -354,6 +361,7 @@ func tellOpened(logger *zap.Logger, dir string, opened *badgerstore.Store) {
 
 // Destruct implements caddy.Destructor.
 func (s *openStore) Destruct() error {
+	s.streams.Close()
 	return errors.Join(s.registry.Close(), s.store.Close())
 }
 

@@ -135,6 +135,7 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    strip          <header>...
 //	    keep_cookies   <cookie>...
 //	    script_access  on|off
+//	    open_streams   close|leave
 //	    api            <path>
 //	    page           <path>|off
 //	}
@@ -257,6 +258,12 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 			on, err := grammar.OnOff(d)
 			s.ScriptAccess = on != nil && *on
 			return err
+		},
+		"open_streams": func(d *caddyfile.Dispenser) (err error) {
+			if s.OpenStreams, err = grammar.OneArg(d, "close|leave"); err != nil {
+				return err
+			}
+			return grammar.At(d, config.CheckOpenStreams(s.OpenStreams))
 		},
 		"api": func(d *caddyfile.Dispenser) (err error) {
 			if s.API, err = grammar.OneArg(d, "<path>"); err != nil {

@@ -11,7 +11,7 @@ const (
 	bcryptOfSomething   = "$2a$14$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6"
 	argon2idOfSomething = "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg"
 
-	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_cookies, max_lifetime, page, prefix, project, public, script_access, sign_in, sign_in_limit, strip, without_token"
+	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_cookies, max_lifetime, open_streams, page, prefix, project, public, script_access, sign_in, sign_in_limit, strip, without_token"
 	globalOptionNames = "hash_key, retain, store"
 	kindNames         = "basic, front, guest, impostor, placeholder, upstream" // of which front, guest and impostor are this test's own
 
@@ -196,6 +196,9 @@ func TestWrongCaddyfile(t *testing.T) {
 			"keep_cookies: cookie \"locale=en\": a name has one or more letters, digits and !#$%&'+-.^_`|~, and may have one '*' at its end for any ending, at Caddyfile:3"},
 		{"keep_cookies with a list", site("keep_cookies locale;theme"),
 			"keep_cookies: cookie \"locale;theme\": a name has one or more letters, digits and !#$%&'+-.^_`|~, and may have one '*' at its end for any ending, at Caddyfile:3"},
+		{"open_streams with another word", site("open_streams on"), `open_streams: "on" is not known; allowed: close, leave, at Caddyfile:3`},
+		{"open_streams with no word", site("open_streams"), "open_streams takes one value; write `open_streams close|leave`, at Caddyfile:3"},
+		{"open_streams twice", site("open_streams close\nopen_streams leave"), "open_streams is written twice; write it once, at Caddyfile:4"},
 		{"script_access with another word", site("script_access true"), `script_access: "true" is not known; allowed: on, off, at Caddyfile:3`},
 		{"script_access with no word", site("script_access"), "script_access takes one value; write `script_access on|off`, at Caddyfile:3"},
 		{"script_access twice", site("script_access on\nscript_access off"), "script_access is written twice; write it once, at Caddyfile:4"},

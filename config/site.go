@@ -87,6 +87,11 @@ type Site struct {
 	// password, or whoever stands in front knows. Default: false.
 	ScriptAccess bool `json:"script_access,omitempty"`
 
+	// What becomes of WebSockets, and of answers that are still being sent a second
+	// after their header, when the token that opened them ends or doesn't hold any
+	// more: "close", or "leave". Default: "close".
+	OpenStreams string `json:"open_streams,omitempty"`
+
 	// Where the routes are at which tokens are managed. Default:
 	// "/v4/apiAccessTokens".
 	API string `json:"api,omitempty"`
@@ -110,6 +115,12 @@ type SignInLimit struct {
 const (
 	Reject = "reject"
 	Pass   = "pass"
+)
+
+// The values of OpenStreams.
+const (
+	Close = "close"
+	Leave = "leave"
 )
 
 // The values of IdentityEncoding.
@@ -178,6 +189,9 @@ func (s Site) Complete() Site {
 	if s.ForeignToken == "" {
 		s.ForeignToken = Reject
 	}
+	if s.OpenStreams == "" {
+		s.OpenStreams = Close
+	}
 	return s
 }
 
@@ -201,6 +215,9 @@ func (s Site) Check() error {
 		return err
 	}
 	if err := CheckRejectPass("foreign_token", s.ForeignToken); err != nil {
+		return err
+	}
+	if err := CheckOpenStreams(s.OpenStreams); err != nil {
 		return err
 	}
 	if s.AllowGenerate != nil {
@@ -260,6 +277,14 @@ func (l SignInLimit) Check() error {
 func CheckRejectPass(option, value string) error {
 	if value != Reject && value != Pass {
 		return fmt.Errorf("%s: %q is not known; allowed: %s, %s", option, value, Reject, Pass)
+	}
+	return nil
+}
+
+// CheckOpenStreams says what is wrong with open_streams.
+func CheckOpenStreams(value string) error {
+	if value != Close && value != Leave {
+		return fmt.Errorf("open_streams: %q is not known; allowed: %s, %s", value, Close, Leave)
 	}
 	return nil
 }

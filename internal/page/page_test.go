@@ -55,6 +55,7 @@ func newDesk(t *testing.T) *desk {
 	d := &desk{clock: newClock(), store: opened, gone: make(map[string]bool)}
 	d.rules.SignIns = []registry.SignIn{{Knows: func(user string) bool { return !d.gone[user] }, NamesAdmins: true}}
 	tokens := registry.New(registry.Config{
+		Ended: func(string, string) {},
 		Store: opened, Now: d.Now, Certain: d.Now, Random: rand.Reader,
 		Retain: registry.Retain{Expired: day, Deleted: day}, Audit: noAudit{}, Logger: zap.NewNop(),
 	})

@@ -77,5 +77,13 @@ func (c *Caller) actor() Actor {
 // changed tells the auditor of a change by c.
 func (r *Registry) changed(c *Caller, p *Project, e Event) {
 	e.Project, e.Actor = p.Name, c.actor()
+	switch e.Kind {
+	case TokenDeleted:
+		r.Ended(p.Name, e.Token.User.ID)
+	case TokensDeleted, UserBlocked:
+		r.Ended(p.Name, e.User)
+	case SettingsChanged:
+		r.Ended(p.Name, "")
+	}
 	r.Audit.Changed(e)
 }

@@ -65,6 +65,19 @@ func (r *Registry) authenticate(p *Project, found Found, client netip.Addr) (sto
 	return found.record, nil
 }
 
+// Holds tells whether a token that was authenticated still would be. Where that
+// can't be told, it holds.
+func (r *Registry) Holds(p *Project, id uuid.UUID, client netip.Addr) bool {
+	record, err := r.Store.ByID(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false
+	}
+	if err == nil {
+		err = r.check(p, &record, client.Unmap().WithZone(""), r.Now())
+	}
+	return err == nil || errors.Is(err, store.ErrUnavailable)
+}
+
 // find denies a token that wasn't issued here.
 func (r *Registry) find(v token.Value) (Found, error) {
 	found, err := r.Find(v)

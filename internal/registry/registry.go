@@ -38,6 +38,9 @@ type Config struct {
 	// Audit is told of every change.
 	Audit  Auditor
 	Logger *zap.Logger
+	// Ended is told, once that is in force, that tokens of a user, or of all users
+	// if that is "", may have stopped to hold, in a project or in all if that is "".
+	Ended func(project, user string)
 }
 
 // Retain says how long records stay after their token has ended.
