@@ -74,7 +74,7 @@ func (st *Stream) begins() {
 		s.rouse()
 		return
 	}
-	st.move(&s.young[rand.N(uint(len(s.young)))])
+	st.move(&s.young[rand.N(len(s.young))]) //nolint:gosec // it spreads locks, and is no secret
 	if !s.ticking.Load() && s.ticking.CompareAndSwap(false, true) {
 		s.rouse()
 	}

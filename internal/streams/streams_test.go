@@ -138,7 +138,7 @@ func (s *site) wait(t *testing.T, what string, done func() bool) {
 
 // untilCancelled sends a part of an answer and waits, as one does for events.
 func untilCancelled(w http.ResponseWriter, r *http.Request) {
-	io.WriteString(w, "data: 1\n\n")
+	_, _ = io.WriteString(w, "data: 1\n\n")
 	_ = http.NewResponseController(w).Flush()
 	<-r.Context().Done()
 }
@@ -193,11 +193,11 @@ func TestAnswersThatAreYoungAreFinished(t *testing.T) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/answered" {
-			io.WriteString(w, "begin ")
+			_, _ = io.WriteString(w, "begin ")
 		}
 		begun <- struct{}{}
 		<-goOn
-		io.WriteString(w, "end")
+		_, _ = io.WriteString(w, "end")
 	})
 	for _, path := range []string{"/answered", "/unanswered"} {
 		got := make(chan *http.Response)
@@ -297,7 +297,7 @@ func TestConnectionsThatWereTakenOver(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, "x")
+		_, _ = io.WriteString(w, "x")
 		_ = http.NewResponseController(w).Flush()
 		if r.URL.Path == "/stream" {
 			<-r.Context().Done()
