@@ -22,6 +22,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -285,6 +286,7 @@ type openStore struct {
 	pages    *page.Memory
 	failures *signinlimit.Limiter // of sign-ins, at all sites
 	streams  *streams.Streams
+	refusals refusals.Refusals // of tokens, for their owners
 	store    *badgerstore.Store
 	log      *followingLog
 
