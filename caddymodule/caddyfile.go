@@ -123,6 +123,7 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    api_access     on|off
 //	    allow_generate admins|everyone|users <user id>...
 //	    max_lifetime   <days>d|unlimited
+//	    max_tokens_per_user <number>
 //	    sign_in        <module> ...
 //	    sign_in_limit  <failures> <window>
 //	    without_token  reject|pass
@@ -203,6 +204,18 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 			}
 			s.MaxLifetimeDays = &days
 			return grammar.At(d, config.CheckMaxLifetimeDays(days))
+		},
+		"max_tokens_per_user": func(d *caddyfile.Dispenser) error {
+			value, err := grammar.OneArg(d, "<number>")
+			if err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				return d.Errf("max_tokens_per_user: %q is no number of tokens; write one such as 1000", value)
+			}
+			s.MaxTokensPerUser = &n
+			return grammar.At(d, config.CheckMaxTokensPerUser(n))
 		},
 		"sign_in": func(d *caddyfile.Dispenser) error {
 			module, raw, err := parseSignIn(d)

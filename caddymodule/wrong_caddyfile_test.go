@@ -11,7 +11,7 @@ const (
 	bcryptOfSomething   = "$2a$14$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6"
 	argon2idOfSomething = "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg"
 
-	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_cookies, max_lifetime, page, prefix, project, public, script_access, sign_in, sign_in_limit, strip, without_token"
+	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_cookies, max_lifetime, max_tokens_per_user, page, prefix, project, public, script_access, sign_in, sign_in_limit, strip, without_token"
 	globalOptionNames = "hash_key, retain, store"
 	kindNames         = "basic, front, guest, impostor, placeholder, upstream" // of which front, guest and impostor are this test's own
 
@@ -111,6 +111,23 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"max_lifetime of more than can be counted", site("max_lifetime 99999999999999999999d"),
 			`max_lifetime: "99999999999999999999d" is no lifetime; allowed: whole days such as 365d, or unlimited, at Caddyfile:3`},
 		{"max_lifetime twice", site("max_lifetime 1d\nmax_lifetime 1d"), "max_lifetime is written twice; write it once, at Caddyfile:4"},
+
+		{"max_tokens_per_user with nothing", site("max_tokens_per_user"),
+			"max_tokens_per_user takes one value; write `max_tokens_per_user <number>`, at Caddyfile:3"},
+		{"max_tokens_per_user with a word", site("max_tokens_per_user unlimited"),
+			`max_tokens_per_user: "unlimited" is no number of tokens; write one such as 1000, at Caddyfile:3`},
+		{"max_tokens_per_user with half a token", site("max_tokens_per_user 1.5"),
+			`max_tokens_per_user: "1.5" is no number of tokens; write one such as 1000, at Caddyfile:3`},
+		{"max_tokens_per_user of none", site("max_tokens_per_user 0"),
+			"max_tokens_per_user: 0 tokens is out of range; allowed: 1 to 1000000, and without the option as many as users make, at Caddyfile:3"},
+		{"max_tokens_per_user of fewer than none", site("max_tokens_per_user -1"),
+			"max_tokens_per_user: -1 tokens is out of range; allowed: 1 to 1000000, and without the option as many as users make, at Caddyfile:3"},
+		{"max_tokens_per_user of too many", site("max_tokens_per_user 1000001"),
+			"max_tokens_per_user: 1000001 tokens is out of range; allowed: 1 to 1000000, and without the option as many as users make, at Caddyfile:3"},
+		{"max_tokens_per_user of more than can be counted", site("max_tokens_per_user 99999999999999999999"),
+			`max_tokens_per_user: "99999999999999999999" is no number of tokens; write one such as 1000, at Caddyfile:3`},
+		{"max_tokens_per_user twice", site("max_tokens_per_user 10\nmax_tokens_per_user 10"),
+			"max_tokens_per_user is written twice; write it once, at Caddyfile:4"},
 
 		{"sign_in without a kind", site("sign_in"), "sign_in takes a kind; write `sign_in <kind> …`; there are: " + kindNames + ", at Caddyfile:3"},
 		{"sign_in with an unknown kind", site("sign_in ldap"), `"ldap" is no sign-in; there are: ` + kindNames + `, at Caddyfile:3`},
@@ -360,6 +377,10 @@ func TestUnusableCaddyfile(t *testing.T) {
 			`access_tokens, project "shared": two directives of this project differ in allow_generate: write the same in both, or give each site its own project`},
 		{"two sites: another max_lifetime, and more", two("admins alice", "admins alice\nallow_generate everyone\nmax_lifetime unlimited"),
 			`access_tokens, project "shared": two directives of this project differ in allow_generate and max_lifetime: write the same in both, or give each site its own project`},
+		{"two sites: another max_tokens_per_user", two("admins alice\nmax_tokens_per_user 10", "admins alice\nmax_tokens_per_user 20"),
+			`access_tokens, project "shared": two directives of this project differ in max_tokens_per_user: write the same in both, or give each site its own project`},
+		{"two sites: max_tokens_per_user in one", two("admins alice", "admins alice\nmax_tokens_per_user 20"),
+			`access_tokens, project "shared": two directives of this project differ in max_tokens_per_user: write the same in both, or give each site its own project`},
 		{"one site, two places", "http://:8080 {\nhandle /a {\naccess_tokens {\nadmins alice" + aliceSignsIn + "\n}\n}\nhandle /b {\naccess_tokens {\nadmins alice\napi_access off" + aliceSignsIn + "\n}\n}\n}\n",
 			`access_tokens, project "default": two directives of this project differ in api_access: write the same in both, or give each site its own project`},
 	} {
@@ -394,8 +415,8 @@ func ownPart(err error) string {
 
 // Sites of one project can say the same in other words.
 func TestSamePolicyInOtherWords(t *testing.T) {
-	adapted, _, err := adapt(t, site("admins alice bob\nallow_generate users carol dora\nmax_lifetime 365d"+aliceSignsIn)+
-		strings.Replace(site("admins bob alice\nallow_generate users dora carol\nmax_lifetime 8760h\nprefix other"+aliceSignsIn), ":8080", ":8081", 1))
+	adapted, _, err := adapt(t, site("admins alice bob\nallow_generate users carol dora\nmax_lifetime 365d\nmax_tokens_per_user 10"+aliceSignsIn)+
+		strings.Replace(site("admins bob alice\nallow_generate users dora carol\nmax_lifetime 8760h\nmax_tokens_per_user 010\nprefix other"+aliceSignsIn), ":8080", ":8081", 1))
 	if err != nil {
 		t.Fatal(err)
 	}

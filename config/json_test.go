@@ -42,6 +42,7 @@ var everything = map[string]struct {
 			]
 		},
 		"max_lifetime_days": -1,
+		"max_tokens_per_user": 1000,
 		"sign_ins": [
 			{
 				"type": "basic",
