@@ -99,6 +99,10 @@ type Store interface {
 	// tokens. They can change while the store is in use; there is always one.
 	Keys() []*token.Key
 
+	// UseKeys replaces Keys. NoteKeys has noted them, the present first one is
+	// among them, and no living token is under another one.
+	UseKeys([]*token.Key)
+
 	// KeyUse counts the tokens that are living at now by the key they are
 	// under. It looks at all records.
 	KeyUse(now time.Time) (map[token.KeyID]int, error)
@@ -309,9 +313,9 @@ type Rehash struct {
 	Key      token.KeyID
 }
 
-// UseKeys notes by which keys the store's tokens are to be recognised, the first
-// of which is for new ones.
-type UseKeys struct{ Keys []token.KeyID }
+// NoteKeys notes by which keys the store's tokens are recognised from now on, the
+// first of which is for new ones.
+type NoteKeys struct{ Keys []token.KeyID }
 
 // Delivered takes lines out of the outbox. Those that aren't in it are passed
 // over.
@@ -326,6 +330,6 @@ func (Touch) mutation()      {}
 func (Purge) mutation()      {}
 func (Configure) mutation()  {}
 func (Rehash) mutation()     {}
-func (UseKeys) mutation()    {}
+func (NoteKeys) mutation()   {}
 func (Delivered) mutation()  {}
 func (BeginEpoch) mutation() {}
