@@ -6,7 +6,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -22,10 +21,6 @@ import (
 // flushEvery bounds how long a last use is in memory alone.
 const flushEvery = time.Second
 
-// purgeEvery is how often records are looked for that have been kept long
-// enough.
-const purgeEvery = time.Hour
-
 // Config says what a Registry works with. All fields are required.
 type Config struct {
 	Store store.Store
@@ -34,14 +29,12 @@ type Config struct {
 	Now, Certain func() time.Time
 	// Random is where secrets and ids come from.
 	Random io.Reader
+	// Retain holds until SetRetain is called.
 	Retain Retain
 	// Audit is told of every change.
 	Audit  Auditor
 	Logger *zap.Logger
 }
-
-// Retain says how long records stay after their token has ended.
-type Retain struct{ Expired, Deleted time.Duration }
 
 // Registry keeps the tokens of all projects of one store. It is safe for
 // concurrent use.
@@ -49,6 +42,9 @@ type Registry struct {
 	Config
 	uses  *uses
 	moves moves
+	// retaining guards Retain, and retained tells the keeper that it has changed.
+	retaining sync.Mutex
+	retained  chan struct{}
 	// creating bounds what one user's tokens cost others.
 	creating turns
 
@@ -74,7 +70,10 @@ type Registry struct {
 // sweeps and purges records until Close.
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
-	r := &Registry{Config: c, uses: newUses(), projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
+	r := &Registry{
+		Config: c, uses: newUses(), retained: make(chan struct{}, 1), projects: make(map[string]*Project),
+		settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop,
+	}
 	r.keeper.Go(func() { r.keep(ctx) })
 	return r
 }
@@ -88,7 +87,7 @@ func (r *Registry) Close() error {
 }
 
 func (r *Registry) keep(ctx context.Context) {
-	flush, purge := time.NewTicker(flushEvery), time.NewTicker(min(purgeEvery, max(r.Retain.Expired, time.Second), max(r.Retain.Deleted, time.Second)))
+	flush, purge := time.NewTicker(flushEvery), time.NewTicker(r.retain().purgeEvery())
 	defer flush.Stop()
 	defer purge.Stop()
 	for {
@@ -98,6 +97,8 @@ func (r *Registry) keep(ctx context.Context) {
 			err = errors.Join(r.flush(ctx), r.sweep(ctx), r.moveUsed(ctx))
 		case <-purge.C:
 			err = r.purge(ctx)
+		case <-r.retained:
+			purge.Reset(r.retain().purgeEvery())
 		case <-ctx.Done():
 			return
 		}
@@ -122,34 +123,6 @@ func (r *Registry) flush(ctx context.Context) error {
 		uses = uses[n:]
 	}
 	return nil
-}
-
-// purge removes the records of tokens that ended longer ago than they are
-// retained.
-func (r *Registry) purge(ctx context.Context) error {
-	const atOnce, mostRounds = 64, 4096
-	now := r.Certain()
-	var first uuid.UUID
-	for rounds := 0; ; rounds++ {
-		ids, err := r.Store.Ended(now.Add(-r.Retain.Expired), now.Add(-r.Retain.Deleted), atOnce)
-		if err != nil || len(ids) == 0 {
-			return err
-		}
-		if ids[0] != first {
-			first, rounds = ids[0], 0
-		}
-		// A token with many successors takes many rounds.
-		if rounds == mostRounds {
-			return fmt.Errorf("token %s can't be purged: %w", first, store.ErrCorrupt)
-		}
-		err = sideBySide(ids, func(id uuid.UUID) error {
-			_, err := r.Store.Commit(ctx, store.Purge{ID: id})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // sideBySide calls f for each id, many at a time, so that what they commit
