@@ -250,6 +250,25 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"hash_key too short", globally("hash_key correct-horse"),
 			"hash_key: a hash key has at least 32 characters; `openssl rand -hex 32` makes one, at Caddyfile:3"},
 		{"hash_key twice", globally("hash_key {env.A}\nhash_key {env.B}"), "hash_key is written twice; write it once, at Caddyfile:4"},
+		{"hash_key with two keys", globally("hash_key {env.NEW} {env.OLD}"),
+			"hash_key takes one value; write `hash_key <text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>`, at Caddyfile:3"},
+		{"hash_key with an unknown option", globally("hash_key {env.NEW} {\nformer {env.OLD}\n}"),
+			`unrecognized option "former"; allowed: previous, at Caddyfile:4`},
+		{"hash_key with a previous one but no new one", globally("hash_key {\nprevious {env.OLD}\n}"),
+			"hash_key takes one value; write `hash_key <text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>`, at Caddyfile:3"},
+		{"previous with nothing", globally("hash_key {env.NEW} {\nprevious\n}"),
+			"previous takes at least one value; write `previous <text of a former key>…`, at Caddyfile:4"},
+		{"previous with a block", globally("hash_key {env.NEW} {\nprevious {env.OLD} {\nretain 1d\n}\n}"), "previous takes no block, at Caddyfile:5"},
+		{"previous too short", globally("hash_key {env.NEW} {\nprevious {env.OLD}\nprevious {env.OLDER} correct-horse\n}"),
+			"hash_key, previous: a hash key has at least 32 characters; `openssl rand -hex 32` makes one, at Caddyfile:5"},
+		{"previous of nothing", globally("hash_key {env.NEW} {\nprevious \"\"\n}"),
+			"hash_key, previous: a hash key has at least 32 characters; `openssl rand -hex 32` makes one, at Caddyfile:4"},
+		{"previous is the new one", globally("hash_key {env.NEW} {\nprevious {env.OLD} {env.NEW}\n}"),
+			"hash_key, previous: the same key is given twice; give each key once, at Caddyfile:4"},
+		{"previous the same twice", globally("hash_key {env.NEW} {\nprevious {env.OLD}\nprevious {env.OLDER}\nprevious {env.OLD}\n}"),
+			"hash_key, previous: the same key is given twice; give each key once, at Caddyfile:6"},
+		{"previous outside of its block", globally("hash_key {env.NEW}\nprevious {env.OLD}"),
+			`unrecognized option "previous"; allowed: ` + globalOptionNames + `, at Caddyfile:4`},
 		{"retain with nothing", globally("retain"),
 			"retain takes two values; write `retain expired <duration>` or `retain deleted <duration>`, with a duration such as 30d, at Caddyfile:3"},
 		{"retain without what", globally("retain 30d"),
@@ -313,6 +332,9 @@ func TestUnusableCaddyfile(t *testing.T) {
 	t.Setenv("EMPTY", "")
 	t.Setenv("SPACE", " alice")
 	t.Setenv("SHORT", "too short")
+	t.Setenv("LONG", strings.Repeat("l", 32))
+	t.Setenv("LONGER", strings.Repeat("l", 33))
+	t.Setenv("SPACES", " \n")
 	t.Setenv("COLON", "team:bob")
 	t.Setenv("PASSWORD", "secret")
 	t.Setenv("ALICE", "alice")
@@ -368,6 +390,17 @@ func TestUnusableCaddyfile(t *testing.T) {
 			`access_tokens: hash_key: evaluated placeholder {file./nowhere/tokens.key} is empty` + placeholdersAllowed},
 		{"hash_key: too short after all", globally("hash_key {env.SHORT}"),
 			"access_tokens: hash_key: a hash key has at least 32 characters; `openssl rand -hex 32` makes one"},
+
+		{"previous: an empty variable", globally("hash_key {env.LONG} {\nprevious {env.LONGER} {env.EMPTY}\n}"),
+			`access_tokens: hash_key, previous key 2: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
+		{"previous: a file that doesn't exist", globally("hash_key {env.LONG} {\nprevious {file./nowhere/tokens.key}\n}"),
+			`access_tokens: hash_key, previous key 1: evaluated placeholder {file./nowhere/tokens.key} is empty` + placeholdersAllowed},
+		{"previous: too short after all", globally("hash_key {env.LONG} {\nprevious {env.SHORT}\n}"),
+			"access_tokens: hash_key, previous key 1: a hash key has at least 32 characters; `openssl rand -hex 32` makes one"},
+		{"previous: the new one after all", globally("hash_key {env.LONG} {\nprevious {env.LONGER} " + strings.Repeat("l", 32) + "\n}"),
+			"access_tokens: hash_key, previous key 2: the same key is given twice; give each key once"},
+		{"previous: the same twice after all", globally("hash_key {env.LONG} {\nprevious {env.LONGER} {env.LONGER}{env.SPACES}\n}"),
+			"access_tokens: hash_key, previous key 2: the same key is given twice; give each key once"},
 
 		{"two sites: other administrators", two("admins alice", "admins alice bob"),
 			`access_tokens, project "shared": two directives of this project differ in admins: write the same in both, or give each site its own project`},

@@ -22,6 +22,9 @@ var everything = map[string]struct {
 			"path": "{env.TOKENS_DIR}"
 		},
 		"hash_key": "{file./etc/caddy/tokens.key}",
+		"previous_hash_keys": [
+			"{file./etc/caddy/tokens.old.key}"
+		],
 		"retain": {
 			"expired": 2592000000000000,
 			"deleted": 7776000000000000

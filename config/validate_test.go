@@ -54,7 +54,7 @@ func TestDefaultsReplaceNothing(t *testing.T) {
 	if diff := cmp.Diff(site, site.Complete()); diff != "" {
 		t.Errorf("site (-want +got):\n%s", diff)
 	}
-	app := App{Store: Store{Type: "badger", Path: "/var"}, HashKey: "k", Retain: Retain{Expired: 1e9, Deleted: 2e9}}
+	app := App{Store: Store{Type: "badger", Path: "/var"}, HashKey: "k", PreviousHashKeys: []string{"j"}, Retain: Retain{Expired: 1e9, Deleted: 2e9}}
 	if diff := cmp.Diff(app, app.Complete()); diff != "" {
 		t.Errorf("app (-want +got):\n%s", diff)
 	}
@@ -149,7 +149,9 @@ func TestWrongApps(t *testing.T) {
 		app  App
 		want string
 	}{
-		"store":          {App{Store: Store{Type: "etcd"}}, `store: "etcd" is no kind of store; allowed: badger`},
+		"store": {App{Store: Store{Type: "etcd"}}, `store: "etcd" is no kind of store; allowed: badger`},
+		"previous keys alone": {App{PreviousHashKeys: []string{"{env.OLD}"}},
+			"previous_hash_keys: hash_key isn't given; give the key for new tokens too, as {file.<path of the store>/hash.key} if the store has made it"},
 		"retain expired": {App{Retain: Retain{Expired: -1}}, "retain expired: -1ns is too short; give a duration of at least one second, such as 30d"},
 		"retain deleted": {App{Retain: Retain{Deleted: 1}}, "retain deleted: 1ns is too short; give a duration of at least one second, such as 30d"},
 	} {
