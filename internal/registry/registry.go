@@ -6,6 +6,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -123,6 +124,35 @@ func (r *Registry) flush(ctx context.Context) error {
 		uses = uses[n:]
 	}
 	return nil
+}
+
+// purge removes the records of tokens that ended longer ago than they are
+// retained.
+func (r *Registry) purge(ctx context.Context) error {
+	const atOnce, mostRounds = 64, 4096
+	now := r.Certain()
+	var first uuid.UUID
+	for rounds := 0; ; rounds++ {
+		retain := r.retain()
+		ids, err := r.Store.Ended(now.Add(-retain.Expired), now.Add(-retain.Deleted), atOnce)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		if ids[0] != first {
+			first, rounds = ids[0], 0
+		}
+		// A token with many successors takes many rounds.
+		if rounds == mostRounds {
+			return fmt.Errorf("token %s can't be purged: %w", first, store.ErrCorrupt)
+		}
+		err = sideBySide(ids, func(id uuid.UUID) error {
+			_, err := r.Store.Commit(ctx, store.Purge{ID: id})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // sideBySide calls f for each id, many at a time, so that what they commit

@@ -99,10 +99,6 @@ type Store interface {
 	// tokens. They can change while the store is in use; there is always one.
 	Keys() []*token.Key
 
-	// UseKeys replaces Keys. NoteKeys has noted them, the present first one is
-	// among them, and no living token is under another one.
-	UseKeys([]*token.Key)
-
 	// KeyUse counts the tokens that are living at now by the key they are
 	// under. It looks at all records.
 	KeyUse(now time.Time) (map[token.KeyID]int, error)
@@ -127,6 +123,10 @@ type Store interface {
 	// Lines are what must leave the store because of m. They go into its
 	// outbox with m or not at all, and stay there until they are Delivered.
 	Commit(ctx context.Context, m Mutation, lines ...[]byte) (Outcome, error)
+
+	// UseKeys replaces Keys. NoteKeys has noted them, the present first one is
+	// among them, and no living token is under another one.
+	UseKeys([]*token.Key)
 }
 
 // MaxOutbox bounds the lines in an outbox, in bytes.
@@ -313,8 +313,8 @@ type Rehash struct {
 	Key      token.KeyID
 }
 
-// NoteKeys notes by which keys the store's tokens are recognised from now on, the
-// first of which is for new ones.
+// NoteKeys notes which keys the store's tokens can be under from now on, the first
+// of which is for new ones.
 type NoteKeys struct{ Keys []token.KeyID }
 
 // Delivered takes lines out of the outbox. Those that aren't in it are passed
