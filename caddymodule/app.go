@@ -45,7 +45,7 @@ type App struct {
 	ctx    caddy.Context
 	logger *zap.Logger
 	dir    string
-	key    *token.Key // nil: the store's own
+	keys   []*token.Key // the first for new tokens; none are given: the store's own, once it is open
 
 	mu sync.Mutex
 	// rules and prefixes are what the sites of this configuration say.
@@ -86,16 +86,16 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionDir(); err != nil {
 		return fmt.Errorf("access_tokens: store: %w", err)
 	}
-	if err := a.provisionKey(); err != nil {
-		return fmt.Errorf("access_tokens: hash_key: %w", err)
+	if err := a.provisionKeys(); err != nil {
+		return fmt.Errorf("access_tokens: %w", err)
 	}
 	if err := a.checkSameStore(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
 	// What the running configuration has open is shared from here on. So no
-	// request waits for Start, and what takes a restart is refused before
-	// anything of this configuration serves requests.
-	err := a.lease(func(settings) (caddy.Destructor, error) { return nil, errNotOpen })
+	// request waits for Start, and keys that tokens would be refused with are
+	// refused themselves before anything of this configuration serves requests.
+	err := a.lease(func() (caddy.Destructor, error) { return nil, errNotOpen })
 	if err != nil && !errors.Is(err, errNotOpen) {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
@@ -115,17 +115,6 @@ func (a *App) checkSameStore() error {
 		return fmt.Errorf("the store has moved from %s to %s: restart required, so that nobody's token is refused by mistake; to keep the tokens, stop Caddy and move the directory", other.dir, a.dir)
 	}
 	return nil
-}
-
-func (a *App) provisionKey() error {
-	if a.HashKey == "" {
-		return nil
-	}
-	text, err := caddyvalue.Expand(a.HashKey)
-	if err == nil {
-		a.key, err = token.NewKey(text)
-	}
-	return err
 }
 
 func (a *App) provisionDir() (err error) {
@@ -184,6 +173,9 @@ func (a *App) Start() error {
 			return err
 		}
 	}
+	if err := a.noteKeys(); err != nil {
+		return err
+	}
 	a.enforce()
 	return nil
 }
@@ -214,26 +206,18 @@ func (a *App) enforce() {
 }
 
 // lease shares the store if it is open in this process, and else opens it.
-func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
-	wanted := settings{retain: registry.Retain{
-		Expired: time.Duration(a.Retain.Expired),
-		Deleted: time.Duration(a.Retain.Deleted),
-	}}
-	if a.key != nil {
-		wanted.key = a.key.ID()
-	}
-	value, _, err := stores.LoadOrNew(a.dir, func() (caddy.Destructor, error) { return open(wanted) })
+func (a *App) lease(open func() (caddy.Destructor, error)) error {
+	value, _, err := stores.LoadOrNew(a.dir, open)
 	if err != nil {
 		return err
 	}
-	opened := value.(*openStore)
-	a.opened, a.leased = opened, true
-	if opened.settings != wanted {
-		return fmt.Errorf("hash_key or retain of the store in %s has changed: restart required", a.dir)
+	a.opened, a.leased = value.(*openStore), true
+	if err := a.checkKeys(); err != nil {
+		return err
 	}
-	a.pages.Store(opened.pages)
-	a.failures.Store(opened.failures)
-	a.registry.Store(opened.registry)
+	a.pages.Store(a.opened.pages)
+	a.failures.Store(a.opened.failures)
+	a.registry.Store(a.opened.registry)
 	return nil
 }
 
@@ -254,7 +238,10 @@ func (a *App) warnOfCredentialsInLogs() {
 }
 
 // Stop implements caddy.App. Requests go on until Cleanup.
-func (*App) Stop() error { return nil }
+func (a *App) Stop() error {
+	a.opened.succeed(a)
+	return nil
+}
 
 // Cleanup implements caddy.CleanerUpper. It also runs after a Provision or a
 // Start that failed, and where another app's failed before Start was called.
@@ -273,15 +260,8 @@ func (a *App) Cleanup() error {
 // so that a reload closes nothing.
 var stores = caddy.NewUsagePool()
 
-// settings are what a store is opened with and can't change while it is open.
-type settings struct {
-	key    token.KeyID // zero: the store's own
-	retain registry.Retain
-}
-
 // openStore is a store in use by one or more configurations.
 type openStore struct {
-	settings
 	registry *registry.Registry
 	pages    *page.Memory
 	failures *signinlimit.Limiter // of sign-ins, at all sites
@@ -289,6 +269,7 @@ type openStore struct {
 	refusals refusals.Refusals // of tokens, for their owners
 	store    *badgerstore.Store
 	log      *followingLog
+	logger   *zap.Logger // of log
 
 	mu sync.Mutex
 	// enforced are the configurations that have been put in force and aren't
@@ -317,6 +298,20 @@ func (s *openStore) leave(a *App) {
 	s.adoptLast()
 }
 
+// succeed makes the newest configuration's hold what can't be taken back: keys,
+// since tokens are made under them, and for how long records stay. Caddy stops
+// the one before once all of the newest has started.
+func (s *openStore) succeed(stopped *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	newest := s.enforced[len(s.enforced)-1]
+	if newest == stopped {
+		return // Caddy ends, or starts something else, or starting this failed elsewhere.
+	}
+	s.useKeys(newest.keys)
+	s.registry.SetRetain(newest.retain())
+}
+
 func (s *openStore) adoptLast() {
 	if n := len(s.enforced); n > 0 {
 		s.registry.Adopt(s.enforced[n-1].rules)
@@ -326,11 +321,19 @@ func (s *openStore) adoptLast() {
 	s.log.follow(caddy.Log())
 }
 
-func (a *App) open(s settings) (caddy.Destructor, error) {
+func (a *App) retain() registry.Retain {
+	return registry.Retain{Expired: time.Duration(a.Retain.Expired), Deleted: time.Duration(a.Retain.Deleted)}
+}
+
+func (a *App) open() (caddy.Destructor, error) {
 	// The store outlives this configuration, and so must its logger.
 	following := newFollowingLog(a.logger)
 	logger := following.logger(appName)
-	opened, err := badgerstore.Open(a.dir, badgerstore.Options{Key: a.key, Logger: logger})
+	options := badgerstore.Options{Logger: logger}
+	if len(a.keys) > 0 {
+		options.Key, options.Previous = a.keys[0], a.keys[1:]
+	}
+	opened, err := badgerstore.Open(a.dir, options)
 	if err != nil {
 		return nil, err
 	}
@@ -342,9 +345,9 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 	tokens = registry.New(registry.Config{
 		Store: opened,
 		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
-		Retain: s.retain, Audit: auditLog{logger.Named("audit")}, Logger: logger, Ended: open.Ended,
+		Retain: a.retain(), Audit: auditLog{logger.Named("audit")}, Logger: logger, Ended: open.Ended,
 	})
-	return &openStore{settings: s, log: following, registry: tokens, streams: open, pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
+	return &openStore{log: following, logger: logger, registry: tokens, streams: open, pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
 }
 
 // tellOpened says which store this is: whoever has lost his tokens finds out that

@@ -39,6 +39,10 @@ type Site struct {
 	// unlimited, which also allows tokens that never expire. Default: 365.
 	MaxLifetimeDays *int `json:"max_lifetime_days,omitempty"`
 
+	// How many living tokens a user can have, 1 to 1000000. Where a user has more,
+	// they stay, and no more are made until there are fewer. Default: unlimited.
+	MaxTokensPerUser *int `json:"max_tokens_per_user,omitempty"`
+
 	// How users prove who they are without a token, asked in this order. At
 	// least one is needed.
 	SignInsRaw []json.RawMessage `json:"sign_ins,omitempty" caddy:"namespace=access_tokens.sign_in inline_key=type"`
@@ -230,6 +234,11 @@ func (s Site) Check() error {
 			return err
 		}
 	}
+	if s.MaxTokensPerUser != nil {
+		if err := CheckMaxTokensPerUser(*s.MaxTokensPerUser); err != nil {
+			return err
+		}
+	}
 	if err := CheckIdentity(s.Identity); err != nil {
 		return err
 	}
@@ -324,6 +333,17 @@ func CheckPrefix(prefix string) error {
 func CheckMaxLifetimeDays(days int) error {
 	if days != Unlimited && (days < 1 || days > registry.MaxLifetimeDays) {
 		return fmt.Errorf("max_lifetime: %d days is out of range; allowed: 1d to %dd, or unlimited", days, registry.MaxLifetimeDays)
+	}
+	return nil
+}
+
+// mostTokensPerUser is the highest max_tokens_per_user.
+const mostTokensPerUser = 1_000_000
+
+// CheckMaxTokensPerUser says what is wrong with how many tokens a user can have.
+func CheckMaxTokensPerUser(n int) error {
+	if n < 1 || n > mostTokensPerUser {
+		return fmt.Errorf("max_tokens_per_user: %d tokens is out of range; allowed: 1 to %d, and without the option as many as users make", n, mostTokensPerUser)
 	}
 	return nil
 }

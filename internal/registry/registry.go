@@ -22,10 +22,6 @@ import (
 // flushEvery bounds how long a last use is in memory alone.
 const flushEvery = time.Second
 
-// purgeEvery is how often records are looked for that have been kept long
-// enough.
-const purgeEvery = time.Hour
-
 // Config says what a Registry works with. All fields are required.
 type Config struct {
 	Store store.Store
@@ -34,6 +30,7 @@ type Config struct {
 	Now, Certain func() time.Time
 	// Random is where secrets and ids come from.
 	Random io.Reader
+	// Retain holds until SetRetain is called.
 	Retain Retain
 	// Audit is told of every change.
 	Audit  Auditor
@@ -43,15 +40,15 @@ type Config struct {
 	Ended func(project, user string)
 }
 
-// Retain says how long records stay after their token has ended.
-type Retain struct{ Expired, Deleted time.Duration }
-
 // Registry keeps the tokens of all projects of one store. It is safe for
 // concurrent use.
 type Registry struct {
 	Config
 	uses  *uses
 	moves moves
+	// retaining guards Retain, and retained tells the keeper that it has changed.
+	retaining sync.Mutex
+	retained  chan struct{}
 	// creating lets each user make one token at a time. What the store makes
 	// durable together takes the longer the more it is, so that whoever asked
 	// for a thousand at once would slow everybody down.
@@ -80,7 +77,10 @@ type Registry struct {
 // sweeps and purges records until Close.
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
-	r := &Registry{Config: c, uses: newUses(), creating: turns{atOnce: 1}, listing: newListing(), projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
+	r := &Registry{
+		Config: c, uses: newUses(), retained: make(chan struct{}, 1), creating: turns{atOnce: 1}, listing: newListing(),
+		projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop,
+	}
 	r.keeper.Go(func() { r.keep(ctx) })
 	return r
 }
@@ -94,7 +94,7 @@ func (r *Registry) Close() error {
 }
 
 func (r *Registry) keep(ctx context.Context) {
-	flush, purge := time.NewTicker(flushEvery), time.NewTicker(min(purgeEvery, max(r.Retain.Expired, time.Second), max(r.Retain.Deleted, time.Second)))
+	flush, purge := time.NewTicker(flushEvery), time.NewTicker(r.retain().purgeEvery())
 	defer flush.Stop()
 	defer purge.Stop()
 	for {
@@ -104,6 +104,8 @@ func (r *Registry) keep(ctx context.Context) {
 			err = errors.Join(r.flush(ctx), r.sweep(ctx), r.moveUsed(ctx))
 		case <-purge.C:
 			err = r.purge(ctx)
+		case <-r.retained:
+			purge.Reset(r.retain().purgeEvery())
 		case <-ctx.Done():
 			return
 		}
@@ -137,7 +139,8 @@ func (r *Registry) purge(ctx context.Context) error {
 	now := r.Certain()
 	var first uuid.UUID
 	for rounds := 0; ; rounds++ {
-		ids, err := r.Store.Ended(now.Add(-r.Retain.Expired), now.Add(-r.Retain.Deleted), atOnce)
+		retain := r.retain()
+		ids, err := r.Store.Ended(now.Add(-retain.Expired), now.Add(-retain.Deleted), atOnce)
 		if err != nil || len(ids) == 0 {
 			return err
 		}

@@ -123,6 +123,10 @@ type Store interface {
 	// Lines are what must leave the store because of m. They go into its
 	// outbox with m or not at all, and stay there until they are Delivered.
 	Commit(ctx context.Context, m Mutation, lines ...[]byte) (Outcome, error)
+
+	// UseKeys replaces Keys. NoteKeys has noted them, the present first one is
+	// among them, and no living token is under another one.
+	UseKeys([]*token.Key)
 }
 
 // MaxOutbox bounds the lines in an outbox, in bytes.
@@ -309,9 +313,9 @@ type Rehash struct {
 	Key      token.KeyID
 }
 
-// UseKeys notes by which keys the store's tokens are to be recognised, the first
+// NoteKeys notes which keys the store's tokens can be under from now on, the first
 // of which is for new ones.
-type UseKeys struct{ Keys []token.KeyID }
+type NoteKeys struct{ Keys []token.KeyID }
 
 // Delivered takes lines out of the outbox. Those that aren't in it are passed
 // over.
@@ -326,6 +330,6 @@ func (Touch) mutation()      {}
 func (Purge) mutation()      {}
 func (Configure) mutation()  {}
 func (Rehash) mutation()     {}
-func (UseKeys) mutation()    {}
+func (NoteKeys) mutation()   {}
 func (Delivered) mutation()  {}
 func (BeginEpoch) mutation() {}

@@ -60,8 +60,8 @@ func effectOf(txn *snapshot, m store.Mutation, revision uint64) (e effect, err e
 		e.writes, err = configure(txn, m, revision)
 	case store.Rehash:
 		e.writes, err = rehash(txn, m, revision)
-	case store.UseKeys:
-		e.writes = useKeys(m)
+	case store.NoteKeys:
+		e.writes = noteKeys(m)
 	case store.Delivered:
 		e.writes, err = delivered(txn, m)
 	case store.BeginEpoch:

@@ -269,9 +269,17 @@ func stallAt(compactors int) int {
 }
 
 // openKeys checks the keys that are given against those the store was used with
-// last, and notes them.
+// last, and goes on with them.
 func (s *Store) openKeys() error {
-	return s.UseKeys(context.Background(), append([]*token.Key{s.Key()}, s.options.Previous...), s.clock.Now())
+	keys := append(s.Keys(), s.options.Previous...)
+	if err := s.CheckKeys(keys, s.clock.Certain()); err != nil {
+		return err
+	}
+	if err := s.NoteKeys(context.Background(), keys); err != nil {
+		return fmt.Errorf("noting the hash keys in the token store in %s: %w", s.dir, err)
+	}
+	s.UseKeys(keys)
+	return nil
 }
 
 // show lets readers see what has become durable.

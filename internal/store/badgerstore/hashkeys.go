@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -29,66 +31,69 @@ func idsOf(keys []*token.Key) []token.KeyID {
 	return ids
 }
 
-// UseKeys makes a running store recognise tokens by these keys, and make new
-// ones with the first. CheckKeys says which it refuses.
-func (s *Store) UseKeys(ctx context.Context, keys []*token.Key, now time.Time) error {
-	if err := s.CheckKeys(keys, now); err != nil {
-		return err
-	}
-	known, err := s.knownKeys()
-	if err != nil {
-		return err
-	}
-	if ids := idsOf(keys); !slices.Equal(ids, known) {
-		if _, err := s.Commit(ctx, store.UseKeys{Keys: ids}); err != nil {
-			return err
-		}
-	}
-	s.keys.Store(&keys)
-	return nil
-}
+// UseKeys implements store.Store.
+func (s *Store) UseKeys(keys []*token.Key) { s.keys.Store(&keys) }
 
 // CheckKeys returns nil if the store can go on with these keys, the first of
-// which is to be for new tokens: that is the present one or is followed by it,
-// and of those that it leaves out no living token has need.
-func (s *Store) CheckKeys(keys []*token.Key, now time.Time) error {
+// which is to be for new tokens: the present first one is among them, and no
+// token has need of one that they leave out. Certain is a time that isn't ahead
+// of the truth, or tokens that haven't expired would be taken for expired.
+func (s *Store) CheckKeys(keys []*token.Key, certain time.Time) error {
 	ids := idsOf(keys)
-	for i, id := range ids {
-		if slices.Contains(ids[:i], id) {
-			return fmt.Errorf("hash key %s is given twice: name each key once", id)
-		}
-	}
 	known, err := s.knownKeys()
 	if err != nil {
 		return err
 	}
-	if len(known) == 0 || slices.Equal(known, ids) {
-		return nil
-	}
-	if present := known[0]; !slices.Contains(ids, present) {
-		return otherKey(s.dir, present[:], ids[0])
-	}
-	for _, id := range known {
-		if slices.Contains(ids, id) {
-			continue
-		}
-		use, err := s.KeyUse(now)
-		if err != nil {
+	if slices.ContainsFunc(known, func(id token.KeyID) bool { return !slices.Contains(ids, id) }) {
+		if err := s.checkLeftOut(ids, certain); err != nil {
 			return err
 		}
-		if n := use[id]; n > 0 {
-			return fmt.Errorf("%d living tokens in the token store in %s are under hash key %s, which isn't given any more, and would be refused: give it as a previous key until they have been used or have ended", n, s.dir, id)
-		}
+	}
+	if present := s.Key().ID(); !slices.Contains(ids, present) {
+		return fmt.Errorf("the hash key in force, %s, isn't given any more, and tokens are still made under it: give it as a previous key, behind the new one", present)
 	}
 	return nil
 }
 
-func otherKey(dir string, present []byte, given token.KeyID) error {
-	return fmt.Errorf("the token store in %s was made with hash key %x, and this is %s: every token would be refused; give it the key it was made with, first or as a previous key behind a new one", dir, present, given)
+// checkLeftOut returns nil if all living tokens are under the keys of these ids.
+func (s *Store) checkLeftOut(ids []token.KeyID, certain time.Time) error {
+	use, err := s.KeyUse(certain)
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(use, func(id token.KeyID, _ int) bool { return slices.Contains(ids, id) })
+	if len(use) == 0 {
+		return nil
+	}
+	total, under := 0, make([]string, 0, len(use))
+	for id, n := range use {
+		total += n
+		under = append(under, id.String())
+	}
+	slices.Sort(under)
+	tokens, keys := "1 living token", "hash key "
+	if total > 1 {
+		tokens = fmt.Sprintf("%d living tokens", total)
+	}
+	if len(under) > 1 {
+		keys = "hash keys "
+	}
+	return fmt.Errorf("%s in the token store in %s would be refused from now on, being under %s, which isn't given: give it too, as a previous key behind the one for new tokens, until they have been used or have ended", tokens, s.dir, keys+strings.Join(under, " and "))
 }
 
-// knownKeys are those that records may be under, the present one first; none in
-// a new store.
+// NoteKeys makes durable which keys the store is going to use, which CheckKeys
+// has allowed.
+func (s *Store) NoteKeys(ctx context.Context, keys []*token.Key) error {
+	ids := idsOf(keys)
+	if known, err := s.knownKeys(); err != nil || slices.Equal(ids, known) {
+		return err
+	}
+	_, err := s.Commit(ctx, store.NoteKeys{Keys: ids})
+	return err
+}
+
+// knownKeys are those that records may be under, in the order in which they were
+// noted.
 func (s *Store) knownKeys() (known []token.KeyID, err error) {
 	err = s.read(func(txn *snapshot) error {
 		for _, name := range [][]byte{metaKeyID, metaPreviousKeys} {
@@ -111,7 +116,7 @@ func (s *Store) knownKeys() (known []token.KeyID, err error) {
 	return known, err
 }
 
-func useKeys(m store.UseKeys) []write {
+func noteKeys(m store.NoteKeys) []write {
 	writes := []write{{metaKeyID, m.Keys[0][:]}, {metaPreviousKeys, nil}}
 	for _, id := range m.Keys[1:] {
 		writes[1].value = append(writes[1].value, id[:]...)

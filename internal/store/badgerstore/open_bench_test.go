@@ -19,8 +19,8 @@ import (
 // benchTokensEnv is of how many tokens BenchmarkOpen's store is.
 const benchTokensEnv = "ACCESS_TOKENS_BENCH_TOKENS"
 
-// BenchmarkOpen shows how long a start takes with that many tokens, and at what
-// rate tables are verified.
+// BenchmarkOpen shows how long a start takes with that many tokens, one that
+// leaves out a key included, and at what rate tables are verified.
 func BenchmarkOpen(b *testing.B) {
 	n := 10_000
 	if text := os.Getenv(benchTokensEnv); text != "" {
@@ -56,6 +56,16 @@ func BenchmarkOpen(b *testing.B) {
 			b.ReportMetric(float64(left), "tables-left")
 		})
 	}
+	b.Run("counting what is under which key", func(b *testing.B) {
+		s := open(b, dir, o)
+		for b.Loop() {
+			if _, err := s.KeyUse(storetest.Epoch); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StopTimer()
+		closeStore(b, s)
+	})
 	b.Run("verification alone", func(b *testing.B) {
 		size := int64(0)
 		files, err := filepath.Glob(filepath.Join(dir, "db", "*.sst"))

@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -64,7 +63,7 @@ func (s *Store) look() (*examination, error) {
 	return e, setAside(s.dir, e.unnamed)
 }
 
-// check checks that the store is ours, whole, and made with this key.
+// check checks that the store is ours and whole.
 func (s *Store) check(e *examination) error {
 	kind := e.meta.get(metaFormat)
 	if kind == nil && e.revision > 0 {
@@ -73,7 +72,10 @@ func (s *Store) check(e *examination) error {
 	if kind != nil && (len(kind) != 1 || kind[0] < oldestFormat || kind[0] > format) {
 		return fmt.Errorf("the token store in %s has format %x, and this release reads formats %d to %d: upgrade, or choose another directory", s.dir, kind, oldestFormat, format)
 	}
-	if err := s.loadKey(e.meta.get(metaKeyID), kind == nil); err != nil {
+	if kind != nil && len(e.meta.get(metaKeyID)) != len(token.KeyID{}) {
+		return e.damage("db", "it doesn't say which hash key its tokens are under")
+	}
+	if err := s.loadKey(kind == nil); err != nil {
 		return err
 	}
 	id, reach := e.meta.get(metaStoreID), e.reach()
@@ -148,19 +150,16 @@ func (s *Store) readRevision(e *examination) error {
 	return nil
 }
 
-func (s *Store) loadKey(keyID []byte, isNew bool) error {
+// loadKey takes the key that is given for new tokens, or else the store's own.
+func (s *Store) loadKey(isNew bool) error {
 	key := s.options.Key
 	if key == nil {
 		var err error
-		if key, err = loadKey(filepath.Join(s.dir, "hash.key"), isNew); err != nil {
+		if key, err = loadKey(s.keyFile(), isNew); err != nil {
 			return err
 		}
 	}
-	s.keys.Store(&[]*token.Key{key})
-	given := idsOf(append([]*token.Key{key}, s.options.Previous...))
-	if !isNew && (len(keyID) != len(token.KeyID{}) || !slices.Contains(given, token.KeyID(keyID))) {
-		return otherKey(s.dir, keyID, given[0])
-	}
+	s.UseKeys([]*token.Key{key})
 	return nil
 }
 
