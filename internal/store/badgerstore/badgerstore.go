@@ -312,7 +312,7 @@ func (s *Store) Close() error {
 		}
 		return nil
 	}
-	if err := s.list.note(s.applied.Load()); err != nil {
+	if err := s.list.note(s.Position()); err != nil {
 		s.logger.Warn("the token store's mark can't be written", zap.Error(err))
 	}
 	if !s.space.canClose() {

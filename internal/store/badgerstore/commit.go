@@ -190,6 +190,11 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 		}
 		at = c.outcome.Position
 		accepted = append(accepted, c)
+		if c.effect.epoch != 0 {
+			// What a transaction takes away is all of one epoch.
+			rest = batch[i+1:]
+			break
+		}
 	}
 	if len(accepted) == 0 {
 		return rest
@@ -222,7 +227,7 @@ func (w *committer) tryOne(t *transaction, c *commit, room room, at store.Positi
 	if err != nil {
 		return err
 	}
-	c.taken = w.takenBy(c.mutation, e.writes, at.Revision)
+	c.taken = takenBy(c.mutation, e.writes, at)
 	c.effect, c.outcome = e, store.Outcome{Position: at, Ended: e.ended}
 	return t.add(append(e.writes, posted...))
 }
@@ -239,7 +244,7 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 		return unavailable(err)
 	}
 	if len(taken) > 0 {
-		reach := listReach{w.list.last, w.list.last.after(taken)}
+		reach := listReach{w.list.last, w.list.last.after(taken), w.applied.Load()}
 		if err := t.set(write{metaList, reach.append(nil)}); err != nil {
 			return unavailable(err)
 		}
@@ -251,7 +256,7 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 		return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 	}
 	if len(taken) > 0 {
-		if err := w.list.append(taken, at.Revision); err != nil {
+		if err := w.list.append(taken, at); err != nil {
 			return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 		}
 	}

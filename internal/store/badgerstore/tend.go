@@ -177,7 +177,7 @@ func (s *Store) tend() {
 }
 
 func (s *Store) tendOnce() error {
-	if err := s.list.note(s.applied.Load()); err != nil {
+	if err := s.list.note(s.Position()); err != nil {
 		return err
 	}
 	live := s.liveTables()
