@@ -145,10 +145,10 @@ func checkLimit(txn *snapshot, user owner, account *store.Account, m store.Creat
 }
 
 // tokenIs returns a token's record, or store.ErrConflict if it isn't at that
-// revision, or can't serve because of what holds of its user as a whole.
+// revision, is revoked, or can't serve because of what holds of its user as a whole.
 func tokenIs(txn *snapshot, id uuid.UUID, revision uint64) (store.Record, error) {
 	r, err := recordByID(txn, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && r.Revision != revision {
+	if errors.Is(err, store.ErrNotFound) || err == nil && (r.Revision != revision || r.IsRevoked()) {
 		return r, store.ErrConflict
 	}
 	if err != nil {

@@ -125,7 +125,7 @@ func rehash(txn *snapshot, m store.Rehash, revision uint64) ([]write, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.IsRevoked() || r.Hash == m.Hash || r.Key == m.Key {
+	if r.Hash == m.Hash || r.Key == m.Key {
 		return nil, store.ErrConflict
 	}
 	// Where the keys have changed places, the token has been there before.

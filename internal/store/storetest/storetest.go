@@ -332,8 +332,9 @@ func createAfterRevoke(t *testing.T, f *fixture) {
 	parent := f.create(NewRecord("p", "alice", 1))
 	child := NewRecord("p", "alice", 2)
 	child.Parent = parent.ID
-	f.commit(store.Revoke{ID: parent.ID, Revision: parent.Revision, At: Epoch})
+	revoked := f.commit(store.Revoke{ID: parent.ID, Revision: parent.Revision, At: Epoch})
 	f.wantError(store.Create{Record: child, ParentRevision: parent.Revision}, store.ErrConflict)
+	f.wantError(store.Create{Record: child, ParentRevision: revoked}, store.ErrConflict)
 	child.Parent = uuid.UUID{1}
 	f.wantError(store.Create{Record: child, ParentRevision: parent.Revision}, store.ErrConflict)
 	diff(t, "list", []string{}, f.descriptions(store.Query{Project: "p"}))
