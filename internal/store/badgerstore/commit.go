@@ -273,6 +273,7 @@ type transaction struct {
 	count, size int64
 	maxCount    int64
 	maxSize     int64
+	maxValue    int64
 }
 
 // ownEntries are those of each transaction: the revision, where deleted.list is,
@@ -291,12 +292,18 @@ func (w *committer) begin(readAt uint64) *transaction {
 		txn:      w.snapshot(readAt, true),
 		maxCount: w.db.MaxBatchCount() - ownEntries,
 		maxSize:  w.db.MaxBatchSize() - ownEntries*entryOverhead,
+		maxValue: w.db.Opts().ValueThreshold,
 	}
 }
 
+// add adds all writes or none.
 func (t *transaction) add(writes []write) error {
 	size := int64(0)
 	for _, w := range writes {
+		// It would go to the value log, which nobody verifies.
+		if int64(len(w.value)) >= t.maxValue {
+			return store.ErrTooLarge
+		}
 		size += int64(len(w.key)+len(w.value)) + entryOverhead
 	}
 	if t.count+int64(len(writes)) >= t.maxCount || t.size+size >= t.maxSize {
