@@ -111,6 +111,9 @@ type Store interface {
 	// Position is that of the last mutation that readers see.
 	Position() Position
 
+	// Snapshot returns all as of Position, to be closed.
+	Snapshot() (Snapshot, error)
+
 	// Outbox returns the next lines behind a place, or the first ones if that
 	// is zero, in the order of their changes; none if there are no more.
 	Outbox(after LinePlace) ([]Line, error)

@@ -65,8 +65,10 @@ type Options struct {
 
 	// disk is for tests that own the disk's free space.
 	disk disk
-	// maxRead and discardEvery are for tests that can't wait.
-	maxRead, discardEvery time.Duration
+	// maxRead, discardEvery, maxSnapshot and maxPinned are for tests that can't
+	// wait.
+	maxRead, discardEvery, maxSnapshot time.Duration
+	maxPinned                          int64
 	// verification is for tests that have tables verified when they say so.
 	verification verification
 	// tendEvery is how far the mark is behind at most, one second if 0.
@@ -101,9 +103,13 @@ type Store struct {
 	// dbClosed: the database is closed because it is damaged.
 	dbClosed bool
 
-	reads reads
+	reads     reads
+	snapshots snapshots
+	// written counts the bytes of what was committed.
+	written atomic.Int64
 	// The constants of these names, but for tests.
-	maxRead, discardEvery time.Duration
+	maxRead, discardEvery, maxSnapshot time.Duration
+	maxPinned                          int64
 
 	// isNew: this opening has made the store.
 	isNew bool
@@ -157,6 +163,7 @@ func Open(dir string, o Options) (*Store, error) {
 		dir: dir, options: o, logger: o.logger(),
 		space:   &space{dir: data, disk: o.disk, memTable: o.MemTableSize, logger: o.logger()},
 		maxRead: cmp.Or(o.maxRead, maxRead), discardEvery: cmp.Or(o.discardEvery, discardEvery),
+		maxSnapshot: cmp.Or(o.maxSnapshot, maxSnapshot), maxPinned: cmp.Or(o.maxPinned, maxPinned),
 		commits: make(chan *commit, maxBatch),
 		stop:    make(chan struct{}),
 		failed:  make(chan struct{}), allVerified: make(chan struct{}),

@@ -130,6 +130,7 @@ func (w *committer) commit(batch []*commit) {
 }
 
 func (w *committer) discard() {
+	w.endSnapshots()
 	if unread, ok := w.reads.next(w.applied.Load()); ok {
 		w.db.SetDiscardTs(unread)
 		w.discarded = time.Now()
@@ -260,6 +261,7 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 			return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 		}
 	}
+	w.written.Add(t.size)
 	w.showSettings(accepted)
 	w.addHolds(accepted)
 	w.show(at)

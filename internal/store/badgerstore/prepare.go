@@ -114,7 +114,7 @@ func (s *Store) prepare(e *examination) (err error) {
 			reach = everythingUpTo(s.Position())
 		}
 	}
-	s.reads.since.Store(s.applied.Load())
+	s.reads.start(s.applied.Load())
 	s.db.SetDiscardTs(s.applied.Load())
 	return s.openList(e, reach)
 }

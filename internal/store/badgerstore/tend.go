@@ -99,7 +99,7 @@ func (w *committer) reopen() error {
 		return err
 	}
 	w.db = db
-	w.db.SetDiscardTs(w.reads.since.Load()) // nobody reads now
+	w.db.SetDiscardTs(w.reads.unread.Load())
 	w.space.begin()
 	w.logger.Debug("all tables of the token store are verified; compactions have started")
 	return nil
