@@ -11,6 +11,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -150,8 +151,11 @@ type Line struct {
 type Position struct{ Epoch, Revision uint64 }
 
 // Before tells whether p comes before q.
-func (p Position) Before(q Position) bool {
-	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Revision < q.Revision
+func (p Position) Before(q Position) bool { return p.Compare(q) < 0 }
+
+// Compare returns what cmp.Compare does of positions.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Epoch, q.Epoch), cmp.Compare(p.Revision, q.Revision))
 }
 
 // Outcome is what became of a mutation.

@@ -140,6 +140,26 @@ type Store struct {
 // have a store open. The errors are for the owner and say what to do; of those
 // that say that the store is damaged, nothing in dir has been changed.
 func Open(dir string, o Options) (*Store, error) {
+	s, err := newStore(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	s.space.busy, s.space.listHasRoom = s.badgerIsBusy, s.list.hasRoom
+	s.space.begin()
+	s.space.last = roomForCreates
+	s.committer.Go(s.runCommitter)
+	s.tend()
+	if err := s.openKeys(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// newStore returns a store in dir, which it makes if need be, that isn't open.
+func newStore(dir string, o Options) (*Store, error) {
 	if o.MemTableSize == 0 {
 		o.MemTableSize = memTableSize
 	}
@@ -169,21 +189,7 @@ func Open(dir string, o Options) (*Store, error) {
 		failed:  make(chan struct{}), allVerified: make(chan struct{}),
 		verification: o.verification.orDefault(),
 	}
-	if err := s.space.checkOpen(); err != nil {
-		return nil, err
-	}
-	if err := s.open(); err != nil {
-		return nil, err
-	}
-	s.space.busy, s.space.listHasRoom = s.badgerIsBusy, s.list.hasRoom
-	s.space.begin()
-	s.space.last = roomForCreates
-	s.committer.Go(s.runCommitter)
-	s.tend()
-	if err := s.openKeys(); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return s, s.space.checkOpen()
 }
 
 // open opens the database, if it is whole.

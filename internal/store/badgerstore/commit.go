@@ -163,7 +163,7 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 	}
 	room := w.space.look()
 	at := w.Position()
-	t := w.begin(at.Revision)
+	t := w.transaction(at.Revision)
 	defer t.txn.Discard()
 
 	// Those that are refused may be so because of others in the batch: they
@@ -289,12 +289,12 @@ var errNoFit = fmt.Errorf("no room in the transaction")
 // transaction's count, a memtable's log or, on average, its skip list.
 const entryOverhead = 64
 
-func (w *committer) begin(readAt uint64) *transaction {
+func (s *Store) transaction(readAt uint64) *transaction {
 	return &transaction{
-		txn:      w.snapshot(readAt, true),
-		maxCount: w.db.MaxBatchCount() - ownEntries,
-		maxSize:  w.db.MaxBatchSize() - ownEntries*entryOverhead,
-		maxValue: w.db.Opts().ValueThreshold,
+		txn:      s.snapshot(readAt, true),
+		maxCount: s.db.MaxBatchCount() - ownEntries,
+		maxSize:  s.db.MaxBatchSize() - ownEntries*entryOverhead,
+		maxValue: s.db.Opts().ValueThreshold,
 	}
 }
 

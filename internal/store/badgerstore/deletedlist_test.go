@@ -114,7 +114,7 @@ func wantCompleted(t *testing.T, s *Store, dir string, lines int) {
 			t.Fatal(err)
 		}
 		writeBack(t, filepath.Join(again, deletedListName), text[:cut])
-		closeStore(t, open(t, again, Options{}))
+		closeStore(t, open(t, again, Options{Key: s.options.Key}))
 		_, got := listed(t, again)
 		// Within a batch's revision the order may be another one.
 		if diff := cmp.Diff(want, got, compareTaken, cmpopts.SortSlices(takenBefore)); diff != "" {
@@ -123,7 +123,7 @@ func wantCompleted(t *testing.T, s *Store, dir string, lines int) {
 	}
 	// One line more is missing.
 	writeBack(t, filepath.Join(crashed, deletedListName), text[:end-last-1])
-	if _, err := Open(crashed, Options{}); err == nil || !strings.Contains(err.Error(), deletedListName) {
+	if _, err := Open(crashed, Options{Key: s.options.Key}); err == nil || !strings.Contains(err.Error(), deletedListName) {
 		t.Errorf("opened with a list that has lost something: %v", err)
 	}
 }

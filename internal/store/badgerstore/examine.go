@@ -138,6 +138,9 @@ func examine(dir string, o badger.Options) (*examination, error) {
 	if err := e.checkSmallFiles(o.Dir); err != nil {
 		return nil, err
 	}
+	if string(e.meta.get(metaFormat)) == string(unfinished) {
+		return nil, fmt.Errorf("a restore into the token store in %s was broken off: remove everything in it but its hash key, and restore again", dir)
+	}
 	return e, e.checkMark()
 }
 

@@ -116,9 +116,9 @@ func keysIn(txn *snapshot) (known []token.KeyID, err error) {
 	return known, nil
 }
 
-func useKeys(m store.UseKeys) []write {
-	writes := []write{{metaKeyID, m.Keys[0][:]}, {metaPreviousKeys, nil}}
-	for _, id := range m.Keys[1:] {
+func keyWrites(keys []token.KeyID) []write {
+	writes := []write{{metaKeyID, keys[0][:]}, {metaPreviousKeys, nil}}
+	for _, id := range keys[1:] {
 		writes[1].value = append(writes[1].value, id[:]...)
 	}
 	return writes
@@ -145,12 +145,7 @@ func rehash(txn *snapshot, m store.Rehash, revision uint64) ([]write, error) {
 		{movedKey(r.ID, m.Key), nil},
 	}
 	r.Hash, r.Key, r.Revision = m.Hash, m.Key, revision
-	writes = append(writes, recordWrites(&r)...)
-	entry := listEntryOf(&r).append(nil)
-	for _, key := range listKeys(&r) {
-		writes = append(writes, write{key, entry})
-	}
-	return writes, nil
+	return append(append(writes, recordWrites(&r)...), liveWrites(&r)...), nil
 }
 
 // movedWrites remove the hashes that a token had under other keys.

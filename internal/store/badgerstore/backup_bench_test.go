@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"strconv"
@@ -103,4 +104,32 @@ func percentile(all []time.Duration, p int) time.Duration {
 	}
 	slices.Sort(all)
 	return all[len(all)*p/100]
+}
+
+// BenchmarkRestore shows how long it takes to make a store of what another one holds.
+func BenchmarkRestore(b *testing.B) {
+	n := benchTokens(b)
+	from := open(b, b.TempDir(), Options{Logger: zap.NewNop()})
+	commitAll(b, from, n, 256, func(n int) store.Mutation {
+		return store.Create{Record: storetest.NewRecord("p", "user"+strconv.Itoa(n%1000), n)}
+	})
+	for b.Loop() {
+		snapshot, err := from.Snapshot()
+		if err != nil {
+			b.Fatal(err)
+		}
+		r, err := Restore(b.TempDir(), Options{Logger: zap.NewNop()}, snapshot.Head())
+		if err != nil {
+			b.Fatal(err)
+		}
+		err = errors.Join(snapshot.Records(r.AddRecord), snapshot.Uses(r.AddUse), snapshot.Accounts(r.AddAccount), snapshot.Settings(r.AddSettings))
+		snapshot.Close()
+		if err == nil {
+			_, err = r.Finish()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
