@@ -20,7 +20,7 @@ func (l auditLog) Changed(e registry.Event) {
 		return
 	}
 	fields := []zap.Field{
-		zap.String("time", timestamp(e.Time)), zap.String("event", e.Kind), zap.Uint64("epoch", firstEpoch), zap.Uint64("revision", e.Revision),
+		zap.String("time", timestamp(e.Time)), zap.String("event", e.Kind), zap.Uint64("epoch", e.Epoch), zap.Uint64("revision", e.Revision),
 		zap.String("project", e.Project), zap.Any("actor", actorFields(e.Actor)),
 	}
 	if e.Actor.ClientIP != "" {
@@ -37,9 +37,6 @@ func (l auditLog) Changed(e registry.Event) {
 	}
 	c.Write(fields...)
 }
-
-// firstEpoch is the only one there is, as long as no store is restored.
-const firstEpoch = 1
 
 func actorFields(a registry.Actor) map[string]string {
 	actor := map[string]string{"user": a.User, "by": a.By}

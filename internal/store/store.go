@@ -11,6 +11,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -111,6 +112,9 @@ type Store interface {
 	// Position is that of the last mutation that readers see.
 	Position() Position
 
+	// Snapshot returns all as of Position, to be closed.
+	Snapshot() (Snapshot, error)
+
 	// Outbox returns the next lines behind a place, or the first ones if that
 	// is zero, in the order of their changes; none if there are no more.
 	Outbox(after LinePlace) ([]Line, error)
@@ -151,8 +155,11 @@ type Line struct {
 type Position struct{ Epoch, Revision uint64 }
 
 // Before tells whether p comes before q.
-func (p Position) Before(q Position) bool {
-	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Revision < q.Revision
+func (p Position) Before(q Position) bool { return p.Compare(q) < 0 }
+
+// Compare returns what cmp.Compare does of positions.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Epoch, q.Epoch), cmp.Compare(p.Revision, q.Revision))
 }
 
 // Outcome is what became of a mutation.

@@ -366,3 +366,21 @@ func BenchmarkByHashParallel(b *testing.B) {
 		}
 	})
 }
+
+// A value that Badger would put into its value log, which is not verified, is
+// refused, whole and without a trace of the rest of its mutation.
+func TestNothingGoesToTheValueLog(t *testing.T) {
+	s := open(t, t.TempDir(), Options{MemTableSize: 256 << 10})
+	r := storetest.NewRecord("p", "alice", 0)
+	limit := int(s.db.Opts().ValueThreshold)
+	if _, err := s.Commit(context.Background(), store.Create{Record: r}, []byte("short"), make([]byte, limit)); !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("a line of %d bytes: %v", limit, err)
+	}
+	lines, err := s.Outbox(store.LinePlace{})
+	if _, errID := s.ByID(r.ID); !errors.Is(errID, store.ErrNotFound) || err != nil || len(lines) > 0 {
+		t.Errorf("after it was refused: %d lines, %v; the token: %v", len(lines), err, errID)
+	}
+	if _, err := s.Commit(context.Background(), store.Create{Record: r}, make([]byte, limit-1)); err != nil {
+		t.Errorf("a line of %d bytes: %v", limit-1, err)
+	}
+}

@@ -119,7 +119,10 @@ func copyStore(to, from string) error {
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		return err
 	}
-	return os.Chmod(filepath.Join(to, "hash.key"), 0o600)
+	if err := os.Chmod(filepath.Join(to, "hash.key"), 0o600); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // What a child that looks at a damaged store answers.

@@ -96,29 +96,34 @@ func (s *Store) NoteKeys(ctx context.Context, keys []*token.Key) error {
 // noted.
 func (s *Store) knownKeys() (known []token.KeyID, err error) {
 	err = s.read(func(txn *snapshot) error {
-		for _, name := range [][]byte{metaKeyID, metaPreviousKeys} {
-			b, err := get(txn, name)
-			if errors.Is(err, store.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			for id := range slices.Chunk(b, len(token.KeyID{})) {
-				if len(id) < len(token.KeyID{}) {
-					return unavailable(store.ErrCorrupt)
-				}
-				known = append(known, token.KeyID(id))
-			}
-		}
-		return nil
+		known, err = keysIn(txn)
+		return err
 	})
 	return known, err
 }
 
-func noteKeys(m store.NoteKeys) []write {
-	writes := []write{{metaKeyID, m.Keys[0][:]}, {metaPreviousKeys, nil}}
-	for _, id := range m.Keys[1:] {
+func keysIn(txn *snapshot) (known []token.KeyID, err error) {
+	for _, name := range [][]byte{metaKeyID, metaPreviousKeys} {
+		b, err := get(txn, name)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for id := range slices.Chunk(b, len(token.KeyID{})) {
+			if len(id) < len(token.KeyID{}) {
+				return nil, unavailable(store.ErrCorrupt)
+			}
+			known = append(known, token.KeyID(id))
+		}
+	}
+	return known, nil
+}
+
+func keyWrites(keys []token.KeyID) []write {
+	writes := []write{{metaKeyID, keys[0][:]}, {metaPreviousKeys, nil}}
+	for _, id := range keys[1:] {
 		writes[1].value = append(writes[1].value, id[:]...)
 	}
 	return writes
@@ -130,7 +135,7 @@ func rehash(txn *snapshot, m store.Rehash, revision uint64) ([]write, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.IsRevoked() || r.Hash == m.Hash || r.Key == m.Key {
+	if r.Hash == m.Hash || r.Key == m.Key {
 		return nil, store.ErrConflict
 	}
 	// Where the keys have changed places, the token has been there before.
@@ -145,12 +150,7 @@ func rehash(txn *snapshot, m store.Rehash, revision uint64) ([]write, error) {
 		{movedKey(r.ID, m.Key), nil},
 	}
 	r.Hash, r.Key, r.Revision = m.Hash, m.Key, revision
-	writes = append(writes, recordWrites(&r)...)
-	entry := listEntryOf(&r).append(nil)
-	for _, key := range listKeys(&r) {
-		writes = append(writes, write{key, entry})
-	}
-	return writes, nil
+	return append(append(writes, recordWrites(&r)...), liveWrites(&r)...), nil
 }
 
 // movedWrites remove the hashes that a token had under other keys.
@@ -166,15 +166,12 @@ func movedWrites(txn *snapshot, id uuid.UUID) (writes []write, err error) {
 	return writes, err
 }
 
-// scanAtOnce is how many records are looked at in one transaction.
-const scanAtOnce = 4096
-
 // KeyUse implements store.Store.
 func (s *Store) KeyUse(now time.Time) (map[token.KeyID]int, error) {
 	use := make(map[token.KeyID]int)
-	err := s.eachLiving(now, func(r *store.Record) bool {
+	err := s.eachLiving(now, func(r store.Record) error {
 		use[r.Key]++
-		return true
+		return nil
 	})
 	return use, err
 }
@@ -182,43 +179,35 @@ func (s *Store) KeyUse(now time.Time) (map[token.KeyID]int, error) {
 // UnderOtherKeys implements store.Store.
 func (s *Store) UnderOtherKeys(now time.Time, each func(store.Record) bool) error {
 	first := s.Key().ID()
-	return s.eachLiving(now, func(r *store.Record) bool { return r.Key == first || each(*r) })
+	err := s.eachLiving(now, func(r store.Record) error {
+		if r.Key == first || each(r) {
+			return nil
+		}
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
-// eachLiving calls each with all living tokens, a transaction at a time, until
-// it returns false.
-func (s *Store) eachLiving(now time.Time, each func(*store.Record) bool) error {
-	from := []byte{spaceToken}
-	for from != nil {
-		var some []store.Record
-		holds := *s.holds.Load()
-		err := s.read(func(txn *snapshot) error {
-			n := 0
-			start := from
-			from = nil
-			return iterateFrom(txn, []byte{spaceToken}, start, false, func(item *badger.Item) (bool, error) {
-				if n++; n > scanAtOnce {
-					from = item.KeyCopy(nil)
-					return false, nil
-				}
-				r, moved, err := decodeEntry(item)
-				if err != nil || moved != uuid.Nil {
-					return true, err
-				}
-				if holds.end(&r); !r.IsRevoked() && !r.Expired(now) {
-					some = append(some, r)
-				}
-				return true, nil
-			})
-		})
-		if err != nil {
-			return err
-		}
-		for i := range some {
-			if !each(&some[i]) {
-				return nil
-			}
-		}
+// errEnough: no more is wanted.
+var errEnough = errors.New("enough")
+
+// eachLiving calls each with all living tokens, those of a page as of one
+// revision.
+func (s *Store) eachLiving(now time.Time, each func(store.Record) error) error {
+	var ended holds
+	read := func(f func(*snapshot) error) error {
+		ended = *s.holds.Load()
+		return s.read(f)
 	}
-	return nil
+	return eachPaged(read, []byte{spaceToken}, func(_ *snapshot, item *badger.Item) (store.Record, bool, error) {
+		r, moved, err := decodeEntry(item)
+		if err != nil || moved != uuid.Nil {
+			return r, false, err
+		}
+		ended.end(&r)
+		return r, !r.IsRevoked() && !r.Expired(now), nil
+	}, each)
 }

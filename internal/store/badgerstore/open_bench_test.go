@@ -16,19 +16,26 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/storetest"
 )
 
-// benchTokensEnv is of how many tokens BenchmarkOpen's store is.
+// benchTokensEnv is of how many tokens the stores are that are measured as a whole.
 const benchTokensEnv = "ACCESS_TOKENS_BENCH_TOKENS"
+
+func benchTokens(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv(benchTokensEnv)
+	if text == "" {
+		return 10_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
 
 // BenchmarkOpen shows how long a start takes with that many tokens, one that
 // leaves out a key included, and at what rate tables are verified.
 func BenchmarkOpen(b *testing.B) {
-	n := 10_000
-	if text := os.Getenv(benchTokensEnv); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	n := benchTokens(b)
 	dir := b.TempDir()
 	o := Options{Logger: zap.NewNop()}
 	s := open(b, dir, o)

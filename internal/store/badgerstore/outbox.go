@@ -41,11 +41,7 @@ func post(txn *snapshot, at store.Position, lines [][]byte) ([]write, error) {
 	if size > store.MaxOutbox {
 		return nil, store.ErrOutboxFull
 	}
-	return append(writes, outboxSize(size)), nil
-}
-
-func outboxSize(size uint64) write {
-	return write{metaOutbox, binary.BigEndian.AppendUint64(nil, size)}
+	return append(writes, counterWrite(metaOutbox, size)), nil
 }
 
 // delivered takes lines out of the outbox.
@@ -71,7 +67,7 @@ func delivered(txn *snapshot, m store.Delivered) (writes []write, err error) {
 	if len(writes) == 0 {
 		return nil, nil
 	}
-	return append(writes, outboxSize(size)), nil
+	return append(writes, counterWrite(metaOutbox, size)), nil
 }
 
 // Outbox implements store.Store.

@@ -372,7 +372,9 @@ func byToken(_ *testing.T, f *fixture) {
 	revoked, good := f.create(NewRecord("p", "bob", 0)), f.create(NewRecord("p", "bob", 1))
 	f.void("alice", 0, 1)
 	f.commit(store.Block{Project: "p", User: "carol", At: Epoch})
-	f.commit(store.Revoke{ID: revoked.ID, Revision: revoked.Revision, At: Epoch})
+	before := revoked
+	revoked.Revision = f.commit(store.Revoke{ID: revoked.ID, Revision: revoked.Revision, At: Epoch})
+	all(before, store.ErrConflict)
 	all(unknown, store.ErrConflict)
 	all(voided, store.ErrConflict)
 	all(blocked, store.ErrConflict)

@@ -25,7 +25,7 @@ type Open func(testing.TB) store.Store
 
 // Run runs the suite against the stores that open returns.
 func Run(t *testing.T, open Open) {
-	for _, c := range slices.Concat(tokenTests, accountTests, outboxTests, keyTests) {
+	for _, c := range slices.Concat(tokenTests, accountTests, outboxTests, keyTests, snapshotTests) {
 		t.Run(c.name, func(t *testing.T) { c.test(t, &fixture{T: t, Store: open(t)}) })
 	}
 }
@@ -332,8 +332,9 @@ func createAfterRevoke(t *testing.T, f *fixture) {
 	parent := f.create(NewRecord("p", "alice", 1))
 	child := NewRecord("p", "alice", 2)
 	child.Parent = parent.ID
-	f.commit(store.Revoke{ID: parent.ID, Revision: parent.Revision, At: Epoch})
+	revoked := f.commit(store.Revoke{ID: parent.ID, Revision: parent.Revision, At: Epoch})
 	f.wantError(store.Create{Record: child, ParentRevision: parent.Revision}, store.ErrConflict)
+	f.wantError(store.Create{Record: child, ParentRevision: revoked}, store.ErrConflict)
 	child.Parent = uuid.UUID{1}
 	f.wantError(store.Create{Record: child, ParentRevision: parent.Revision}, store.ErrConflict)
 	diff(t, "list", []string{}, f.descriptions(store.Query{Project: "p"}))
