@@ -253,7 +253,7 @@ func (v *visitor) look(t testing.TB, name string) {
 	}
 	for _, theme := range []string{"light", "dark"} {
 		v.theme(t, theme)
-		for _, width := range []int64{1280, 360} {
+		for _, width := range []int64{1280, 768, 360} {
 			v.size(t, width, 800)
 			v.run(t, chromedp.Evaluate[chromedp.Void](source+"; undefined"))
 			v.check(t, fmt.Sprintf("%s, %s, %d wide", name, theme, width))

@@ -51,7 +51,7 @@ func (v *visit) blockForm() error {
 	if err != nil {
 		return err
 	}
-	v.render(http.StatusOK, "block", document{Title: "Block this user", Section: "blocked", Body: blockForm{owner, living}})
+	v.render(http.StatusOK, "block", document{Title: "Block this user", Section: "tokens", Body: blockForm{owner, living}})
 	return nil
 }
 
@@ -83,6 +83,7 @@ func (v *visit) unblock() error {
 // blockedUsers is the document that shows who is blocked.
 type blockedUsers struct {
 	part
+	Tabs tabs
 	Rows []blockedRow
 	// Unblocked is a user who has just been, nil for nobody.
 	Unblocked *person
@@ -105,7 +106,7 @@ func (v *visit) blockedUsers() error {
 	if err != nil {
 		return err
 	}
-	list := blockedUsers{part: partOf("blocked user", len(all), parsePage(query.Get("page")), func(page int) string { return fmt.Sprintf("%s/blocked?page=%d", v.root, page) })}
+	list := blockedUsers{Tabs: tabs{Root: v.root, Current: tabBlocked}, part: partOf("blocked user", len(all), parsePage(query.Get("page")), func(page int) string { return fmt.Sprintf("%s/blocked?page=%d", v.root, page) })}
 	for _, b := range all[list.First-1 : list.Last] {
 		owner, err := v.person(b.User)
 		if err != nil {
@@ -119,6 +120,6 @@ func (v *visit) blockedUsers() error {
 			return err
 		}
 	}
-	v.render(http.StatusOK, "blocked", document{Title: "Blocked users", Section: "blocked", Body: list})
+	v.render(http.StatusOK, "blocked", document{Title: "Blocked users", Section: "tokens", Body: list})
 	return nil
 }

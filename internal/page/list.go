@@ -18,6 +18,7 @@ type tokenList struct {
 	// Total is how many tokens there are, Matching how many the filter lets
 	// through.
 	Total int
+	Tabs  tabs
 	// Owner is the user whose tokens an administrator looks at; nil for the
 	// caller's own and for everyone's.
 	Owner *subject
@@ -86,11 +87,16 @@ func (v *visit) listOf(wanted view) (*tokenList, error) {
 	clear := wanted
 	clear.Filter, clear.Page = "", 1
 	list.Clear = clear.Query()
-	var err error
-	if wanted.User != "" && wanted.User != registry.Everyone {
-		if list.Owner, err = v.subject(wanted.User); err != nil {
+	switch list.Tabs = (tabs{Root: v.root, Current: tabOwn}); wanted.User {
+	case "":
+	case registry.Everyone:
+		list.Tabs.Current = tabEveryone
+	default:
+		owner, err := v.subject(wanted.User)
+		if err != nil {
 			return nil, err
 		}
+		list.Owner, list.Tabs = owner, tabs{Root: v.root, Owner: &owner.person}
 	}
 	return list, v.fill(list)
 }
@@ -164,7 +170,7 @@ func (v *visit) canGenerate() (bool, string) {
 
 func headersOf(v view) []header {
 	headers := []header{{Label: "Token ID", Column: "id", Plain: true}, {Label: "Description", Column: "description", Plain: true}}
-	if v.User != "" {
+	if v.User == registry.Everyone {
 		headers = append(headers, header{Label: "User", Column: "user", Plain: true})
 	}
 	headers = append(headers, header{Label: "Status", Column: "status", Plain: true})

@@ -38,6 +38,20 @@ func (v *visit) person(id string) (person, error) {
 	return v.personOf(user), nil
 }
 
+// tabs lead administrators to lists.
+type tabs struct {
+	Root string
+	// Current is the list that is shown, "" for that of Owner.
+	Current string
+	Owner   *person
+}
+
+const (
+	tabOwn      = "own"
+	tabEveryone = "everyone"
+	tabBlocked  = "blocked"
+)
+
 // subject is a user whom an administrator looks at.
 type subject struct {
 	person

@@ -13,7 +13,8 @@ import (
 
 // view says which tokens to show, and how.
 type view struct {
-	// Filter is text that a token's description or id, or its user, contains.
+	// Filter is text that a token's description contains or its id begins with,
+	// or its user where they are everyone's.
 	Filter string
 	// User is whose tokens an administrator wants to see: "" for one's own, or
 	// registry.Everyone.
@@ -138,7 +139,7 @@ func (v view) listing() registry.Listing {
 
 func (v view) contains(r *store.Record, wanted string) bool {
 	texts := []string{r.Description}
-	if v.User != "" {
+	if v.User == registry.Everyone {
 		texts = append(texts, r.User.ID, r.User.Name, r.User.Email)
 	}
 	return strings.HasPrefix(r.ID.String(), wanted) ||
