@@ -84,12 +84,16 @@ func TestBrowserUsers(t *testing.T) {
 	other.wants(t, "You have no access tokens")
 }
 
-// Who can't be blocked, and why.
+// Who can't be blocked, and why, and what is no user's id.
 func TestBrowserWhoCanBeBlocked(t *testing.T) {
 	t.Parallel()
 	v := browse(t, start(t, site("")))
 	v.open(t, "/blocked")
 	v.signIn(t, "alice")
+	v.fill(t, "#user", neverIssued("cat")) // what is pasted by mistake goes into no address
+	v.click(t, "main form button")
+	v.wants(t, "That was a token. Enter a user’s id instead")
+	v.at(t, v.url("/blocked"))
 	v.fill(t, "#user", "alice")
 	v.follow(t, "main form button")
 	v.wants(t, "This user can’t be blocked", "You can't block yourself.")

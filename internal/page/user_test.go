@@ -253,6 +253,7 @@ func TestABlockedUser(t *testing.T) {
 	d.block(t, "alice")
 	w = d.refused(t, httptest.NewRequest(http.MethodGet, "/access-tokens/blocked", nil))
 	wantSays(t, w, http.StatusForbidden, blocked)
+	wantLacks(t, w, "/settings")
 	wantSays(t, d.post(t, "/unblock", url.Values{"user": {"alice"}, "nonce": {nonce}}), http.StatusForbidden, blocked)
 }
 
