@@ -198,7 +198,7 @@ func (h *Handler) forward(r *http.Request, repl *caddy.Replacer, request *incomi
 	case err != nil:
 		return err
 	case anonymous:
-		return h.forwardWithoutToken(r, repl, request.Authorization, found)
+		return h.forwardWithoutToken(r, repl, request, found)
 	}
 	return h.forwardWithToken(r, repl, request.Authorization)
 }
@@ -213,25 +213,26 @@ func (h *Handler) needsNoToken(r *http.Request, request *incoming.Request) (bool
 		return true, nil
 	case !bearer && h.WithoutToken == config.Pass:
 		return true, nil
-	case len(h.public) == 0:
+	}
+	return h.isPublic(r, request)
+}
+
+func (h *Handler) isPublic(r *http.Request, request *incoming.Request) (bool, error) {
+	if len(h.public) == 0 {
 		return false, nil
 	}
 	public, err := request.Path.Everywhere(r, h.public.AnyMatchWithError)
-	return public, wrapPublic(err)
-}
-
-func wrapPublic(err error) error {
 	if err != nil {
 		err = fmt.Errorf("public: %w", err)
 	}
-	return err
+	return public, err
 }
 
 // forwardWithoutToken leaves r's credentials alone. It is anonymous, unless a
 // handler in front has established a user; beside a bearer token such a user
-// is none.
-func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, found inFront) error {
-	if auth.Scheme == incoming.Bearer {
+// is none, as is one who is blocked where nobody has to be one.
+func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, request *incoming.Request, found inFront) error {
+	if request.Authorization.Scheme == incoming.Bearer {
 		return nil
 	}
 	p, known, err := h.signIns.established(found)
@@ -239,6 +240,12 @@ func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, aut
 		return err
 	}
 	user := p.stored()
+	if err := h.checkBlocked(r, user.ID); err != nil {
+		if public, wrong := h.isPublic(r, request); wrong != nil || public && errors.Is(err, registry.ErrBlocked) {
+			return wrong
+		}
+		return err
+	}
 	h.setUser(r, repl, &user, "")
 	return h.setIdentity(r, &user)
 }
@@ -290,7 +297,14 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 		SignIn:       func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 		Authenticate: func(r *http.Request) (store.Record, error) { return h.authenticate(r, auth) },
 	}
-	return api.Serve(w, r, auth, rest)
+	err = api.Serve(w, r, auth, rest)
+	if errors.Is(err, tokenapi.ErrCut) {
+		if errors.Is(err, store.ErrUnavailable) { // and not that a client doesn't read
+			h.logRefusal(r, http.StatusServiceUnavailable, err)
+		}
+		panic(http.ErrAbortHandler)
+	}
+	return err
 }
 
 // identified makes the access log name the user of a management request, and

@@ -65,20 +65,6 @@ func (r *Registry) authenticate(p *Project, found Found, client netip.Addr) (sto
 	return found.record, nil
 }
 
-// Recognise returns the record of a token of the project that hasn't ended,
-// whatever may keep it from being used at present. It fails with
-// ErrInvalidToken, as a *Denial, or with store.ErrUnavailable.
-func (r *Registry) Recognise(p *Project, v token.Value) (store.Record, error) {
-	found, err := r.find(v)
-	if err == nil {
-		err = checkEnded(p, &found.record, r.Now())
-	}
-	if err != nil {
-		return store.Record{}, err
-	}
-	return found.record, nil
-}
-
 // find denies a token that wasn't issued here.
 func (r *Registry) find(v token.Value) (Found, error) {
 	found, err := r.Find(v)

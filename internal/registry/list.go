@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -22,8 +23,45 @@ const (
 	// can look: Offset and Limit together.
 	MaxSorted = 10_000
 	// readAtOnce is how many records are in memory at a time.
-	readAtOnce = 100
+	readAtOnce = 50
 )
+
+// What lists under way are bounded by. Who reads one slowly holds a page of the
+// index and of records meanwhile, which with the longest texts is half a MiB.
+const (
+	listsAtOnce       = 128
+	listsOfUserAtOnce = 4
+	// listTurn is how long a list waits for others to end.
+	listTurn = 10 * time.Second
+)
+
+// listing bounds the lists under way.
+type listing struct {
+	users turns
+	all   chan struct{}
+}
+
+func newListing() listing {
+	return listing{turns{atOnce: listsOfUserAtOnce}, make(chan struct{}, listsAtOnce)}
+}
+
+// begin waits until another list of the user can be read, which ends when done
+// is called. It fails with ErrBusy or store.ErrUnavailable.
+func (l *listing) begin(ctx context.Context, of turnOf) (done func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, listTurn, ErrBusy)
+	defer cancel()
+	left, err := l.users.take(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case l.all <- struct{}{}:
+		return func() { <-l.all; left() }, nil
+	case <-ctx.Done():
+		left()
+		return nil, fmt.Errorf("%w: too many lists are being read", store.ErrUnavailable)
+	}
+}
 
 // Everyone stands, as Listing.User, for all users. No user's id is that.
 const Everyone = "*"
@@ -97,9 +135,15 @@ func (r *Registry) List(p *Project, c Caller, l Listing) (tokens []Token, count 
 // are wanted: each page is of a moment of its own. What is deleted meanwhile
 // may be missing, and what is made meanwhile be there.
 //
-// It ends with ErrForbidden, ErrInvalid or store.ErrUnavailable.
+// It ends with ErrForbidden, ErrInvalid, ErrBusy or store.ErrUnavailable.
 func (r *Registry) Tokens(ctx context.Context, p *Project, c Caller, l Listing) iter.Seq2[[]Token, error] {
 	return func(yield func([]Token, error) bool) {
+		done, err := r.listing.begin(ctx, turnOf{p.Name, c.User.ID})
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer done()
 		s, err := r.search(ctx, p, c, l)
 		if err == nil && l.Order == ByCreation {
 			err = s.inOrder(yield)
@@ -115,6 +159,11 @@ func (r *Registry) Tokens(ctx context.Context, p *Project, c Caller, l Listing) 
 // Count returns how many tokens l asks for, its After, Offset and Limit aside.
 // It fails as Tokens does.
 func (r *Registry) Count(ctx context.Context, p *Project, c Caller, l Listing) (n int, err error) {
+	done, err := r.listing.begin(ctx, turnOf{p.Name, c.User.ID})
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	l.After = uuid.Nil
 	s, err := r.search(ctx, p, c, l)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -216,4 +217,50 @@ func TestTokensComeInPages(t *testing.T) {
 	if !errors.Is(last, context.Canceled) {
 		t.Errorf("for who has gone: %v", last)
 	}
+}
+
+func TestListsUnderWayAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newListing()
+		bob, carol := turnOf{"p", "bob"}, turnOf{"p", "carol"}
+		var held []func()
+		for range listsOfUserAtOnce {
+			done, err := l.begin(context.Background(), bob)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, done)
+		}
+		begun := time.Now()
+		if _, err := l.begin(context.Background(), bob); !errors.Is(err, ErrBusy) || time.Since(begun) != listTurn {
+			t.Errorf("one too many of a user: %v after %v", err, time.Since(begun))
+		}
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		if _, err := l.begin(gone, bob); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, ErrBusy) {
+			t.Errorf("of a client that has gone: %v", err)
+		}
+		done, err := l.begin(context.Background(), carol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done()
+		time.AfterFunc(time.Second, held[0])
+		if done, err = l.begin(context.Background(), bob); err != nil {
+			t.Fatal(err)
+		}
+		done()
+		for i := range listsAtOnce - (listsOfUserAtOnce - 1) {
+			if _, err := l.begin(context.Background(), turnOf{"q", fmt.Sprint(i)}); err != nil {
+				t.Fatal(i, err)
+			}
+		}
+		if _, err := l.begin(context.Background(), carol); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("one too many of all: %v", err)
+		}
+		held[1]()
+		if _, err := l.begin(context.Background(), carol); err != nil {
+			t.Error(err)
+		}
+	})
 }

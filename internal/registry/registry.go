@@ -49,8 +49,11 @@ type Registry struct {
 	Config
 	uses  *uses
 	moves moves
-	// creating bounds what one user's tokens cost others.
+	// creating lets each user make one token at a time. What the store makes
+	// durable together takes the longer the more it is, so that whoever asked
+	// for a thousand at once would slow everybody down.
 	creating turns
+	listing  listing
 
 	// renewing is held for reading while a token is renewed, and for writing
 	// while a line of renewals is revoked token by token.
@@ -74,7 +77,7 @@ type Registry struct {
 // sweeps and purges records until Close.
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
-	r := &Registry{Config: c, uses: newUses(), projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
+	r := &Registry{Config: c, uses: newUses(), creating: turns{atOnce: 1}, listing: newListing(), projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
 	r.keeper.Go(func() { r.keep(ctx) })
 	return r
 }

@@ -79,6 +79,14 @@ func (r *Registry) IsBlocked(p *Project, user string) bool {
 	return r.Store.IsBlocked(p.Name, user)
 }
 
+// CheckBlocked returns ErrBlocked, as a *Denial, for a user who is blocked.
+func (r *Registry) CheckBlocked(p *Project, user string) error {
+	if r.IsBlocked(p, user) {
+		return &Denial{Reason: ErrBlocked, Why: WhyBlocked}
+	}
+	return nil
+}
+
 // Block blocks a user from the next request on; a user who is blocked stays so,
 // as by whoever was first. It fails as DeleteAll does, or with ErrProtected for
 // the caller and the project's named administrators.

@@ -243,7 +243,7 @@ func TestBlock(t *testing.T) {
 		if got, err := f.Blocked(p, user("alice")); err != nil || !cmp.Equal(want, got) {
 			t.Errorf("blocked are %v, %v", got, err)
 		}
-		if r, err := f.Recognise(p, m.value); err != nil || r.ID != m.ID {
+		if r, err := recognise(f.Registry, p, m.value); err != nil || r.ID != m.ID {
 			t.Errorf("a blocked user's token is %v, %v", r.ID, err)
 		}
 	}
