@@ -47,6 +47,8 @@ var (
 		"Go back and enter less."}
 	errLate = &problem{http.StatusBadRequest, "The form didn’t arrive in time",
 		"Nothing was changed. Go back and send it again."}
+	errBusy = &problem{http.StatusTooManyRequests, "Too many of your lists are being read",
+		"Wait until the others are there, then load this one again."}
 	errMediaType = &problem{http.StatusUnsupportedMediaType, "This isn’t the page’s form",
 		"Use the form on the page. Programs manage tokens through the API."}
 	errBadForm = &problem{http.StatusBadRequest, "The form can’t be read",
@@ -100,6 +102,8 @@ func (v *visit) problemOf(err error) *problem {
 		return errNoPage
 	case errors.Is(err, incoming.ErrTokenInURL):
 		return errTokenInURL
+	case errors.Is(err, registry.ErrBusy):
+		return errBusy
 	case errors.Is(err, incoming.ErrBodyTooLarge):
 		return errTooLarge
 	case errors.Is(err, incoming.ErrBodyLate):

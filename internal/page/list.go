@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
 // tokenList is the document that shows tokens.
@@ -104,11 +103,6 @@ func (v *visit) listOf(wanted view) (*tokenList, error) {
 // fill reads the part of a list that is shown. No more is in memory, however
 // long the list is.
 func (v *visit) fill(list *tokenList) error {
-	done, err := v.takeTurn()
-	if err != nil {
-		return err
-	}
-	defer done()
 	listing := list.listing()
 	matching, err := v.Registry.Count(v.r.Context(), v.Project, v.caller, listing)
 	if err != nil {
@@ -141,16 +135,6 @@ func (v *visit) fill(list *tokenList) error {
 		}
 	}
 	return nil
-}
-
-// takeTurn waits until fewer than maxListing others look through tokens.
-func (v *visit) takeTurn() (done func(), err error) {
-	select {
-	case v.Memory.listing <- struct{}{}:
-		return func() { <-v.Memory.listing }, nil
-	case <-v.r.Context().Done():
-		return nil, errors.Join(store.ErrUnavailable, v.r.Context().Err())
-	}
 }
 
 // canGenerate tells whether to offer generating, or else why not.

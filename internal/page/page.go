@@ -209,9 +209,10 @@ func (v *visit) serve(rest string) error {
 	if v.nonce, err = v.Memory.nonces.issue(v.user()); err != nil {
 		return err
 	}
+	if err := v.Registry.CheckBlocked(v.Project, v.caller.User.ID); err != nil && !to.always {
+		return err
+	}
 	switch {
-	case !to.always && v.Registry.IsBlocked(v.Project, v.caller.User.ID):
-		return errBlocked
 	case v.r.Method == http.MethodPost && !v.Memory.nonces.issued(v.user(), v.r.PostForm.Get("nonce")):
 		return errNotOurForm
 	case !to.always && !v.policy.Enabled && !v.isAdmin():
@@ -222,9 +223,6 @@ func (v *visit) serve(rest string) error {
 
 // user is who is signed in, in what the page remembers.
 func (v *visit) user() sessionUser { return sessionUser{v.Project.Name, v.caller.User.ID} }
-
-// errBlocked: the caller's user has been blocked since signing in.
-var errBlocked = &registry.Denial{Reason: registry.ErrBlocked, Why: registry.WhyBlocked}
 
 // identify finds out who has sent the request: the page's session decides, or
 // else the sign-ins are asked.

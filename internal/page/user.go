@@ -95,10 +95,5 @@ func (v *visit) about(place, user string) (done bool, err error) {
 
 // count returns how many tokens a user has in a state, the caller if "".
 func (v *visit) count(user string, state registry.State) (int, error) {
-	done, err := v.takeTurn()
-	if err != nil {
-		return 0, err
-	}
-	defer done()
 	return v.Registry.Count(v.r.Context(), v.Project, v.caller, registry.Listing{User: user, State: state})
 }

@@ -298,3 +298,14 @@ func TestTooManyTokens(t *testing.T) {
 	nonce, _, _ = strings.Cut(nonce, `"`)
 	wantSays(t, d.post(t, "/generate", url.Values{"nonce": {nonce}, "lifetime": {"other"}, "days": {"45"}, "description": {"three"}}), http.StatusOK, "Your new token", "three")
 }
+
+// Who reads too many lists at once is told so, and when to try again.
+func TestTooManyLists(t *testing.T) {
+	d := newOffice(t)
+	d.page.Known = func(*http.Request) (registry.Caller, error) { return registry.Caller{}, registry.ErrBusy }
+	w := d.get(t, "")
+	wantSays(t, w, http.StatusTooManyRequests, "Too many of your lists are being read")
+	if w.Header().Get("Retry-After") == "" {
+		t.Error("and isn't told when")
+	}
+}
