@@ -102,6 +102,9 @@ type Listing struct {
 	// UnusedFor is for how long a token hasn't been used, since it was made if
 	// it never was. 0 is any.
 	UnusedFor time.Duration
+	// Match tells of a record whether its token is wanted; nil wants all. All
+	// records are read for it.
+	Match func(*store.Record) bool
 	// After is the token to go on behind, in the order of creation alone and
 	// without Offset. It may have ended since.
 	After uuid.UUID
@@ -271,7 +274,30 @@ func (s *search) entries(each func([]found) error, count func(int)) error {
 	}
 }
 
-func (s *search) matching(entries []store.Entry) (matching []found, err error) {
+func (s *search) matching(entries []store.Entry) ([]found, error) {
+	matching, err := s.matchingByEntry(entries)
+	if err != nil || s.Match == nil {
+		return matching, err
+	}
+	return s.matchingByRecord(matching)
+}
+
+// matchingByRecord returns those that Match wants.
+func (s *search) matchingByRecord(some []found) ([]found, error) {
+	wanted := make(map[uuid.UUID]bool)
+	for chunk := range slices.Chunk(some, readAtOnce) {
+		records, err := s.records(chunk)
+		if err != nil {
+			return nil, err
+		}
+		for i := range records {
+			wanted[records[i].ID] = s.Match(&records[i])
+		}
+	}
+	return slices.DeleteFunc(some, func(f found) bool { return !wanted[f.ID] }), nil
+}
+
+func (s *search) matchingByEntry(entries []store.Entry) (matching []found, err error) {
 	var ids []uuid.UUID
 	for _, e := range entries {
 		expired := !e.Expires.IsZero() && !s.now.Before(e.Expires)
@@ -391,15 +417,19 @@ func (h *firsts) Pop() any           { panic("nothing is taken out of it") }
 
 // read returns the tokens that were found and are still there.
 func (s *search) read(some []found) ([]Token, error) {
-	ids := make([]uuid.UUID, len(some))
-	for i, f := range some {
-		ids[i] = f.ID
-	}
-	records, err := s.Store.Records(ids...)
+	records, err := s.records(some)
 	if err != nil {
 		return nil, err
 	}
 	return s.withUses(records)
+}
+
+func (s *search) records(some []found) ([]store.Record, error) {
+	ids := make([]uuid.UUID, len(some))
+	for i, f := range some {
+		ids[i] = f.ID
+	}
+	return s.Store.Records(ids...)
 }
 
 func (r *Registry) withUses(records []store.Record) ([]Token, error) {

@@ -44,6 +44,7 @@ func TestListOrdersAndFilters(t *testing.T) {
 		}
 	}
 	f.clock.set(epoch.Add(15 * time.Minute))
+	even := func(r *store.Record) bool { return r.Lifetime == store.Never || r.Lifetime%120 == 0 }
 	for _, c := range []struct {
 		name    string
 		listing Listing
@@ -64,6 +65,9 @@ func TestListOrdersAndFilters(t *testing.T) {
 		{"expired, by last use", Listing{State: Expired, Order: ByLastUse}, []string{"b5", "a10", "d7"}},
 		{"unused for 11 minutes", Listing{UnusedFor: 11 * time.Minute}, []string{"a10", "b5", "d7", "e-never"}},
 		{"active and unused for 11 minutes", Listing{UnusedFor: 11 * time.Minute, State: Active}, []string{"e-never"}},
+		{"matching", Listing{Match: even}, []string{"a10", "c30", "e-never", "f20"}},
+		{"matching, the last to expire, a part", Listing{Match: even, Order: ByExpiry, Descending: true, Offset: 1, Limit: 2}, []string{"c30", "f20"}},
+		{"matching and expired", Listing{Match: even, State: Expired}, []string{"a10"}},
 		{"unused for as long as they are there", Listing{UnusedFor: 15*time.Minute - 3*time.Millisecond}, []string{"b5"}},
 	} {
 		for _, count := range []bool{false, true} {
