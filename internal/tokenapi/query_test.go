@@ -231,7 +231,7 @@ func queryOf(l registry.Listing) string {
 func isSentence(details string) bool {
 	for _, ending := range []string{" must be given once.", " must be true or false."} {
 		if name, found := strings.CutSuffix(details, ending); found {
-			return slices.Contains([]string{"limit", "offset", "includeCount", "user"}, name)
+			return slices.Contains([]string{"limit", "offset", "includeCount", "user", "sort", "state", "unusedFor", "after"}, name)
 		}
 	}
 	return slices.Contains([]string{
@@ -240,5 +240,9 @@ func isSentence(details string) bool {
 		"limit must be a whole number from 1 to 1000.",
 		"limit must be a whole number from 1 to 2147483647.",
 		"offset must be a whole number from 0 to 2147483647.",
+		"sort must be createdAt, expiredAt or lastUsed, with - in front for the reverse.",
+		"state must be active or expired.",
+		"unusedFor must be a whole number from 1 to 36525.",
+		"after must be the id of a token of the list.",
 	}, details)
 }
