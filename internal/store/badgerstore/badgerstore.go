@@ -79,6 +79,7 @@ type Store struct {
 	options Options
 	db      *badger.DB
 	keys    atomic.Pointer[[]*token.Key]
+	own     *token.Key // if it was opened with that
 	logger  *zap.Logger
 	space   *space
 	clock   *clock.Clock

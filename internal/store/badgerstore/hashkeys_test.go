@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +152,16 @@ func TestTheStoresOwnKey(t *testing.T) {
 	dir = t.TempDir()
 	s = open(t, dir, Options{})
 	own := s.Key()
+	file := readFile(t, s.keyFile())
+	if err := os.Remove(s.keyFile()); err != nil {
+		t.Fatal(err)
+	}
+	if key, err := s.OwnKey(); err != nil || key.ID() != own.ID() {
+		t.Errorf("while it is in use, its own key is %v, %v", key, err)
+	}
+	if err := os.WriteFile(s.keyFile(), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	closeStore(t, s)
 	s = open(t, dir, Options{Key: a, Previous: []*token.Key{own}})
 	if key, err := s.OwnKey(); err != nil || key.ID() != own.ID() {
