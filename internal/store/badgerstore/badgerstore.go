@@ -269,20 +269,6 @@ func stallAt(compactors int) int {
 	return badger.DefaultOptions("").NumLevelZeroTablesStall
 }
 
-// openKeys checks the keys that are given against those the store was used with
-// last, and goes on with them.
-func (s *Store) openKeys() error {
-	keys := append(s.Keys(), s.options.Previous...)
-	if err := s.CheckKeys(keys, s.clock.Certain()); err != nil {
-		return err
-	}
-	if err := s.NoteKeys(context.Background(), keys); err != nil {
-		return fmt.Errorf("noting the hash keys in the token store in %s: %w", s.dir, err)
-	}
-	s.UseKeys(keys)
-	return nil
-}
-
 // show lets readers see what has become durable.
 func (s *Store) show(at store.Position) {
 	s.applied.Store(at.Revision)

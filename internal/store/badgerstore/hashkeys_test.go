@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -62,7 +63,7 @@ func TestWhichKeysAStoreGoesOnWith(t *testing.T) {
 
 	refused("2 living tokens", b)
 	refused("2 living tokens", b, c)
-	refused("under hash key "+a.ID().String(), b)
+	refused("without hash key "+a.ID().String(), b)
 	closeStore(t, opens(a))
 	closeStore(t, opens(b, a))
 	closeStore(t, opens(a)) // and back, without b, which no token is under
@@ -129,7 +130,7 @@ func TestWhichKeysAStoreGoesOnWith(t *testing.T) {
 	r := made[0]
 	r.ID, r.Hash, r.Key = uuid.New(), token.Hash{1}, c.ID()
 	mustCommit(t, s, store.Create{Record: r})
-	s.checkKeys(t, now, "3 living tokens in the token store in "+dir+" would be refused from now on, being under hash keys ", a)
+	s.checkKeys(t, now, "3 living tokens in the token store in "+dir+" would be refused from now on without hash key ", a)
 }
 
 // checkKeys fails unless a reload with these keys is refused with that text, or
@@ -139,6 +140,23 @@ func (s *Store) checkKeys(t *testing.T, certain time.Time, want string, keys ...
 	err := s.CheckKeys(keys, certain)
 	if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 		t.Errorf("a reload with %v: %v, want %q", keys, err, want)
+	}
+}
+
+// Whoever reloads a configuration with the same keys needs nothing of the store,
+// which may have stopped.
+func TestTheSameKeysAreFineForAStoreThatHasStopped(t *testing.T) {
+	a, b := someKey(t, "a"), someKey(t, "b")
+	s := open(t, t.TempDir(), Options{Key: a, Previous: []*token.Key{b}})
+	closeStore(t, s)
+	same, other := []*token.Key{a, b}, []*token.Key{b, a}
+	if err := errors.Join(s.CheckKeys(same, time.Now()), s.NoteKeys(t.Context(), same)); err != nil {
+		t.Errorf("with the same keys: %v", err)
+	}
+	for _, err := range []error{s.CheckKeys(other, time.Now()), s.NoteKeys(t.Context(), other)} {
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("with others: %v, want %v", err, store.ErrUnavailable)
+		}
 	}
 }
 
