@@ -308,7 +308,7 @@ func (d *driver) wantNothingBack(restored *Store, backup storetest.Contents) {
 
 // Many are taken away in many transactions, and are counted once.
 func TestRestoreOfMany(t *testing.T) {
-	const n = 1500
+	const n = 900
 	o := Options{Key: testKey(t), MemTableSize: 256 << 10}
 	dir := t.TempDir()
 	s := open(t, dir, o)
