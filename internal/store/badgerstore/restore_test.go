@@ -130,6 +130,9 @@ func TestRestoredStoreIsWhatItWas(t *testing.T) {
 		if r, err := s.ByID(storetest.NewRecord("p", "dora", 0).ID); err != nil || !r.IsRevoked() {
 			t.Errorf("a voided token that isn't swept: %+v, %v", r, err)
 		}
+		if voids := s.Voids(); len(voids) != 1 || voids[0].User != "dora" {
+			t.Errorf("to be swept are %v", voids)
+		}
 		if !s.IsBlocked("q", "erin") {
 			t.Error("nobody is blocked")
 		}
@@ -308,7 +311,7 @@ func (d *driver) wantNothingBack(restored *Store, backup storetest.Contents) {
 
 // Many are taken away in many transactions, and are counted once.
 func TestRestoreOfMany(t *testing.T) {
-	const n = 1500
+	const n = 900
 	o := Options{Key: testKey(t), MemTableSize: 256 << 10}
 	dir := t.TempDir()
 	s := open(t, dir, o)
