@@ -428,7 +428,7 @@ func TestWhatCantBeRestored(t *testing.T) {
 		}
 		closeStore(t, again)
 		// Without the key that its tokens are under nobody is recognised.
-		if _, err := Open(restored, Options{Key: otherTestKey(t)}); err == nil || !strings.Contains(err.Error(), "was made with hash key") {
+		if _, err := Open(restored, Options{Key: otherTestKey(t)}); err == nil || !strings.Contains(err.Error(), "would be refused from now on") {
 			t.Errorf("opened with another key: %v", err)
 		}
 	}
