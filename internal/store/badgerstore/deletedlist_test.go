@@ -445,6 +445,26 @@ func FuzzScanList(f *testing.F) {
 	})
 }
 
+func FuzzTakenAway(f *testing.F) {
+	for _, text := range []string{
+		"deleted 1 7 0b9e7c1f-6b1d-4a9e-8a39-0d4f3f1f7a55 1700000000", "deleted 2 7 0b9e7c1f-6b1d-4a9e-8a39-0d4f3f1f7a55 never",
+		"deleted 1 7 00000000-0000-0000-0000-000000000000 0", `enabled 1 7 "p" true`, `voided 1 7 "p" "a \"user\""`, `blocked 12 7 "p p" "\xff" false`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		a, err := parseTakenAway(text)
+		if err != nil {
+			return
+		}
+		again, ok := cutLine(a.append(nil))
+		b, err := parseTakenAway(again)
+		if !ok || err != nil || !cmp.Equal(a, b, compareTaken) {
+			t.Errorf("%+v becomes %+v, %v", a, b, err)
+		}
+	})
+}
+
 func FuzzTableList(f *testing.F) {
 	dir := f.TempDir()
 	if err := writeTableList(dir, map[uint64]identity{3: {0, 7}, 12: {6, 1 << 31}}); err != nil {
