@@ -88,7 +88,17 @@ const (
 	Active
 	// Expired tokens have.
 	Expired
+	// ExpiringSoon are those active ones of which ExpiresSoon tells so.
+	ExpiringSoon
 )
+
+// ExpiresSoon tells whether a token that was made for so long is about to
+// expire, with so much left: within a week, or, where it was made for less than
+// ten weeks, in the last tenth of that.
+func ExpiresSoon(lifetime, left time.Duration) bool {
+	const week = 7 * 24 * time.Hour
+	return left > 0 && left < min(week, lifetime/10)
+}
 
 // Listing says which tokens to list.
 type Listing struct {
@@ -99,6 +109,9 @@ type Listing struct {
 	Order      Order
 	Descending bool
 	State      State
+	// ExpiringWithin is for how long from now on a token may be active at most. 0
+	// is any.
+	ExpiringWithin time.Duration
 	// UnusedFor is for how long a token hasn't been used, since it was made if
 	// it never was. 0 is any.
 	UnusedFor time.Duration
@@ -300,8 +313,7 @@ func (s *search) matchingByRecord(some []found) ([]found, error) {
 func (s *search) matchingByEntry(entries []store.Entry) (matching []found, err error) {
 	var ids []uuid.UUID
 	for _, e := range entries {
-		expired := !e.Expires.IsZero() && !s.now.Before(e.Expires)
-		if s.State == AnyState || expired == (s.State == Expired) {
+		if s.wants(e) {
 			matching = append(matching, found{Entry: e})
 			ids = append(ids, e.ID)
 		}
@@ -326,6 +338,26 @@ func (s *search) matchingByEntry(entries []store.Entry) (matching []found, err e
 		}
 		return f.lastUse.After(latest)
 	}), nil
+}
+
+// wants tells whether a token is one of those that State and ExpiringWithin say.
+func (s *search) wants(e store.Entry) bool {
+	left := time.Duration(math.MaxInt64)
+	if !e.Expires.IsZero() {
+		left = e.Expires.Sub(s.now)
+	}
+	if s.ExpiringWithin > 0 && (left <= 0 || left > s.ExpiringWithin) {
+		return false
+	}
+	switch s.State {
+	case Active:
+		return left > 0
+	case Expired:
+		return left <= 0
+	case ExpiringSoon:
+		return ExpiresSoon(e.Expires.Sub(e.Created), left)
+	}
+	return true
 }
 
 // inOrder yields tokens as they come.

@@ -63,6 +63,11 @@ func TestListOrdersAndFilters(t *testing.T) {
 		{"expired", Listing{State: Expired}, []string{"a10", "b5", "d7"}},
 		{"expired, a part", Listing{State: Expired, Offset: 1, Limit: 1}, []string{"b5"}},
 		{"expired, by last use", Listing{State: Expired, Order: ByLastUse}, []string{"b5", "a10", "d7"}},
+		{"expiring within 5 minutes", Listing{ExpiringWithin: 5*time.Minute + 5*time.Millisecond}, []string{"f20"}},
+		{"expiring within not quite 5 minutes", Listing{ExpiringWithin: 5*time.Minute + 4*time.Millisecond}, []string{}},
+		{"expiring within an hour, the last first", Listing{ExpiringWithin: time.Hour, Order: ByExpiry, Descending: true}, []string{"c30", "f20"}},
+		{"expired and expiring", Listing{ExpiringWithin: time.Hour, State: Expired}, []string{}},
+		{"expiring soon", Listing{State: ExpiringSoon}, []string{}},
 		{"unused for 11 minutes", Listing{UnusedFor: 11 * time.Minute}, []string{"a10", "b5", "d7", "e-never"}},
 		{"active and unused for 11 minutes", Listing{UnusedFor: 11 * time.Minute, State: Active}, []string{"e-never"}},
 		{"matching", Listing{Match: even}, []string{"a10", "c30", "e-never", "f20"}},
@@ -88,6 +93,26 @@ func TestListOrdersAndFilters(t *testing.T) {
 	} {
 		_, _, err := f.List(p, user("bob"), l)
 		wantRefusal(t, what, err, ErrInvalid)
+	}
+}
+
+func TestListExpiringSoon(t *testing.T) {
+	f, p := newFixture(t), newProject("p")
+	f.clock.set(epoch)
+	const day = 24 * time.Hour
+	for _, days := range []int64{30, 365} {
+		if _, _, err := f.Issue(context.Background(), p, user("bob"), Wish{Prefix: "cat", LifetimeSeconds: days * 86400, Description: fmt.Sprint(days)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for at, want := range map[time.Duration][]string{
+		27 * day: {}, 27*day + time.Second: {"30"}, 30*day - time.Second: {"30"}, 30 * day: {},
+		358 * day: {}, 358*day + time.Second: {"365"}, 365 * day: {},
+	} {
+		f.clock.set(epoch.Add(at))
+		if got, _ := f.descriptions(p, user("bob"), Listing{State: ExpiringSoon}); cmp.Diff(want, got) != "" {
+			t.Errorf("after %v: %v, want %v", at, got, want)
+		}
 	}
 }
 

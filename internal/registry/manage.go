@@ -37,18 +37,48 @@ func (p *Project) MayAdministrate(c Caller) error {
 // administrator any of the project. It fails with ErrNotFound or
 // store.ErrUnavailable.
 func (r *Registry) Get(p *Project, c Caller, id uuid.UUID) (Token, error) {
+	t, err := r.Recall(p, c, id)
+	if err == nil && t.IsRevoked() {
+		return Token{}, ErrNotFound
+	}
+	return t, err
+}
+
+// Recall is Get, also of a token that was deleted, for as long as its record stays.
+func (r *Registry) Recall(p *Project, c Caller, id uuid.UUID) (Token, error) {
 	record, err := r.visible(p, c, id)
 	if err != nil {
 		return Token{}, err
-	}
-	if record.IsRevoked() {
-		return Token{}, ErrNotFound
 	}
 	uses, err := r.lastUses(id)
 	if err != nil {
 		return Token{}, err
 	}
 	return Token{record, uses[0].At, uses[0].Address}, nil
+}
+
+// Successors returns the first of the tokens that descend from one that the
+// caller may see, at most so many, and how many there are. It fails as Get does,
+// or with ErrBusy.
+func (r *Registry) Successors(ctx context.Context, p *Project, c Caller, id uuid.UUID, most int) (first []Token, all int, err error) {
+	done, err := r.listing.begin(ctx, turnOf{p.Name, c.User.ID}) // a line can be as long as a list
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
+	if _, err := r.visible(p, c, id); err != nil {
+		return nil, 0, err
+	}
+	ids, err := r.Store.Successors(id)
+	if err != nil {
+		return nil, 0, err
+	}
+	records, err := r.Store.Records(ids[:min(most, len(ids))]...)
+	if err != nil {
+		return nil, 0, err
+	}
+	first, err = r.withUses(records)
+	return first, len(ids), err
 }
 
 // visible returns the record of a token that the caller may see, deleted or

@@ -313,3 +313,35 @@ func TestRefusalsSayWhatAndWhy(t *testing.T) {
 		t.Errorf("error %q", got)
 	}
 }
+
+// A token that was deleted is recalled by whom it was shown to, and leads to
+// those that descend from it.
+func TestWhoRecallsATokenAndItsLine(t *testing.T) {
+	f, p := newFixture(t), newProject("p")
+	root := f.issue(p, user("bob"), 3600)
+	child := f.issue(p, Holder(&root.Record), 3600)
+	grandchild := f.issue(p, Holder(&child.Record), 3600)
+	f.delete(p, user("bob"), root.ID, false)
+	for _, c := range []Caller{user("bob"), user("alice")} {
+		got, err := f.Recall(p, c, root.ID)
+		if err != nil || !got.IsRevoked() || got.ID != root.ID {
+			t.Errorf("%s recalls %+v, %v", c.User.ID, got, err)
+		}
+		for most, want := range map[int][]uuid.UUID{0: {}, 1: {child.ID}, 9: {child.ID, grandchild.ID}} {
+			first, all, err := f.Successors(context.Background(), p, c, root.ID, most)
+			ids := []uuid.UUID{}
+			for _, s := range first {
+				ids = append(ids, s.ID)
+			}
+			if diff := cmp.Diff(want, ids); err != nil || all != 2 || diff != "" {
+				t.Errorf("%s, at most %d: %d, %v (-want +got):\n%s", c.User.ID, most, all, err, diff)
+			}
+		}
+	}
+	if _, err := f.Recall(p, user("eve"), root.ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("eve: %v", err)
+	}
+	if _, _, err := f.Successors(context.Background(), p, user("eve"), root.ID, 9); !errors.Is(err, ErrNotFound) {
+		t.Errorf("eve: %v", err)
+	}
+}
