@@ -308,18 +308,3 @@ func TestPageAFormSentTwice(t *testing.T) {
 		t.Errorf("there are %d tokens", len(again.Data))
 	}
 }
-
-// After deleting, administrators are back in the list that they came from.
-func TestPageBackToAUsersList(t *testing.T) {
-	t.Parallel()
-	g := start(t, site("allow_generate everyone"))
-	alice := signedIn(t, g, "alice")
-	for from, want := range map[string]string{"": "*", "bob": "bob", "carol": "*", "&x=y": "*"} {
-		id := g.create(t, as("bob"), 3600, "").info.TokenID
-		wantStatus(t, alice.get(t, "/delete?id="+id+"&from="+url.QueryEscape(from)), http.StatusOK)
-		got := alice.post(t, "/delete", url.Values{"id": {id}, "from": {from}})
-		if location := got.header.Get("Location"); location != "../access-tokens?deleted="+id[:8]+"&user="+url.QueryEscape(want) {
-			t.Errorf("from %q to %q", from, location)
-		}
-	}
-}

@@ -38,7 +38,7 @@ func TestPageDeleteAllOfAUser(t *testing.T) {
 		wantRefused(t, g.do(t, ask{auth: bearer(value)}), http.StatusUnauthorized, "InvalidToken")
 	}
 	wantProxied(t, g.do(t, ask{auth: bearer(carols.value)}), "carol")
-	if location := got.header.Get("Location"); location != "../access-tokens?user=bob&ended=2" {
+	if location := got.header.Get("Location"); location != "../access-tokens?ended=2&user=bob" {
 		t.Errorf("Location %q", location)
 	}
 	wantSays(t, alice.get(t, "?user=bob&ended=2"), http.StatusOK, "2 active tokens are deleted. They are refused from now on.", "has no access token")

@@ -57,36 +57,35 @@ func number(n int) string {
 	return s
 }
 
-// status is what a token is good for, in the order it is sorted by.
+// status is what a token is good for.
 type status int
 
 const (
 	active status = iota
 	expiresSoon
 	expired
+	// deleted tokens are in no list.
+	deleted
 )
 
 func (s status) String() string {
-	return [...]string{"Active", "Expires soon", "Expired"}[s]
+	return [...]string{"Active", "Expires soon", "Expired", "Deleted"}[s]
 }
 
 // Class is the status as part of a style's name.
 func (s status) Class() string {
-	return [...]string{"active", "soon", "expired"}[s]
+	return [...]string{"active", "soon", "expired", "deleted"}[s]
 }
 
-// statusOf tells what a token is good for at now. It expires soon when less
-// than a week and less than a tenth of its lifetime is left.
+// statusOf tells what a token is good for at now.
 func statusOf(t *registry.Token, now time.Time) status {
 	at, ends := t.Expires()
-	if !ends {
-		return active
-	}
-	left := at.Sub(now)
 	switch {
-	case left <= 0:
+	case t.IsRevoked():
+		return deleted
+	case t.Expired(now):
 		return expired
-	case left < min(7*day, at.Sub(t.Created)/10):
+	case ends && registry.ExpiresSoon(at.Sub(t.Created), at.Sub(now)):
 		return expiresSoon
 	}
 	return active

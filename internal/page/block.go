@@ -18,18 +18,23 @@ type block struct {
 	Unblock unblockForm
 }
 
-// unblockForm is a form that lifts a block. From is the document that it stands
-// in, "" for the user's list.
-type unblockForm struct{ Root, Nonce, User, From string }
+// unblockForm is a form that lifts a block. From is the user's list that it stands
+// in, Page the page of the blocked users, 0 if it isn't there.
+type unblockForm struct {
+	Root, Nonce, User, From string
+	Page                    int
+}
 
-func (v *visit) blockOf(b store.BlockedUser, from string) *block {
-	return &block{b.By, b.At, relative(v.Registry.Now(), b.At), unblockForm{v.root, v.nonce, b.User, from}}
+func (v *visit) blockOf(b store.BlockedUser, from string, page int) *block {
+	return &block{b.By, b.At, relative(v.Registry.Now(), b.At), unblockForm{v.root, v.nonce, b.User, from, page}}
 }
 
 // blockForm is the document that asks whether a user is to be blocked.
 type blockForm struct {
 	Owner  person
 	Living int
+	// Back is the list to go back to.
+	Back view
 }
 
 func (v *visit) blockForm() error {
@@ -38,7 +43,7 @@ func (v *visit) blockForm() error {
 		return err
 	}
 	if v.Registry.IsBlocked(v.Project, user) {
-		return v.redirect(userQuery(user)) // which says so
+		return v.redirect(v.backTo(user).Query()) // which says so
 	}
 	if err := v.Project.MayBlock(v.caller, user); err != nil {
 		return err
@@ -51,7 +56,7 @@ func (v *visit) blockForm() error {
 	if err != nil {
 		return err
 	}
-	v.render(http.StatusOK, "block", document{Title: "Block this user", Section: "tokens", Body: blockForm{owner, living}})
+	v.render(http.StatusOK, "block", document{Title: "Block this user", Section: "tokens", Body: blockForm{owner, living, v.backTo(user)}})
 	return nil
 }
 
@@ -63,7 +68,7 @@ func (v *visit) block() error {
 	if err := v.Registry.Block(v.r.Context(), v.Project, v.caller, user); err != nil {
 		return err
 	}
-	return v.redirect(userQuery(user))
+	return v.redirect(v.backTo(user).Query())
 }
 
 func (v *visit) unblock() error {
@@ -74,10 +79,10 @@ func (v *visit) unblock() error {
 	if err := v.Registry.Unblock(v.r.Context(), v.Project, v.caller, user); err != nil {
 		return err
 	}
-	if v.r.PostForm.Get("from") == fromBlocked {
-		return v.redirect("/blocked?unblocked=" + url.QueryEscape(user))
+	if v.r.PostForm.Has("page") {
+		return v.redirect(blockedPage(parsePage(v.r.PostForm.Get("page"))) + "&unblocked=" + url.QueryEscape(user))
 	}
-	return v.redirect(userQuery(user) + "&unblocked")
+	return v.redirect(v.backTo(user).saying("unblocked", ""))
 }
 
 // blockedUsers is the document that shows who is blocked.
@@ -94,8 +99,8 @@ type blockedRow struct {
 	*block
 }
 
-// fromBlocked says in a form that it stands in that document.
-const fromBlocked = "blocked"
+// blockedPage is where a page of that document is, below the page's path.
+func blockedPage(page int) string { return fmt.Sprintf("/blocked?page=%d", page) }
 
 func (v *visit) blockedUsers() error {
 	if !v.isAdmin() {
@@ -106,13 +111,14 @@ func (v *visit) blockedUsers() error {
 	if err != nil {
 		return err
 	}
-	list := blockedUsers{Tabs: tabs{Root: v.root, Current: tabBlocked}, part: partOf("blocked user", len(all), parsePage(query.Get("page")), func(page int) string { return fmt.Sprintf("%s/blocked?page=%d", v.root, page) })}
+	page := parsePage(query.Get("page"))
+	list := blockedUsers{Tabs: tabs{Root: v.root, Current: tabBlocked}, part: partOf("blocked user", len(all), page, func(page int) string { return v.root + blockedPage(page) })}
 	for _, b := range all[list.First-1 : list.Last] {
 		owner, err := v.person(b.User)
 		if err != nil {
 			return err
 		}
-		list.Rows = append(list.Rows, blockedRow{owner, v.blockOf(b, fromBlocked)})
+		list.Rows = append(list.Rows, blockedRow{owner, v.blockOf(b, "", page)})
 	}
 	if user := query.Get("unblocked"); registry.CheckUserID(user) == nil && !v.Registry.IsBlocked(v.Project, user) {
 		list.Unblocked = &person{}

@@ -13,11 +13,14 @@ type deleteAllForm struct {
 	// Owner is nil if it is the caller.
 	Owner           *person
 	Living, Expired int
+	// Back is the list to go back to.
+	Back view
 }
 
 func (v *visit) deleteAllForm() error {
 	query := v.r.URL.Query()
-	user, form := query.Get("user"), deleteAllForm{}
+	user := query.Get("user")
+	form := deleteAllForm{Back: v.backTo(user)}
 	if query.Has("user") {
 		if done, err := v.about("delete-all", user); done {
 			return err
@@ -40,17 +43,17 @@ func (v *visit) deleteAllForm() error {
 }
 
 func (v *visit) deleteAll() error {
-	user, below := v.caller.User.ID, "?"
+	user, back := v.caller.User.ID, v.backTo("")
 	if v.r.PostForm.Has("user") {
 		user = v.r.PostForm.Get("user")
 		if done, err := v.about("delete-all", user); done {
 			return err
 		}
-		below = userQuery(user) + "&"
+		back = v.backTo(user)
 	}
 	ended, err := v.Registry.DeleteAll(v.r.Context(), v.Project, v.caller, user)
 	if err != nil {
 		return err
 	}
-	return v.redirect(below + "ended=" + strconv.Itoa(ended))
+	return v.redirect(back.saying("ended", strconv.Itoa(ended)))
 }

@@ -33,6 +33,10 @@ type generateForm struct {
 	// Error is what went wrong with the whole.
 	Error string
 	Now   time.Time
+	// Renews is the token in whose place this one is made, nil for none.
+	Renews *row
+	// Back is the list to go back to.
+	Back view
 }
 
 // choice is one lifetime to choose.
@@ -71,7 +75,52 @@ func (v *visit) generateForm() error {
 		return err
 	}
 	form := generateForm{Lifetime: field{Value: strconv.Itoa(min(defaultDays, maxDays(v.policy)))}}
-	return v.renderGenerate(http.StatusOK, form)
+	renewed, err := v.renewed()
+	if err != nil {
+		return err
+	}
+	if renewed != nil {
+		form = renewForm(v.policy, &renewed.Record)
+	}
+	return v.renderGenerate(http.StatusOK, form, renewed)
+}
+
+// renewForm is the form as it would be filled in for a token like another one, as
+// far as that is allowed.
+func renewForm(p registry.Policy, r *store.Record) generateForm {
+	form := generateForm{Description: field{Value: r.Description}}
+	const perDay = int64(day / time.Second)
+	days := maxDays(p)
+	switch {
+	case r.Lifetime == store.Never && unlimited(p):
+		form.Lifetime.Value = neverEnds
+		return form
+	case r.Lifetime != store.Never:
+		days = int(min((r.Lifetime+perDay-1)/perDay, int64(days)))
+	}
+	form.Lifetime.Value = strconv.Itoa(days)
+	if !slices.ContainsFunc(choices(p, time.Time{}, ""), func(c choice) bool { return c.Value == form.Lifetime.Value }) {
+		form.Days.Value, form.Lifetime.Value = form.Lifetime.Value, otherDays
+	}
+	return form
+}
+
+// renewed returns the caller's token in whose place another one is asked for,
+// nil for none.
+func (v *visit) renewed() (*registry.Token, error) {
+	if !v.asked().Has("renews") {
+		return nil, nil
+	}
+	id, ok := parseID(v.asked().Get("renews"))
+	if !ok {
+		return nil, v.gone()
+	}
+	t, err := v.Registry.Get(v.Project, v.caller, id)
+	// Nobody makes tokens for others, administrators neither.
+	if errors.Is(err, registry.ErrNotFound) || err == nil && t.User.ID != v.caller.User.ID {
+		return nil, v.gone()
+	}
+	return &t, err
 }
 
 // mayNotGenerate answers those who can't generate.
@@ -81,19 +130,24 @@ func (v *visit) mayNotGenerate() (done bool, err error) {
 	}
 	err = v.policy.MayGenerate(v.caller, v.Registry.Now())
 	if err != nil && v.lacksAdmin() {
-		return true, v.askAgain("generate")
+		return true, v.askAgain(v.nextOf("/generate"))
 	}
 	return err != nil, err
 }
 
-func (v *visit) renderGenerate(status int, form generateForm) error {
+func (v *visit) renderGenerate(status int, form generateForm, renewed *registry.Token) error {
 	if form.Nonce == "" {
 		form.Nonce = v.nonce
 	}
 	form.Now = v.Registry.Now()
 	form.MaxDays, form.Unlimited = maxDays(v.policy), unlimited(v.policy)
 	form.Choices = choices(v.policy, form.Now, form.Lifetime.Value)
+	form.Back = v.cameFrom()
 	title := "Generate New Token"
+	if renewed != nil {
+		r := v.rowOf(renewed, form.Now)
+		form.Renews, title = &r, "Renew Token"
+	}
 	if form.HasErrors() {
 		title = "Error: " + title
 	}
@@ -155,6 +209,10 @@ type madeToken struct {
 	Value string
 	// Command is a line for a shell that uses the token.
 	Command string
+	// Renews is the token in whose place it was made, nil for none.
+	Renews *row
+	// Back is the list to go back to.
+	Back view
 }
 
 // alreadyMade is the document for a form that is sent again.
@@ -162,6 +220,8 @@ type alreadyMade struct {
 	ID uuid.UUID
 	// Known: ID is the token that the form has made.
 	Known bool
+	// Back is the list to go back to.
+	Back view
 }
 
 func (v *visit) generate() error {
@@ -174,47 +234,63 @@ func (v *visit) generate() error {
 		Description: field{Value: strings.TrimSpace(v.r.PostForm.Get("description"))},
 		Nonce:       v.r.PostForm.Get("nonce"),
 	}
+	renewed, err := v.renewed()
+	if err != nil {
+		return err
+	}
 	seconds, wrongLifetime, wrongDays := parseLifetime(v.policy, form.Lifetime.Value, form.Days.Value)
 	form.Lifetime.Error, form.Days.Error = wrongLifetime, wrongDays
 	if n := utf8.RuneCountInString(form.Description.Value); n > registry.MaxDescription {
 		form.Description.Error = fmt.Sprintf("Enter at most %d characters; these are %d.", registry.MaxDescription, n)
 	}
 	if form.HasErrors() {
-		return v.renderGenerate(http.StatusBadRequest, form)
+		return v.renderGenerate(http.StatusBadRequest, form, renewed)
 	}
 	user := v.user()
 	if first, made := v.Memory.forms.use(user, form.Nonce); !first {
-		v.render(http.StatusConflict, "already", document{Title: "This token has been made already", Section: "tokens", Body: alreadyMade{made, made != uuid.Nil}})
+		v.render(http.StatusConflict, "already", document{Title: "This token has been made already", Section: "tokens", Body: alreadyMade{made, made != uuid.Nil, v.cameFrom()}})
 		return nil
 	}
-	value, made, err := v.Registry.Issue(context.WithoutCancel(v.r.Context()), v.Project, v.caller, registry.Wish{Prefix: v.Prefix, LifetimeSeconds: seconds, Description: form.Description.Value})
+	wish := registry.Wish{Prefix: v.Prefix, LifetimeSeconds: seconds, Description: form.Description.Value}
+	if renewed != nil {
+		// What the one before is limited to, the new one is too; scopes that the site
+		// has no more grant nothing.
+		wish.Scopes, wish.SiteScopes, wish.Addresses = renewed.Scopes, renewed.Scopes, renewed.Addresses
+	}
+	value, made, err := v.Registry.Issue(context.WithoutCancel(v.r.Context()), v.Project, v.caller, wish)
 	if err != nil {
 		v.Memory.forms.release(user, form.Nonce)
-		return v.generateFailed(form, err)
+		return v.generateFailed(form, renewed, err)
 	}
 	v.Memory.forms.made(user, form.Nonce, made.ID)
-	v.render(http.StatusOK, "made", document{Title: "Your new token", Section: "tokens", Body: madeToken{
-		row: v.rowOf(&made, v.Registry.Now()), Value: value.Reveal(),
+	now := v.Registry.Now()
+	body := madeToken{
+		row: v.rowOf(&made, now), Value: value.Reveal(), Back: v.cameFrom(),
 		Command: fmt.Sprintf(`curl -H "Authorization: Bearer %s" "%s%s"`, value.Reveal(), v.Origin, v.API),
-	}})
+	}
+	if renewed != nil {
+		r := v.rowOf(renewed, now)
+		body.Renews = &r
+	}
+	v.render(http.StatusOK, "made", document{Title: "Your new token", Section: "tokens", Body: body})
 	return nil
 }
 
-func (v *visit) generateFailed(form generateForm, err error) error {
+func (v *visit) generateFailed(form generateForm, renewed *registry.Token, err error) error {
 	form.Nonce = ""
 	switch {
 	case errors.Is(err, store.ErrFull):
 		form.Error = "There is no room for another token. Existing tokens go on working. Tell whoever runs this gateway that its disk is full."
-		return v.renderGenerate(http.StatusInsufficientStorage, form)
+		return v.renderGenerate(http.StatusInsufficientStorage, form, renewed)
 	case errors.Is(err, registry.ErrTokenInText):
 		form.Description = field{Error: "That was a token. Describe what uses the new one instead, and delete the one you entered if others could have seen it."}
-		return v.renderGenerate(http.StatusBadRequest, form)
+		return v.renderGenerate(http.StatusBadRequest, form, renewed)
 	case errors.Is(err, registry.ErrInvalid):
 		form.Lifetime.Error = "Choose how long the token is to work; this is no longer allowed."
-		return v.renderGenerate(http.StatusBadRequest, form)
+		return v.renderGenerate(http.StatusBadRequest, form, renewed)
 	case errors.Is(err, registry.ErrLimit):
 		form.Error = "You have as many tokens as this project allows. Delete one that you no longer need, then generate this one."
-		return v.renderGenerate(http.StatusConflict, form)
+		return v.renderGenerate(http.StatusConflict, form, renewed)
 	case errors.Is(err, registry.ErrOff):
 		return errOff
 	case errors.Is(err, registry.ErrForbidden), errors.Is(err, registry.ErrBlocked):
@@ -222,7 +298,7 @@ func (v *visit) generateFailed(form generateForm, err error) error {
 	}
 	form.Error = "The token couldn’t be made right now. Try again in a few seconds."
 	v.retryAfter(err)
-	if err := v.renderGenerate(http.StatusServiceUnavailable, form); err != nil {
+	if err := v.renderGenerate(http.StatusServiceUnavailable, form, renewed); err != nil {
 		return err
 	}
 	return answered{err}

@@ -3,6 +3,8 @@ package page
 import (
 	"errors"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
@@ -23,6 +25,8 @@ type tokenList struct {
 	Owner *subject
 	// Clear is the query without the filter.
 	Clear string
+	// Statuses, Unused and Expiring are the filter's choices.
+	Statuses, Unused, Expiring []choice
 	// Sorted is how many tokens can be looked at in this order, if there are
 	// more; ByCreation is the query of the order that has them all.
 	Sorted      int
@@ -41,7 +45,7 @@ func (l *tokenList) Everyone() bool { return l.User == registry.Everyone }
 
 // Shown says in words which tokens are shown.
 func (l *tokenList) Shown() string {
-	if l.Filter != "" && l.Matching > 0 && l.Whole() {
+	if l.Filtered() && l.Matching > 0 && l.Whole() {
 		return number(l.Matching) + " of " + plural(l.Total, "token")
 	}
 	return l.Range()
@@ -81,23 +85,45 @@ func (v *visit) list() error {
 }
 
 func (v *visit) listOf(wanted view) (*tokenList, error) {
-	list := &tokenList{view: wanted, Headers: headersOf(wanted), Lapsed: v.lacksAdmin()}
+	list := &tokenList{
+		view: wanted, Headers: headersOf(wanted), Lapsed: v.lacksAdmin(), Clear: wanted.unfiltered().Query(), Statuses: chosen(statusFilters, string(wanted.Status)),
+		Unused:   daysToChoose("Used at any time", "Unused for", unusedFor, wanted.UnusedFor),
+		Expiring: daysToChoose("Expires at any time", "Expires within", expiringWithin, wanted.ExpiringWithin),
+	}
 	list.CanGenerate, list.Why = v.canGenerate()
-	clear := wanted
-	clear.Filter, clear.Page = "", 1
-	list.Clear = clear.Query()
 	switch list.Tabs = (tabs{Root: v.root, Current: tabOwn}); wanted.User {
 	case "":
 	case registry.Everyone:
 		list.Tabs.Current = tabEveryone
 	default:
-		owner, err := v.subject(wanted.User)
+		owner, err := v.subject(wanted)
 		if err != nil {
 			return nil, err
 		}
 		list.Owner, list.Tabs = owner, tabs{Root: v.root, Owner: &owner.person}
 	}
 	return list, v.fill(list)
+}
+
+// chosen are choices with the one of this value chosen.
+func chosen(choices []choice, value string) []choice {
+	all := slices.Clone(choices)
+	for i := range all {
+		all[i].Chosen = all[i].Value == value
+	}
+	return all
+}
+
+// daysToChoose are numbers of days to look for, wanted among them, and 0 for any.
+func daysToChoose(anyTime, what string, offered []int, wanted int) []choice {
+	if wanted > 0 && !slices.Contains(offered, wanted) {
+		offered = slices.Sorted(slices.Values(append(slices.Clone(offered), wanted)))
+	}
+	all := []choice{{Label: anyTime, Chosen: wanted == 0}}
+	for _, days := range offered {
+		all = append(all, choice{Value: strconv.Itoa(days), Label: what + " " + plural(days, "day"), Chosen: days == wanted})
+	}
+	return all
 }
 
 // fill reads the part of a list that is shown. No more is in memory, however
@@ -109,7 +135,7 @@ func (v *visit) fill(list *tokenList) error {
 		return err
 	}
 	list.Total = matching
-	if list.Filter != "" {
+	if list.Filtered() {
 		if list.Total, err = v.Registry.Count(v.r.Context(), v.Project, v.caller, registry.Listing{User: list.User}); err != nil {
 			return err
 		}

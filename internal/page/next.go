@@ -6,31 +6,31 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
 
 // A next names a place of the page to go to after signing in, and behind a
-// colon what is to be done there: a token's id, or a user's. "" is the list.
+// colon what it is about: ids of tokens, or a user's. "" is the list.
 
 // nextAbout is the next of a place about a token or a user.
 func nextAbout(place, id string) string { return parseNext(place + ":" + id) }
 
 // nextOf is the next of a request for rest.
 func (v *visit) nextOf(rest string) string {
-	asked := v.r.URL.Query()
-	if v.r.Method == http.MethodPost {
-		asked = v.r.PostForm
-	}
+	asked := v.asked()
 	switch place := strings.TrimPrefix(rest, "/"); place {
 	case "":
 		if asked.Get("user") == registry.Everyone {
 			return "everyone"
 		}
 		return nextAbout("user", asked.Get("user"))
-	case "delete":
-		return nextAbout(place, asked.Get("id"))
+	case "token", "delete":
+		return nextAbout(place, strings.Join(asked["id"], " "))
+	case "generate":
+		if asked.Has("renews") {
+			return nextAbout("renew", asked.Get("renews"))
+		}
+		return place
 	case "block":
 		return nextAbout(place, asked.Get("user"))
 	case "delete-all":
@@ -45,6 +45,27 @@ func (v *visit) nextOf(rest string) string {
 	}
 }
 
+// asked are the parameters of a request: its query's, or its form's.
+func (v *visit) asked() url.Values {
+	if v.r.Method == http.MethodPost {
+		return v.r.PostForm
+	}
+	return v.r.URL.Query()
+}
+
+// cameFrom is the list that led to a document, as it was, and that a form in it
+// leads back to. Whatever a request says, it is a list of the page's.
+func (v *visit) cameFrom() view { return parseView(v.asked().Get("from")) }
+
+// backTo is the list of a user's tokens: as it was, if that is where one came
+// from.
+func (v *visit) backTo(user string) view {
+	if from := v.cameFrom(); from.User == user {
+		return from
+	}
+	return viewOf(user)
+}
+
 // parseNext returns next if it names a place, or else "", the list.
 func parseNext(next string) string {
 	place, id, about := strings.Cut(next, ":")
@@ -53,8 +74,10 @@ func parseNext(next string) string {
 	case !about:
 		known = slices.Contains([]string{"generate", "settings", "everyone", "blocked", "delete-all"}, place)
 	case place == "delete":
-		parsed, err := uuid.Parse(id)
-		known = err == nil && parsed.String() == id
+		ids, ok := parseIDs([]string{id})
+		known = ok && joinIDs(ids) == id
+	case place == "token" || place == "renew":
+		_, known = parseID(id)
 	case place == "user" || place == "block" || place == "delete-all":
 		known = registry.CheckUserID(id) == nil
 	}
@@ -74,8 +97,10 @@ func pathOf(next string) string {
 		return "?user=*"
 	case place == "user":
 		return userQuery(id)
-	case place == "delete":
-		return "/delete?id=" + id
+	case place == "token" || place == "delete":
+		return "/" + place + "?id=" + url.QueryEscape(id)
+	case place == "renew":
+		return "/generate?renews=" + id
 	case about:
 		return "/" + place + "?user=" + url.QueryEscape(id)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
@@ -38,6 +39,8 @@ type Page struct {
 	// Prefix is what new tokens' values begin with.
 	Prefix string
 	Memory *Memory
+	// Refusals are remembered of the store's tokens.
+	Refusals *refusals.Refusals
 	// Path is where the page is, API where the routes are.
 	Path, API string
 	// TakesPassword: one of the sign-ins takes user name and password.
@@ -106,6 +109,7 @@ var places = map[string]place{
 	"":            {get: (*visit).list},
 	"/sign-in":    {get: (*visit).toList, post: (*visit).signIn, open: true},
 	"/sign-out":   {get: (*visit).toList, post: (*visit).signOut, always: true},
+	"/token":      {get: (*visit).tokenPage},
 	"/generate":   {get: (*visit).generateForm, post: (*visit).generate},
 	"/delete":     {get: (*visit).deleteForm, post: (*visit).delete},
 	"/delete-all": {get: (*visit).deleteAllForm, post: (*visit).deleteAll},

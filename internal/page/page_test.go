@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
@@ -68,7 +69,7 @@ func newDesk(t *testing.T) *desk {
 		}
 	})
 	d.page = Page{
-		Registry: tokens, Project: registry.NewProject("p", d.rules), Prefix: "cat", Memory: NewMemory(d.Now, rand.Reader),
+		Registry: tokens, Project: registry.NewProject("p", d.rules), Prefix: "cat", Memory: NewMemory(d.Now, rand.Reader), Refusals: new(refusals.Refusals),
 		Path: "/access-tokens", API: "/api", TakesPassword: true, Connection: Encrypted, Origin: "https://example.com",
 		Authenticate: func(r *http.Request) (store.Record, error) {
 			auth, err := incoming.ParseAuthorization(r.Header)
@@ -220,7 +221,9 @@ func TestSignInGoesNowhereElse(t *testing.T) {
 		"": "", "generate": "/generate", "settings": "/settings", "everyone": "?user=*", "blocked": "/blocked",
 		"user:bob": "?user=bob", "user:a&b": "?user=a%26b", "block:b b": "/block?user=b+b", "delete-all": "/delete-all", "delete-all:bob": "/delete-all?user=bob",
 		"user:": "", "user:*": "", "block": "", "block: bob": "", "settings:bob": "", "unblock:bob": "", "unblock": "",
-		"//evil.example": "", "https://evil.example": "", "delete:": "", "delete:../x": "", "sign-out": "", "/generate": "",
+		"//evil.example": "", "https://evil.example": "", "token:6f9619ff-8b86-d011-b42d-00c04fc964ff": "/token?id=6f9619ff-8b86-d011-b42d-00c04fc964ff", "renew:6f9619ff-8b86-d011-b42d-00c04fc964ff": "/generate?renews=6f9619ff-8b86-d011-b42d-00c04fc964ff",
+		"delete:6f9619ff-8b86-d011-b42d-00c04fc964ff 7f9619ff-8b86-d011-b42d-00c04fc964ff": "/delete?id=6f9619ff-8b86-d011-b42d-00c04fc964ff+7f9619ff-8b86-d011-b42d-00c04fc964ff",
+		"delete:": "", "delete:../x": "", "token:": "", "renew:&x": "", "delete: 6f9619ff-8b86-d011-b42d-00c04fc964ff": "", "sign-out": "", "/generate": "",
 		"delete:6F9619FF-8B86-D011-B42D-00C04FC964FF": "",
 	} {
 		d := newDesk(t)

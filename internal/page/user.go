@@ -57,26 +57,42 @@ type subject struct {
 	person
 	// Block is nil unless the user is blocked.
 	Block *block
-	// DeleteLink and BlockLink lead to what can be done about the user; BlockLink
-	// is "" for one who can't be blocked.
-	DeleteLink, BlockLink string
+	// CanBlock: the caller may block the user.
+	CanBlock bool
+	// Active and Expired are how many tokens the user has.
+	Active, Expired int
+	// Last is the token that was used last, nil if none ever was.
+	Last *row
 }
 
-func (v *visit) subject(id string) (*subject, error) {
+// subject returns the user whose list is shown.
+func (v *visit) subject(list view) (*subject, error) {
+	id := list.User
 	p, err := v.person(id)
 	if err != nil {
 		return nil, err
 	}
-	s := &subject{person: p, DeleteLink: v.root + "/delete-all" + userQuery(id)}
-	if v.Project.MayBlock(v.caller, id) == nil {
-		s.BlockLink = v.root + "/block" + userQuery(id)
+	s := &subject{person: p, CanBlock: v.Project.MayBlock(v.caller, id) == nil}
+	if s.Active, err = v.count(id, registry.Active); err != nil {
+		return nil, err
+	}
+	if s.Expired, err = v.count(id, registry.Expired); err != nil {
+		return nil, err
+	}
+	last, _, err := v.Registry.List(v.Project, v.caller, registry.Listing{User: id, Order: registry.ByLastUse, Descending: true, Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	if len(last) > 0 && !last[0].LastUsed.IsZero() {
+		row := v.rowOf(&last[0], v.Registry.Now())
+		s.Last = &row
 	}
 	blocked, err := v.Registry.Blocked(v.Project, v.caller)
 	if err != nil {
 		return nil, err
 	}
 	if i := slices.IndexFunc(blocked, func(b store.BlockedUser) bool { return b.User == id }); i >= 0 {
-		s.Block = v.blockOf(blocked[i], "")
+		s.Block = v.blockOf(blocked[i], list.From(), 0)
 	}
 	return s, nil
 }

@@ -53,10 +53,10 @@ func TestDeleteAllOfAUser(t *testing.T) {
 	}
 	_, carols := d.issue(t, store.User{ID: "carol"}, 3600, "carol's")
 	d.signIn(t, "alice")
-	wantSays(t, d.get(t, "?user=bob"), http.StatusOK, "Bob <B.>", "bob@example.com", `href="access-tokens/delete-all?user=bob"`, "Delete all of this user’s tokens…")
+	wantSays(t, d.get(t, "?user=bob"), http.StatusOK, "Bob <B.>", "bob@example.com", `href="access-tokens/delete-all?user=bob&from=user%3dbob"`, "Delete all of this user’s tokens…")
 	wantSays(t, d.get(t, "/delete-all?user=bob"), http.StatusOK, "one of these 2 tokens will be refused", "can’t be undone", "Bob <B.>", "Active tokens</dt><dd>2<", "Expired tokens</dt><dd>1,")
 	w := d.post(t, "/delete-all", url.Values{"user": {"bob"}})
-	if location := w.Header().Get("Location"); w.Code != http.StatusSeeOther || location != "../access-tokens?user=bob&ended=2" {
+	if location := w.Header().Get("Location"); w.Code != http.StatusSeeOther || location != "../access-tokens?ended=2&user=bob" {
 		t.Fatalf("%d, to %q", w.Code, location)
 	}
 	wantSays(t, d.get(t, "?user=bob&ended=2"), http.StatusOK, "2 active tokens are deleted. They are refused from now on.", "<bdi>bob</bdi> has no access token", "Delete all of this user’s tokens…")
@@ -97,7 +97,7 @@ func TestBlockAndUnblock(t *testing.T) {
 	d.issue(t, store.User{ID: "bob", Name: "Bob B."}, 3600, "bob's")
 	d.signIn(t, "alice")
 	wantSays(t, d.get(t, "/blocked"), http.StatusOK, "Nobody is blocked", "No blocked users")
-	wantSays(t, d.get(t, "?user=bob"), http.StatusOK, `href="access-tokens/block?user=bob"`, "Block this user…")
+	wantSays(t, d.get(t, "?user=bob"), http.StatusOK, `href="access-tokens/block?user=bob&from=user%3dbob"`, "Block this user…")
 	wantSays(t, d.get(t, "/block?user=bob"), http.StatusOK, "Every token of this user is refused", "can’t sign in", "Nothing is deleted.", "Bob B.", "Active tokens</dt><dd>1<")
 	if d.page.Registry.IsBlocked(d.page.Project, "bob") {
 		t.Fatal("blocked without a confirmation")
@@ -118,8 +118,8 @@ func TestBlockAndUnblock(t *testing.T) {
 	wantSays(t, d.post(t, "/sign-in", url.Values{"user": {"alice"}, "password": {"open"}}), http.StatusSeeOther)
 	wantSays(t, d.get(t, "/blocked"), http.StatusOK, "1 blocked user", "Bob B.", "alice", "2 days ago", "Unblock")
 	wantSays(t, d.get(t, "/delete-all?user=bob"), http.StatusOK, mark)
-	for from, want := range map[string]string{"": "../access-tokens?user=bob&unblocked", "blocked": "../access-tokens/blocked?unblocked=bob"} {
-		if location := d.post(t, "/unblock", url.Values{"user": {"bob"}, "from": {from}}).Header().Get("Location"); location != want {
+	for from, want := range map[string]string{"from": "../access-tokens?unblocked=&user=bob", "page": "../access-tokens/blocked?page=1&unblocked=bob"} {
+		if location := d.post(t, "/unblock", url.Values{"user": {"bob"}, from: {""}}).Header().Get("Location"); location != want {
 			t.Errorf("unblocking leads to %q", location)
 		}
 		if d.page.Registry.IsBlocked(d.page.Project, "bob") {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
@@ -19,7 +20,11 @@ type view struct {
 	// User is whose tokens an administrator wants to see: "" for one's own, or
 	// registry.Everyone.
 	User string
-	Sort column
+	// Status is which of the tokens are wanted, "" for all.
+	Status statusFilter
+	// UnusedFor and ExpiringWithin are in days, 0 for any.
+	UnusedFor, ExpiringWithin int
+	Sort                      column
 	// Descending is the direction of Sort.
 	Descending bool
 	// Page counts from 1.
@@ -31,12 +36,36 @@ type view struct {
 type said struct {
 	// Deleted is the short id of a token.
 	Deleted string
+	// Gone is how many tokens have been deleted together.
+	Gone int
+	// NoneMarked: tokens were to be deleted together, and none was marked.
+	NoneMarked bool
 	// AllDeleted: all tokens of a user, of which Ended hadn't expired.
 	AllDeleted bool
 	Ended      int
 	// Unblocked: the user isn't blocked any more.
 	Unblocked bool
 }
+
+// statusFilter is a status to look for. The active ones include those that
+// expire soon.
+type statusFilter string
+
+var statusFilters = []choice{{Label: "Any status"}, {Value: active.Class(), Label: active.String()},
+	{Value: expiresSoon.Class(), Label: expiresSoon.String()}, {Value: expired.Class(), Label: expired.String()}}
+
+func (f statusFilter) state() registry.State {
+	return map[statusFilter]registry.State{"active": registry.Active, "soon": registry.ExpiringSoon, "expired": registry.Expired}[f]
+}
+
+// What is offered to look for, in days.
+var (
+	unusedFor      = []int{7, 30, 90, 365}
+	expiringWithin = []int{1, 7, 30, 90}
+)
+
+// maxFilterDays is the longest time to look for, a hundred years.
+const maxFilterDays = registry.MaxLifetimeDays
 
 // column is what tokens can be sorted by.
 type column string
@@ -66,7 +95,10 @@ const maxFilter = 200
 // parseView reads a query. What makes no sense there is as if it weren't.
 func parseView(rawQuery string) view {
 	q, _ := url.ParseQuery(rawQuery)
-	v := view{Filter: strings.TrimSpace(q.Get("q")), User: q.Get("user"), Sort: byCreated, Page: parsePage(q.Get("page"))}
+	v := view{
+		Filter: strings.TrimSpace(q.Get("q")), User: q.Get("user"), Sort: byCreated, Page: parsePage(q.Get("page")),
+		UnusedFor: parseDays(q.Get("unused")), ExpiringWithin: parseDays(q.Get("expiring")),
+	}
 	if !utf8.ValidString(v.Filter) {
 		v.Filter = ""
 	}
@@ -75,6 +107,13 @@ func parseView(rawQuery string) view {
 	}
 	if v.User != registry.Everyone && registry.CheckUserID(v.User) != nil {
 		v.User = ""
+	}
+	// The form asks for one of everyone's tokens.
+	if of := strings.TrimSpace(q.Get("of")); v.User == registry.Everyone && registry.CheckUserID(of) == nil {
+		v.User = of
+	}
+	if f := statusFilter(q.Get("status")); f.state() != registry.AnyState {
+		v.Status = f
 	}
 	if c := column(q.Get("sort")); slices.Contains(columns, c) {
 		v.Sort = c
@@ -89,10 +128,29 @@ func parseView(rawQuery string) view {
 	if id := q.Get("deleted"); isShortID(id) {
 		v.Said.Deleted = id
 	}
+	if n, err := strconv.Atoi(q.Get("gone")); err == nil && n > 0 && n <= perPage {
+		v.Said.Gone = n
+	}
+	v.Said.NoneMarked = q.Has("none-marked")
 	if n, err := strconv.ParseUint(q.Get("ended"), 10, 31); err == nil {
 		v.Said.AllDeleted, v.Said.Ended = true, int(n)
 	}
 	v.Said.Unblocked = q.Has("unblocked")
+	return v
+}
+
+// parseDays reads a number of days, 0 where it makes no sense.
+func parseDays(text string) int {
+	if n, err := strconv.Atoi(text); err == nil && n > 0 && n <= maxFilterDays {
+		return n
+	}
+	return 0
+}
+
+// viewOf is the list of a user's tokens as it is shown at first.
+func viewOf(user string) view {
+	v := parseView("")
+	v.User = user
 	return v
 }
 
@@ -105,12 +163,38 @@ func isShortID(s string) bool {
 // Query is v as parseView reads it, "" for what is shown at first. What was said
 // isn't said again.
 func (v view) Query() string {
+	q := v.values()
+	if len(q) == 0 {
+		return ""
+	}
+	return "?" + q.Encode()
+}
+
+// saying is Query, with what the list is to say that a form has done.
+func (v view) saying(name, value string) string {
+	q := v.values()
+	q.Set(name, value)
+	return "?" + q.Encode()
+}
+
+// From is Query as a parameter of the documents that a list leads to.
+func (v view) From() string { return strings.TrimPrefix(v.Query(), "?") }
+
+func (v view) values() url.Values {
 	q := url.Values{}
 	if v.Filter != "" {
 		q.Set("q", v.Filter)
 	}
 	if v.User != "" {
 		q.Set("user", v.User)
+	}
+	if v.Status != "" {
+		q.Set("status", string(v.Status))
+	}
+	for name, days := range map[string]int{"unused": v.UnusedFor, "expiring": v.ExpiringWithin} {
+		if days > 0 {
+			q.Set(name, strconv.Itoa(days))
+		}
 	}
 	if v.Sort != byCreated || !v.Descending {
 		q.Set("sort", string(v.Sort))
@@ -121,15 +205,30 @@ func (v view) Query() string {
 	if v.Page > 1 {
 		q.Set("page", strconv.Itoa(v.Page))
 	}
-	if len(q) == 0 {
-		return ""
-	}
-	return "?" + q.Encode()
+	return q
+}
+
+// Filtered tells that not all tokens of the list are wanted.
+func (v view) Filtered() bool { return v.unfiltered().Query() != v.firstPage().Query() }
+
+// unfiltered is the list with all of its tokens.
+func (v view) unfiltered() view {
+	all := v.firstPage()
+	all.Filter, all.Status, all.UnusedFor, all.ExpiringWithin = "", "", 0, 0
+	return all
+}
+
+func (v view) firstPage() view {
+	v.Page = 1
+	return v
 }
 
 // listing is what to ask the registry for.
 func (v view) listing() registry.Listing {
-	l := registry.Listing{User: v.User, Order: v.Sort.order(), Descending: v.Descending}
+	l := registry.Listing{
+		User: v.User, Order: v.Sort.order(), Descending: v.Descending,
+		State: v.Status.state(), UnusedFor: time.Duration(v.UnusedFor) * day, ExpiringWithin: time.Duration(v.ExpiringWithin) * day,
+	}
 	if v.Filter != "" {
 		wanted := strings.ToLower(v.Filter)
 		l.Match = func(r *store.Record) bool { return v.contains(r, wanted) }

@@ -171,7 +171,7 @@ func TestParts(t *testing.T) {
 // Whatever a query says, the page has an answer, and its own links say the same
 // again.
 func FuzzView(f *testing.F) {
-	for _, query := range []string{"", "q=x&sort=used&dir=asc&page=3&user=*", "deleted=0123abcd", "ended=3&user=bob", "unblocked", "%zz", "q=%ff", "a;b", "sort=created&dir=desc&page=1"} {
+	for _, query := range []string{"", "q=x&sort=used&dir=asc&page=3&user=*", "deleted=0123abcd", "ended=3&user=bob", "unblocked", "user=*&of=bob", "user=*&of=+", "status=soon&unused=30&expiring=7&q=x", "status=x&unused=-1&expiring=99999999999999999999", "gone=3", "none-marked", "%zz", "q=%ff", "a;b", "sort=created&dir=desc&page=1"} {
 		f.Add(query)
 	}
 	f.Fuzz(func(t *testing.T, query string) {

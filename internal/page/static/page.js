@@ -73,9 +73,10 @@
 	// A token that is looked for would stand in the address, and so in histories
 	// and logs.
 	for (const form of document.querySelectorAll("form[data-instead]")) {
-		const field = form.querySelector("input:not([type=hidden])");
+		const fields = [...form.querySelectorAll("input:not([type=hidden])")];
 		form.addEventListener("submit", (event) => {
-			if (!/[a-z0-9]{2,12}_[0-9A-Za-z]{49}/.test(field.value)) return;
+			const field = fields.find((field) => /[a-z0-9]{2,12}_[0-9A-Za-z]{49}/.test(field.value));
+			if (!field) return;
 			event.preventDefault();
 			field.value = "";
 			field.focus();
@@ -89,6 +90,28 @@
 			}
 			say(notice.textContent);
 		});
+	}
+
+	// Marking: all at once, and how many are marked.
+	const markAll = document.querySelector("[data-mark-all]");
+	if (markAll) {
+		const marks = [...document.querySelectorAll("input[form=marked]")];
+		const button = document.querySelector("[data-marked]");
+		const label = button.textContent;
+		const show = () => {
+			const n = marks.filter((mark) => mark.checked).length;
+			markAll.checked = n === marks.length;
+			markAll.indeterminate = n > 0 && n < marks.length;
+			button.textContent = n > 0 ? `${button.dataset.marked} (${n})…` : label;
+		};
+		markAll.hidden = false;
+		markAll.addEventListener("change", () => {
+			for (const mark of marks) mark.checked = markAll.checked;
+			show();
+		});
+		for (const mark of marks) mark.addEventListener("change", show);
+		addEventListener("pageshow", show);
+		show();
 	}
 
 	// A form that does something does it once.
