@@ -115,6 +115,9 @@ type Store interface {
 	// is zero, in the order of their changes; none if there are no more.
 	Outbox(after LinePlace) ([]Line, error)
 
+	// Receipt is that of the last Delivered that had one, nil if none had.
+	Receipt() ([]byte, error)
+
 	// Commit orders m and returns what became of it once it is durable and
 	// visible. It fails with ErrConflict, ErrNotFound, ErrLimit, ErrTooLarge,
 	// ErrFull or ErrOutboxFull, and then nothing has changed. If ctx ends first,
@@ -314,8 +317,12 @@ type Rehash struct {
 type UseKeys struct{ Keys []token.KeyID }
 
 // Delivered takes lines out of the outbox. Those that aren't in it are passed
-// over.
-type Delivered struct{ Lines []LinePlace }
+// over. A Receipt, unless it is nil, takes the place of the one before: whoever
+// delivers lines finds in it where they have gone.
+type Delivered struct {
+	Lines   []LinePlace
+	Receipt []byte
+}
 
 func (Create) mutation()     {}
 func (Revoke) mutation()     {}
