@@ -334,7 +334,7 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 	return &openStore{settings: s, log: following, registry: registry.New(registry.Config{
 		Store: opened,
 		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
-		Retain: s.retain, Audit: auditLog{logger.Named("audit")}, Logger: logger,
+		Retain: s.retain, Audit: auditor{logger.Named("audit")}, Logger: logger,
 	}), pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
 }
 

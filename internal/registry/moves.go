@@ -66,7 +66,7 @@ func (m *moves) take() map[uuid.UUID]store.Rehash {
 func (r *Registry) moveUsed(ctx context.Context) error {
 	waiting := r.moves.take()
 	return sideBySide(slices.Collect(maps.Keys(waiting)), func(id uuid.UUID) error {
-		_, err := r.Store.Commit(ctx, waiting[id])
+		err := tend(ctx, r, waiting[id])
 		if errors.Is(err, store.ErrConflict) {
 			return nil
 		}
@@ -76,8 +76,8 @@ func (r *Registry) moveUsed(ctx context.Context) error {
 
 // EndUnderOtherKeys ends all living tokens that haven't been moved to the first
 // key, and returns how many those were: once they are, the other keys aren't
-// needed any more. By is who wants that.
-func (r *Registry) EndUnderOtherKeys(ctx context.Context, by Actor) (ended int, err error) {
+// needed any more. By is who wants that, and from where.
+func (r *Registry) EndUnderOtherKeys(ctx context.Context, by Actor, from Origin) (ended int, err error) {
 	now := r.Now().UTC().Truncate(time.Millisecond)
 	for {
 		under := make(map[uuid.UUID]store.Record)
@@ -95,13 +95,13 @@ func (r *Registry) EndUnderOtherKeys(ctx context.Context, by Actor) (ended int, 
 		var revoked atomic.Int64
 		err = sideBySide(slices.Collect(maps.Keys(under)), func(id uuid.UUID) error {
 			record := under[id]
-			done, err := r.Store.Commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: now})
+			e := Event{Time: Time{now}, Kind: TokenDeleted, Project: record.Project, Actor: by, Origin: from}
+			_, err := r.commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: now}, e.of(&record))
 			if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 				return nil // It was used or deleted meanwhile, or the next round is about it.
 			}
 			if err == nil {
 				revoked.Add(1)
-				r.Audit.Changed(Event{Time: now, Kind: TokenDeleted, Position: done.Position, Project: record.Project, Actor: by, Token: &record})
 			}
 			return err
 		})

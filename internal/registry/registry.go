@@ -47,6 +47,8 @@ type Retain struct{ Expired, Deleted time.Duration }
 // concurrent use.
 type Registry struct {
 	Config
+	// Store hides Config's: by it nothing is changed.
+	Store store.Reader
 	uses  *uses
 	moves moves
 	// creating bounds what one user's tokens cost others.
@@ -74,7 +76,7 @@ type Registry struct {
 // sweeps and purges records until Close.
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
-	r := &Registry{Config: c, uses: newUses(), projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
+	r := &Registry{Config: c, Store: c.Store, uses: newUses(), projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
 	r.keeper.Go(func() { r.keep(ctx) })
 	return r
 }
@@ -114,7 +116,7 @@ func (r *Registry) flush(ctx context.Context) error {
 	uses := r.uses.take()
 	for len(uses) > 0 {
 		n := min(len(uses), 250)
-		if _, err := r.Store.Commit(ctx, store.Touch{Uses: uses[:n]}); err != nil {
+		if err := tend(ctx, r, store.Touch{Uses: uses[:n]}); err != nil {
 			r.uses.putBack(uses)
 			return err
 		}
@@ -142,10 +144,7 @@ func (r *Registry) purge(ctx context.Context) error {
 		if rounds == mostRounds {
 			return fmt.Errorf("token %s can't be purged: %w", first, store.ErrCorrupt)
 		}
-		err = sideBySide(ids, func(id uuid.UUID) error {
-			_, err := r.Store.Commit(ctx, store.Purge{ID: id})
-			return err
-		})
+		err = sideBySide(ids, func(id uuid.UUID) error { return tend(ctx, r, store.Purge{ID: id}) })
 		if err != nil {
 			return err
 		}

@@ -44,6 +44,20 @@ var (
 // see everything acknowledged before they were called. Any error other than
 // the ones named wraps ErrUnavailable.
 type Store interface {
+	Reader
+
+	// Commit orders m and returns what became of it once it is durable and
+	// visible. It fails with ErrConflict, ErrNotFound, ErrLimit, ErrTooLarge,
+	// ErrFull or ErrOutboxFull, and then nothing has changed. If ctx ends first,
+	// m may still be committed.
+	//
+	// Lines are what must leave the store because of m. They go into its
+	// outbox with m or not at all, and stay there until they are Delivered.
+	Commit(ctx context.Context, m Mutation, lines ...[]byte) (Outcome, error)
+}
+
+// Reader is what can be asked of a Store.
+type Reader interface {
 	// ByHash returns the record under a value's hash, whether it is valid,
 	// expired or revoked, or ErrNotFound. It never waits for a write.
 	ByHash(token.Hash) (Record, error)
@@ -117,15 +131,6 @@ type Store interface {
 
 	// Receipt is that of the last Delivered that had one, nil if none had.
 	Receipt() ([]byte, error)
-
-	// Commit orders m and returns what became of it once it is durable and
-	// visible. It fails with ErrConflict, ErrNotFound, ErrLimit, ErrTooLarge,
-	// ErrFull or ErrOutboxFull, and then nothing has changed. If ctx ends first,
-	// m may still be committed.
-	//
-	// Lines are what must leave the store because of m. They go into its
-	// outbox with m or not at all, and stay there until they are Delivered.
-	Commit(ctx context.Context, m Mutation, lines ...[]byte) (Outcome, error)
 }
 
 // MaxOutbox bounds the lines in an outbox, in bytes.
