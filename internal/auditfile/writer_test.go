@@ -215,7 +215,7 @@ func TestLinesAreWrittenAndLeaveTheOutbox(t *testing.T) {
 	for n := range 20 {
 		f.mustChange(n)
 	}
-	if err := f.Await(f.change(text(20), text(21), `{}`[:1]+`"n":22}`)); err != nil {
+	if err := f.Await(f.change(text(20), text(21), text(22))); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(f.path())
@@ -348,19 +348,26 @@ func TestTheFileIsCompletedWhenNobodyFindsIt(t *testing.T) {
 // What isn't the file that was written isn't touched, and everything but
 // authentication waits for somebody who looks into it.
 func TestAnotherFilesEndIsRefused(t *testing.T) {
-	f := newFixture(t)
-	whole, delivered := f.crashed()
-	changed := bytes.Replace(whole, []byte(`"n":2}`), []byte(`"n":3}`), 1)
-	for name, content := range map[string][]byte{
-		"shorter than what was delivered": whole[:delivered-1],
-		"a line that was delivered":       changed,
-		"a line to come":                  bytes.Replace(whole, []byte(`"n":5}`), []byte(`"n":6}`), 1),
-		"something behind":                append(bytes.Clone(whole), '\n'),
-		"lines of somebody else":          append(bytes.Clone(whole), "{\"seq\":9}\n"...),
-		"something else":                  []byte("127.0.0.1 - - GET /\n"),
-		"zeros":                           append(bytes.Clone(whole[:delivered]), make([]byte, 10)...),
+	replace := func(old, new string) func([]byte, int) []byte {
+		return func(whole []byte, _ int) []byte { return bytes.Replace(whole, []byte(old), []byte(new), 1) }
+	}
+	behind := func(more string) func([]byte, int) []byte {
+		return func(whole []byte, _ int) []byte { return append(whole, more...) }
+	}
+	for name, change := range map[string]func(whole []byte, delivered int) []byte{
+		"shorter than what was delivered": func(whole []byte, delivered int) []byte { return whole[:delivered-1] },
+		"a line that was delivered":       replace(`"n":2}`, `"n":3}`),
+		"a line to come":                  replace(`"n":5}`, `"n":6}`),
+		"something behind":                behind("\n"),
+		"lines of somebody else":          behind("{\"seq\":9}\n"),
+		"something else":                  func([]byte, int) []byte { return []byte("127.0.0.1 - - GET /\n") },
+		"zeros":                           func(whole []byte, delivered int) []byte { return append(whole[:delivered], make([]byte, 10)...) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			whole, delivered := f.crashed()
+			content := change(bytes.Clone(whole), delivered)
 			must(t, os.WriteFile(f.path(), content, 0o600))
 			f.open(f.path())
 			if f.Ready() == nil || len(f.logged("error")) != 1 {
@@ -376,7 +383,6 @@ func TestAnotherFilesEndIsRefused(t *testing.T) {
 			if got, err := os.ReadFile(f.path()); err != nil || string(got) != string(whole[delivered:]) {
 				t.Errorf("the new one holds, %v:\n%s", err, got)
 			}
-			must(t, os.Remove(f.path()+".odd"))
 		})
 	}
 }
@@ -387,6 +393,9 @@ func TestRotationByRenamingIsFollowed(t *testing.T) {
 	files := []string{f.path()}
 	for n := range 30 {
 		f.mustChange(n)
+		if content, err := os.ReadFile(f.path()); err != nil || !strings.Contains(string(content), text(n)[1:]) {
+			t.Errorf("change %d isn't in the newest file, %v", n, err)
+		}
 		if n%3 == 0 {
 			files = append(files, fmt.Sprintf("%s.%d", f.path(), n))
 			must(t, os.Rename(f.path(), files[len(files)-1]))
@@ -403,6 +412,29 @@ func TestRotationByRenamingIsFollowed(t *testing.T) {
 	if len(f.logs.All()) > 0 {
 		t.Errorf("logged: %v", f.logs.All())
 	}
+}
+
+// What somebody else has written to the file stays there, and what belongs there
+// goes into another one.
+func TestLinesOfSomebodyElseStayWhereTheyAre(t *testing.T) {
+	f := newFixture(t)
+	f.open(f.path())
+	f.mustChange(0)
+	whole, err := os.ReadFile(f.path())
+	must(t, err)
+	must(t, os.WriteFile(f.path(), append(whole, "a note\n"...), 0o600))
+	if err := f.Await(f.change(text(1))); !errors.Is(err, errChanged) {
+		t.Errorf("awaiting: %v", err)
+	}
+	must(t, os.Rename(f.path(), f.path()+".1"))
+	f.waitFor("it goes on", func() bool { return f.Ready() == nil })
+	f.mustChange(2)
+	f.close()
+	if got, err := os.ReadFile(f.path() + ".1"); err != nil || string(got) != string(whole)+"a note\n" {
+		t.Errorf("it became, %v:\n%s", err, got)
+	}
+	must(t, os.WriteFile(f.path()+".1", whole, 0o600))
+	f.wantComplete(f.path(), f.path()+".1")
 }
 
 // A file that is copied and cut off isn't written to any more.
@@ -572,7 +604,6 @@ func TestAnotherPathContinuesTheChain(t *testing.T) {
 		content, err := os.ReadFile(other)
 		return err == nil && strings.Contains(string(content), `"n":4}`)
 	})
-	must(t, os.RemoveAll(filepath.Dir(other)+".away"))
 	f.open("")
 	if err := f.Ready(); err != nil {
 		t.Error(err)
