@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
@@ -44,6 +45,8 @@ type App struct {
 	logger *zap.Logger
 	dir    string
 	key    *token.Key // nil: the store's own
+	// auditFile is absolute, "" for none.
+	auditFile string
 
 	mu sync.Mutex
 	// rules and prefixes are what the sites of this configuration say.
@@ -87,6 +90,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionKey(); err != nil {
 		return fmt.Errorf("access_tokens: hash_key: %w", err)
 	}
+	if err := a.provisionAudit(); err != nil {
+		return fmt.Errorf("access_tokens: audit file: %w", err)
+	}
 	if err := a.checkSameStore(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
@@ -122,6 +128,17 @@ func (a *App) provisionKey() error {
 	text, err := caddyvalue.Expand(a.HashKey)
 	if err == nil {
 		a.key, err = token.NewKey(text)
+	}
+	return err
+}
+
+func (a *App) provisionAudit() (err error) {
+	if a.Audit.File == "" {
+		return nil
+	}
+	path, err := caddyvalue.Expand(a.Audit.File)
+	if err == nil {
+		a.auditFile, err = filepath.Abs(path)
 	}
 	return err
 }
@@ -229,6 +246,9 @@ func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
 	if opened.settings != wanted {
 		return fmt.Errorf("hash_key or retain of the store in %s has changed: restart required", a.dir)
 	}
+	if err := opened.audit.file.Check(a.auditFile); err != nil {
+		return err
+	}
 	a.pages.Store(opened.pages)
 	a.failures.Store(opened.failures)
 	a.registry.Store(opened.registry)
@@ -284,6 +304,7 @@ type openStore struct {
 	pages    *page.Memory
 	failures *signinlimit.Limiter // of sign-ins, at all sites
 	store    *badgerstore.Store
+	audit    auditor
 	log      *followingLog
 
 	mu sync.Mutex
@@ -315,8 +336,10 @@ func (s *openStore) leave(a *App) {
 
 func (s *openStore) adoptLast() {
 	if n := len(s.enforced); n > 0 {
-		s.registry.Adopt(s.enforced[n-1].rules)
-		s.log.follow(s.enforced[n-1].logger)
+		last := s.enforced[n-1]
+		s.audit.file.Use(last.auditFile)
+		s.registry.Adopt(last.rules)
+		s.log.follow(last.logger)
 		return
 	}
 	s.log.follow(caddy.Log())
@@ -330,11 +353,16 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 	if err != nil {
 		return nil, err
 	}
+	file, err := auditfile.Open(opened, a.auditFile, logger)
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
 	tellOpened(logger, a.dir, opened)
-	return &openStore{settings: s, log: following, registry: registry.New(registry.Config{
+	audit := auditor{logger.Named("audit"), file}
+	return &openStore{settings: s, log: following, audit: audit, registry: registry.New(registry.Config{
 		Store: opened,
 		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
-		Retain: s.retain, Audit: auditor{logger.Named("audit")}, Logger: logger,
+		Retain: s.retain, Audit: audit, Logger: logger,
 	}), pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
 }
 
@@ -354,7 +382,7 @@ func tellOpened(logger *zap.Logger, dir string, opened *badgerstore.Store) {
 
 // Destruct implements caddy.Destructor.
 func (s *openStore) Destruct() error {
-	return errors.Join(s.registry.Close(), s.store.Close())
+	return errors.Join(s.registry.Close(), s.audit.file.Close(), s.store.Close())
 }
 
 // Interface guards

@@ -6,17 +6,29 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
 
-// auditor writes each change to Caddy's log.
-type auditor struct{ logger *zap.Logger }
+// auditor writes each change to Caddy's log and, if there is one, to a file.
+type auditor struct {
+	logger *zap.Logger
+	file   *auditfile.Writer
+}
 
 // Ready implements registry.Auditor.
-func (auditor) Ready() error { return nil }
+func (a auditor) Ready() error { return a.file.Ready() }
 
 // Lines implements registry.Auditor.
-func (auditor) Lines([]registry.Event) [][]byte { return nil }
+func (a auditor) Lines(events []registry.Event) (lines [][]byte) {
+	if !a.file.Wanted() {
+		return nil
+	}
+	for _, e := range events {
+		lines = append(lines, e.Text())
+	}
+	return lines
+}
 
 // Changed implements registry.Auditor.
 func (a auditor) Changed(events []registry.Event) error {
@@ -25,7 +37,7 @@ func (a auditor) Changed(events []registry.Event) error {
 			c.Write(auditFields(&e)...)
 		}
 	}
-	return nil
+	return a.file.Await(events[0].Position)
 }
 
 // auditFields are those of an event's text, whose one form is in the registry.

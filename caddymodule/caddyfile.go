@@ -31,6 +31,7 @@ func init() {
 //	    store    badger [<directory>]
 //	    hash_key <text>
 //	    retain   expired|deleted <duration>
+//	    audit    file <path>
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
@@ -83,6 +84,14 @@ func globalOptions(a *config.App) grammar.Options {
 			return nil
 		},
 		"retain": func(d *caddyfile.Dispenser) error { return parseRetain(d, &a.Retain) },
+		"audit": func(d *caddyfile.Dispenser) error {
+			args := d.RemainingArgs()
+			if len(args) != 2 || args[0] != "file" || args[1] == "" {
+				return d.Errf("audit takes a kind and a path; write `audit file <path>`; without audit, changes are in Caddy's log alone")
+			}
+			a.Audit.File = args[1]
+			return grammar.NoBlock(d, "audit")
+		},
 	}
 }
 

@@ -219,15 +219,15 @@ func (w *Writer) do(f func() error) error {
 
 // Check returns why Use(path) wouldn't be right.
 func (w *Writer) Check(path string) error {
+	if w.uses(path) {
+		return nil
+	}
 	return w.do(func() error {
 		if path == "" {
 			err := w.drain()
 			if some, _ := w.waits(); err != nil && some {
 				return w.waiting(err)
 			}
-			return nil
-		}
-		if path == w.path {
 			return nil
 		}
 		f, _, err := w.next(path)
@@ -241,13 +241,22 @@ func (w *Writer) Check(path string) error {
 // Use lets lines go to another file from now on, or nowhere if path is "". The
 // chain goes on there.
 func (w *Writer) Use(path string) {
-	if w.wanted.Store(path != ""); path == "" {
+	if w.uses(path) {
 		return
 	}
-	_ = w.do(func() error {
-		w.goTo(path)
-		return w.write()
-	})
+	if w.wanted.Store(path != ""); path != "" {
+		_ = w.do(func() error {
+			w.goTo(path)
+			return w.write()
+		})
+	}
+}
+
+// uses tells whether lines go to path.
+func (w *Writer) uses(path string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.Wanted() == (path != "") && (path == "" || path == w.place.path)
 }
 
 // Close writes what is left to be written, if it can be. Nothing may be committed
