@@ -3,7 +3,9 @@ package contract
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -187,7 +189,7 @@ func TestTheAuditFollowsRotation(t *testing.T) {
 	for i := range 20 {
 		g.wait(t, "the file has lines", func() bool {
 			info, err := os.Stat(g.auditFile())
-			return err == nil && info.Size() > 0
+			return err == nil && info.Size() > 2000
 		})
 		if err := os.Rename(g.auditFile(), fmt.Sprintf("%s.%d", g.auditFile(), i)); err != nil {
 			t.Fatal(err)
@@ -374,6 +376,98 @@ func TestWhatGivesWaitsForTheAuditFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// createUntilRefused lets clients make tokens of bob's until the server can't, and
+// returns those that they were given.
+func (g *gateway) createUntilRefused(t testing.TB, clients int) (acknowledged []string) {
+	t.Helper()
+	made := make(chan []string)
+	for range clients {
+		caller := g.caller(t)
+		go func() {
+			var ids []string
+			defer func() { made <- ids }()
+			for {
+				got, err := caller.send(ask{method: "POST", target: api, auth: as("bob"), body: `{"lifetimeSeconds": 3600}`})
+				if err == nil && got.status == http.StatusServiceUnavailable {
+					return
+				}
+				if _, err := want(got, err, http.StatusCreated); err != nil {
+					t.Error(err)
+					return
+				}
+				secret(got.token().value)
+				ids = append(ids, got.token().info.TokenID)
+			}
+		}()
+	}
+	for range clients {
+		acknowledged = append(acknowledged, <-made...)
+	}
+	slices.Sort(acknowledged)
+	return acknowledged
+}
+
+// livingOf returns all tokens of a user.
+func (g *gateway) livingOf(t testing.TB, user string) (ids []string) {
+	t.Helper()
+	for more := true; more; {
+		page := g.list(t, as("alice"), fmt.Sprintf("?user=%s&limit=1000&offset=%d", user, len(ids)))
+		ids = append(ids, page.ids()...)
+		more = len(page.Data) == 1000
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// A token that was made when it turned out that nothing could be written about it
+// doesn't live, and the audit says of it that it was made and that it ended.
+func TestATokenThatMeetsTheFailureEnds(t *testing.T) {
+	t.Parallel()
+	g := start(t, answering("allow_generate everyone"), audited, quietly)
+	away := g.auditDir() + ".away"
+	var acknowledged []string
+	for round := range 10 {
+		before := len(g.auditLines(t))
+		broken := make(chan error)
+		go func() {
+			g.wait(t, "some are made", func() bool {
+				content, err := os.ReadFile(g.auditFile())
+				return err == nil && strings.Count(string(content), "\n") >= before+10
+			})
+			broken <- errors.Join(os.Rename(g.auditDir(), away), os.WriteFile(g.auditDir(), nil, 0o600))
+		}()
+		acknowledged = append(acknowledged, g.createUntilRefused(t, 8)...)
+		if err := <-broken; err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(acknowledged)
+		if diff := cmp.Diff(acknowledged, g.livingOf(t, "bob")); diff != "" {
+			t.Fatalf("round %d: living tokens (-acknowledged +living):\n%s", round, diff)
+		}
+		if err := errors.Join(os.Remove(g.auditDir()), os.Rename(away, g.auditDir())); err != nil {
+			t.Fatal(err)
+		}
+		if round%3 == 0 {
+			g.kill9(t)
+			g.up(t)
+		}
+		create := ask{method: "POST", target: api, auth: as("bob"), body: `{"lifetimeSeconds": 3600}`}
+		g.wait(t, "tokens are made again", func() bool {
+			got := g.do(t, create)
+			if got.status == http.StatusCreated {
+				acknowledged = append(acknowledged, got.token().info.TokenID)
+			}
+			return got.status == http.StatusCreated
+		})
+	}
+	slices.Sort(acknowledged)
+	lines := g.auditLines(t)
+	if diff := cmp.Diff(acknowledged, slices.Sorted(maps.Keys(replay(t, lines)))); diff != "" {
+		t.Errorf("living tokens (-acknowledged +by the audit):\n%s", diff)
+	}
+	t.Logf("%d tokens were given to somebody, and %d ended", len(acknowledged), (len(lines)-len(acknowledged))/2)
 }
 
 // What waits isn't lost by a restart, and isn't forgotten when the option is.
