@@ -29,6 +29,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 
+	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/command" // every build has it
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 )
 

@@ -512,3 +512,44 @@ func TestWhatWaitsForTheAuditFileIsKept(t *testing.T) {
 		t.Errorf("lines: %+v", lines)
 	}
 }
+
+// The command line verifies files and prints what is asked for, over rotations and
+// beside a running server.
+func TestTheAuditCommand(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("allow_generate everyone"), audited)
+	g.create(t, as("alice"), 60, "")
+	made := g.create(t, as("bob"), 60, "")
+	old := g.auditFile() + ".1"
+	if err := os.Rename(g.auditFile(), old); err != nil {
+		t.Fatal(err)
+	}
+	g.remove(t, as("alice"), made.target())
+	for name, test := range map[string]struct {
+		args []string
+		exit int
+		want []string
+	}{
+		"all":             {[]string{g.auditFile(), old}, 0, []string{"token_created", "alice (basic)", "token_deleted", "from line 1 to line 3"}},
+		"of a token":      {[]string{"--token", made.info.TokenID, g.auditFile(), old}, 0, []string{"bob (basic)", "alice (basic)", "2 of 3 lines match"}},
+		"as JSON":         {[]string{"--json", "--user", "bob", g.auditFile(), old}, 0, []string{`{"seq":2,"previous":"`, `"request_id":"`}},
+		"of nobody":       {[]string{"--user", "carol", g.auditFile(), old}, 3, []string{"0 of 3 lines match"}},
+		"another file":    {[]string{g.configFile(), old}, 1, []string{"Caddyfile:1: it is no line of an audit file", "NOT whole"}},
+		"no file":         {nil, 2, []string{"name at least one file", "caddy access-tokens audit --help"}},
+		"an unknown flag": {[]string{"--colour", old}, 2, []string{"unknown flag: --colour"}},
+		"help":            {[]string{"--help"}, 0, []string{"--until", "$ caddy access-tokens audit"}},
+	} {
+		output, exit := g.caddy(t, append([]string{"access-tokens", "audit"}, test.args...)...)
+		if exit != test.exit {
+			t.Errorf("%s: exit code %d, want %d:\n%s", name, exit, test.exit, output)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(output, want) {
+				t.Errorf("%s: no %q in\n%s", name, want, output)
+			}
+		}
+	}
+	if output, exit := g.caddy(t, "access-tokens", "audits"); exit != 2 || !strings.Contains(output, `no command "audits"`) {
+		t.Errorf("a command that isn't there: %d\n%s", exit, output)
+	}
+}

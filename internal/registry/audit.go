@@ -73,10 +73,10 @@ type Event struct {
 // Time is written in UTC with milliseconds (RFC 3339), as the routes write it.
 type Time struct{ time.Time }
 
+func (t Time) String() string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
 // MarshalJSON implements json.Marshaler.
-func (t Time) MarshalJSON() ([]byte, error) {
-	return t.UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000Z"`), nil
-}
+func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `"`), nil }
 
 // Actor is who made a change.
 type Actor struct {
