@@ -16,6 +16,7 @@ package auditfile
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -112,25 +113,37 @@ func Open(s store.Store, path string, logger *zap.Logger) (*Writer, error) {
 	if w.tail, err = parseTail(receipt); err != nil {
 		return nil, err
 	}
+	isNew := w.tail.File != path
+	go w.run()
+	if err := w.do(func() error { return w.openFile(path) }); err != nil && (isNew || path == "") {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+// openFile is what Open does with files.
+func (w *Writer) openFile(path string) error {
 	before := w.tail.File
 	if before != "" && before != path {
 		w.goTo(before)
 		if err := w.drain(); err != nil && path == "" {
-			return nil, w.waiting(err)
+			return w.waiting(err)
 		} else if err != nil {
-			logger.Warn("what was left to be written to the audit file before goes to the new one", zap.String("before", before), zap.String("file", path), zap.Error(err))
+			w.logger.Warn("what was left to be written to the audit file before goes to the new one", zap.String("before", before), zap.String("file", path), zap.Error(err))
 		}
 	}
 	w.goTo(cmp.Or(path, before))
-	if w.wanted.Store(path != ""); path != "" {
-		err := w.drain()
-		if err != nil && before != path {
-			return nil, fmt.Errorf("the audit file %s can't be begun: %w", path, err)
-		}
-		w.settle(err)
+	if path == "" {
+		return nil
 	}
-	go w.run()
-	return w, nil
+	w.wanted.Store(true)
+	if before == path {
+		return w.write()
+	}
+	if err := w.drain(); err != nil {
+		return fmt.Errorf("the audit file %s can't be begun: %w", path, err)
+	}
+	return nil
 }
 
 // waiting says that lines wait for a file that isn't wanted any more.
@@ -290,7 +303,7 @@ func (w *Writer) run() {
 			_ = w.write()
 			_ = w.deliver(0)
 		case <-w.stop:
-			_ = w.write()
+			_ = w.drain() // the next start does what can't be done now
 			_ = w.deliver(0)
 			w.leave()
 			return

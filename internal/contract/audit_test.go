@@ -284,6 +284,15 @@ func TestTheAuditFileCanBeChanged(t *testing.T) {
 		}
 		g.create(t, as("alice"), 60, "")
 	}
+	// Validating leaves files alone.
+	g.globals = "access_tokens {\n\taudit file {$DIR}/nowhere/audit.jsonl\n}\n"
+	g.write(t, site(""))
+	if output, exit := g.caddy(t, "validate", "--config", g.configFile(), "--adapter", "caddyfile"); exit != 0 {
+		t.Errorf("validating: %s", output)
+	}
+	if _, err := os.Stat(filepath.Join(g.dir, "nowhere")); err == nil {
+		t.Error("validating has made the file's directory")
+	}
 	mustGoTo("audit file {$DIR}/audit/audit.jsonl")
 	g.create(t, as("alice"), 60, "")
 	mustGoTo("retain deleted 90d")
