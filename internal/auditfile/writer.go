@@ -32,9 +32,9 @@ const (
 	// tendEvery is how often the writer looks after the file unasked: to try again
 	// what has failed, and to take lines out of the outbox.
 	tendEvery = time.Second
-	// patience is how long anybody waits for a disk before the file counts as one
-	// that can't be written.
-	patience = 10 * time.Second
+	// defaultPatience is how long anybody waits for a disk before the file counts as
+	// one that can't be written.
+	defaultPatience = 10 * time.Second
 )
 
 // Writer writes the lines of a store's outbox to a file, in the order of the
@@ -42,6 +42,8 @@ const (
 type Writer struct {
 	store  store.Store
 	logger *zap.Logger
+	// patience is defaultPatience, but for tests that can't wait.
+	patience time.Duration
 
 	// wanted: new changes have lines.
 	wanted   atomic.Bool
@@ -106,7 +108,7 @@ func Open(s store.Store, path string, logger *zap.Logger) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{
-		store: s, logger: logger,
+		store: s, logger: logger, patience: defaultPatience,
 		wake: make(chan struct{}, 1), calls: make(chan call), stop: make(chan struct{}), ended: make(chan struct{}),
 		changed: make(chan struct{}),
 	}
@@ -115,7 +117,7 @@ func Open(s store.Store, path string, logger *zap.Logger) (*Writer, error) {
 	}
 	isNew := w.tail.File != path
 	go w.run()
-	if err := w.do(func() error { return w.openFile(path) }); err != nil && (isNew || path == "") {
+	if err := w.do(func() error { return w.openFile(path) }); err != nil && isNew {
 		return nil, errors.Join(err, w.Close())
 	}
 	return w, nil
@@ -186,7 +188,7 @@ func (w *Writer) Await(at store.Position) error {
 	case w.wake <- struct{}{}:
 	default:
 	}
-	slow := time.NewTimer(patience)
+	slow := time.NewTimer(w.patience)
 	defer slow.Stop()
 	for {
 		w.mu.Lock()
@@ -206,11 +208,11 @@ func (w *Writer) Await(at store.Position) error {
 	}
 }
 
-var errSlow = fmt.Errorf("its disk hasn't answered for %v", patience)
+var errSlow = errors.New("its disk doesn't answer")
 
 // do has f done by whom the file belongs to.
 func (w *Writer) do(f func() error) error {
-	slow := time.NewTimer(patience)
+	slow := time.NewTimer(w.patience)
 	defer slow.Stop()
 	c := call{f, make(chan error, 1)}
 	select {
@@ -276,7 +278,7 @@ func (w *Writer) uses(path string) bool {
 // with lines after it.
 func (w *Writer) Close() error {
 	close(w.stop)
-	slow := time.NewTimer(patience)
+	slow := time.NewTimer(w.patience)
 	defer slow.Stop()
 	select {
 	case <-w.ended:

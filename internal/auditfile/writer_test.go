@@ -537,6 +537,34 @@ func TestLinesWaitForTheNextStart(t *testing.T) {
 	f.wantComplete(f.path())
 }
 
+// A disk that doesn't answer, as one in the network, holds nobody up for ever.
+func TestADiskThatDoesntAnswerIsAFailure(t *testing.T) {
+	f := newFixture(t)
+	f.open(f.path())
+	f.mustChange(0)
+	f.patience = 10 * time.Millisecond
+	answers := make(chan struct{})
+	f.calls <- call{func() error { <-answers; return nil }, make(chan error, 1)}
+	if err := f.Await(f.change(text(1))); !errors.Is(err, errSlow) {
+		t.Errorf("awaiting: %v", err)
+	}
+	if err := f.Ready(); !errors.Is(err, errSlow) {
+		t.Errorf("ready: %v", err)
+	}
+	if err := f.Check(f.path() + ".other"); !errors.Is(err, errSlow) {
+		t.Errorf("checking another one: %v", err)
+	}
+	f.patience = defaultPatience
+	close(answers)
+	f.waitFor("it is ready again", func() bool { return f.Ready() == nil })
+	f.mustChange(2)
+	f.close()
+	f.wantComplete(f.path())
+	if errs, infos := f.logged("error"), f.logged("info"); len(errs) != 1 || len(infos) != 1 {
+		t.Errorf("logged: %q, %q", errs, infos)
+	}
+}
+
 // A path that can't be written to is a mistake in the configuration.
 func TestAFileThatCantBeBegunIsRefused(t *testing.T) {
 	f := newFixture(t)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -560,5 +561,33 @@ func TestTheAuditCommand(t *testing.T) {
 	}
 	if output, exit := g.caddy(t, "access-tokens", "audits"); exit != 2 || !strings.Contains(output, `no command "audits"`) {
 		t.Errorf("a command that isn't there: %d\n%s", exit, output)
+	}
+}
+
+// logrotateRotates lets the real one rotate an audit file again and again, as the
+// example says.
+func logrotateRotates(t *testing.T, e example) {
+	if os.Getenv("ACCESS_TOKENS_TEST_SERVERS") != "1" {
+		t.Skip("set ACCESS_TOKENS_TEST_SERVERS=1 to test with logrotate")
+	}
+	g := start(t, site(""), audited)
+	rules := filepath.Join(g.dir, "logrotate.conf")
+	if err := os.WriteFile(rules, []byte(strings.Replace(e.text, "/var/log/caddy/access-tokens.jsonl", g.auditFile(), 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const rotations = 4
+	for range rotations {
+		g.create(t, as("alice"), 60, "")
+		if out, err := exec.CommandContext(t.Context(), "logrotate", "--force", "--state", filepath.Join(g.dir, "logrotate.state"), rules).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Fatalf("logrotate: %v\n%s", err, out)
+		}
+	}
+	g.create(t, as("alice"), 60, "")
+	files, err := filepath.Glob(filepath.Join(g.auditDir(), "*"))
+	if err != nil || len(files) != rotations+1 || !slices.ContainsFunc(files, func(name string) bool { return strings.HasSuffix(name, ".gz") }) {
+		t.Errorf("files: %q, %v", files, err)
+	}
+	if output, exit := g.caddy(t, append([]string{"access-tokens", "audit", "--quiet"}, files...)...); exit != 0 || !strings.Contains(output, "from line 1 to line 5\n") {
+		t.Errorf("%d: %s", exit, output)
 	}
 }
