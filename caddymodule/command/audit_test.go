@@ -151,10 +151,11 @@ func TestAuditFilters(t *testing.T) {
 		"all, if only it is to be quiet":   {[]string{"--quiet"}, nil, ""},
 		"quiet, and nothing would be said": {[]string{"-q", "--user", "nobody"}, nil, nothingMatched},
 	} {
-		args := append(test.args, file)
+		args := []string{file}
 		if !strings.Contains(name, "quiet") {
-			args = append([]string{"--json"}, args...)
+			args = append(args, "--json")
 		}
+		args = append(args, test.args...)
 		stdout, stderr, end := run(args...)
 		var got []int
 		for line := range strings.Lines(stdout) {

@@ -18,7 +18,7 @@ func chainOf(n int) (lines []string) {
 	var at tail
 	for i := range n {
 		var line []byte
-		line, at = at.append(nil, []store.Line{{
+		line, at = at.then([]store.Line{{
 			LinePlace: store.LinePlace{Position: store.Position{Epoch: 1, Revision: uint64(10 + i)}}, Text: []byte(text(i)),
 		}})
 		lines = append(lines, string(line))
@@ -58,7 +58,7 @@ func TestLinesAsTheyAreWritten(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if got, _ := (tail{}).append(nil, []store.Line{{Text: []byte("{}")}}); string(got) != `{"seq":1,"previous":"","epoch":0,"revision":0}`+"\n" {
+	if got, _ := (tail{}).then([]store.Line{{Text: []byte("{}")}}); string(got) != `{"seq":1,"previous":"","epoch":0,"revision":0}`+"\n" {
 		t.Errorf("a line of nothing: %s", got)
 	}
 	// As anybody can check: printf %s "$line" | sha256sum

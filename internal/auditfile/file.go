@@ -63,7 +63,7 @@ func (w *Writer) writeSome() (more bool, err error) {
 	}
 	// Of the last change there may have been more lines to come.
 	w.advance(lines[0].Position)
-	text, next := w.tail.append(nil, lines)
+	text, next := w.tail.then(lines)
 	if _, err := w.file.WriteAt(text, w.tail.End); err != nil {
 		return false, err
 	}

@@ -57,10 +57,9 @@ func (t *tail) place() store.LinePlace {
 	return store.LinePlace{Position: store.Position{Epoch: t.Epoch, Revision: t.Revision}, Number: t.Number}
 }
 
-// append appends the next lines of the outbox to b, as they are written behind t,
-// and returns where the chain is then.
-func (t tail) append(b []byte, lines []store.Line) ([]byte, tail) {
-	first := len(b)
+// then returns the next lines of the outbox as they are written behind t, and where
+// the chain is then.
+func (t tail) then(lines []store.Line) (b []byte, next tail) {
 	for _, l := range lines {
 		begin := len(b)
 		line := Line{t.Seq + 1, t.Previous, l.Epoch, l.Revision}
@@ -68,8 +67,8 @@ func (t tail) append(b []byte, lines []store.Line) ([]byte, tail) {
 		t.Seq, t.Previous = t.Seq+1, hashOf(b[begin:])
 		t.Epoch, t.Revision, t.Number = l.Epoch, l.Revision, l.Number
 	}
-	t.End += int64(len(b) - first)
-	t.Before = lastOf(append(bytes.Clone(t.Before), lastOf(b[first:])...))
+	t.End += int64(len(b))
+	t.Before = lastOf(append(bytes.Clone(t.Before), lastOf(b)...))
 	return b, t
 }
 
@@ -111,7 +110,7 @@ func (t tail) check(f *os.File, outbox func(store.LinePlace) ([]store.Line, erro
 			return errChanged
 		}
 		var want []byte
-		want, t = t.append(nil, lines)
+		want, t = t.then(lines)
 		got := make([]byte, len(want))
 		n, err := io.ReadFull(behind, got)
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
