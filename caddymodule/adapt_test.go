@@ -16,6 +16,7 @@ import (
 func TestCaddyfileToJSON(t *testing.T) {
 	t.Setenv("TOKENS_DIR", t.TempDir())
 	t.Setenv("TOKENS_KEY", strings.Repeat("k", 32))
+	t.Setenv("TOKENS_OLD_KEY", strings.Repeat("o", 32))
 	t.Setenv("ADMIN", "alice")
 	t.Setenv("API", "127.0.0.1:3007")
 	files, err := filepath.Glob("testdata/*.caddyfiletest")

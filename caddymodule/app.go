@@ -23,10 +23,12 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/streams"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 
 	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/command" // every build has it
@@ -45,7 +47,7 @@ type App struct {
 	ctx    caddy.Context
 	logger *zap.Logger
 	dir    string
-	key    *token.Key // nil: the store's own
+	keys   []*token.Key // the first for new tokens; none are given: the store's own, once it is open
 	// auditFile is absolute, "" for none.
 	auditFile string
 
@@ -88,8 +90,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionDir(); err != nil {
 		return fmt.Errorf("access_tokens: store: %w", err)
 	}
-	if err := a.provisionKey(); err != nil {
-		return fmt.Errorf("access_tokens: hash_key: %w", err)
+	if err := a.provisionKeys(); err != nil {
+		return fmt.Errorf("access_tokens: %w", err)
 	}
 	if err := a.provisionAudit(); err != nil {
 		return fmt.Errorf("access_tokens: audit file: %w", err)
@@ -98,9 +100,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
 	// What the running configuration has open is shared from here on. So no
-	// request waits for Start, and what takes a restart is refused before
-	// anything of this configuration serves requests.
-	err := a.lease(func(settings) (caddy.Destructor, error) { return nil, errNotOpen })
+	// request waits for Start, and keys that tokens would be refused with are
+	// refused themselves before anything of this configuration serves requests.
+	err := a.lease(func() (caddy.Destructor, error) { return nil, errNotOpen })
 	if err != nil && !errors.Is(err, errNotOpen) {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
@@ -120,17 +122,6 @@ func (a *App) checkSameStore() error {
 		return fmt.Errorf("the store has moved from %s to %s: restart required, so that nobody's token is refused by mistake; to keep the tokens, stop Caddy and move the directory", other.dir, a.dir)
 	}
 	return nil
-}
-
-func (a *App) provisionKey() error {
-	if a.HashKey == "" {
-		return nil
-	}
-	text, err := caddyvalue.Expand(a.HashKey)
-	if err == nil {
-		a.key, err = token.NewKey(text)
-	}
-	return err
 }
 
 func (a *App) provisionAudit() (err error) {
@@ -200,6 +191,9 @@ func (a *App) Start() error {
 			return err
 		}
 	}
+	if err := a.noteKeys(); err != nil {
+		return err
+	}
 	a.enforce()
 	return nil
 }
@@ -230,29 +224,21 @@ func (a *App) enforce() {
 }
 
 // lease shares the store if it is open in this process, and else opens it.
-func (a *App) lease(open func(settings) (caddy.Destructor, error)) error {
-	wanted := settings{retain: registry.Retain{
-		Expired: time.Duration(a.Retain.Expired),
-		Deleted: time.Duration(a.Retain.Deleted),
-	}}
-	if a.key != nil {
-		wanted.key = a.key.ID()
-	}
-	value, _, err := stores.LoadOrNew(a.dir, func() (caddy.Destructor, error) { return open(wanted) })
+func (a *App) lease(open func() (caddy.Destructor, error)) error {
+	value, _, err := stores.LoadOrNew(a.dir, open)
 	if err != nil {
 		return err
 	}
-	opened := value.(*openStore)
-	a.opened, a.leased = opened, true
-	if opened.settings != wanted {
-		return fmt.Errorf("hash_key or retain of the store in %s has changed: restart required", a.dir)
-	}
-	if err := opened.audit.file.Check(a.auditFile); err != nil {
+	a.opened, a.leased = value.(*openStore), true
+	if err := a.checkKeys(); err != nil {
 		return err
 	}
-	a.pages.Store(opened.pages)
-	a.failures.Store(opened.failures)
-	a.registry.Store(opened.registry)
+	if err := a.opened.audit.file.Check(a.auditFile); err != nil {
+		return err
+	}
+	a.pages.Store(a.opened.pages)
+	a.failures.Store(a.opened.failures)
+	a.registry.Store(a.opened.registry)
 	return nil
 }
 
@@ -273,7 +259,10 @@ func (a *App) warnOfCredentialsInLogs() {
 }
 
 // Stop implements caddy.App. Requests go on until Cleanup.
-func (*App) Stop() error { return nil }
+func (a *App) Stop() error {
+	a.opened.succeed(a)
+	return nil
+}
 
 // Cleanup implements caddy.CleanerUpper. It also runs after a Provision or a
 // Start that failed, and where another app's failed before Start was called.
@@ -292,21 +281,17 @@ func (a *App) Cleanup() error {
 // so that a reload closes nothing.
 var stores = caddy.NewUsagePool()
 
-// settings are what a store is opened with and can't change while it is open.
-type settings struct {
-	key    token.KeyID // zero: the store's own
-	retain registry.Retain
-}
-
 // openStore is a store in use by one or more configurations.
 type openStore struct {
-	settings
 	registry *registry.Registry
 	pages    *page.Memory
 	failures *signinlimit.Limiter // of sign-ins, at all sites
+	streams  *streams.Streams
+	refusals refusals.Refusals // of tokens, for their owners
 	store    *badgerstore.Store
 	audit    auditor
 	log      *followingLog
+	logger   *zap.Logger // of log
 
 	mu sync.Mutex
 	// enforced are the configurations that have been put in force and aren't
@@ -335,6 +320,20 @@ func (s *openStore) leave(a *App) {
 	s.adoptLast()
 }
 
+// succeed makes the newest configuration's hold what can't be taken back: keys,
+// since tokens are made under them, and for how long records stay. Caddy stops
+// the one before once all of the newest has started.
+func (s *openStore) succeed(stopped *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	newest := s.enforced[len(s.enforced)-1]
+	if newest == stopped {
+		return // Caddy ends, or starts something else, or starting this failed elsewhere.
+	}
+	s.useKeys(newest.keys)
+	s.registry.SetRetain(newest.retain())
+}
+
 func (s *openStore) adoptLast() {
 	if n := len(s.enforced); n > 0 {
 		last := s.enforced[n-1]
@@ -346,11 +345,19 @@ func (s *openStore) adoptLast() {
 	s.log.follow(caddy.Log())
 }
 
-func (a *App) open(s settings) (caddy.Destructor, error) {
+func (a *App) retain() registry.Retain {
+	return registry.Retain{Expired: time.Duration(a.Retain.Expired), Deleted: time.Duration(a.Retain.Deleted)}
+}
+
+func (a *App) open() (caddy.Destructor, error) {
 	// The store outlives this configuration, and so must its logger.
 	following := newFollowingLog(a.logger)
 	logger := following.logger(appName)
-	opened, err := badgerstore.Open(a.dir, badgerstore.Options{Key: a.key, Logger: logger})
+	options := badgerstore.Options{Logger: logger}
+	if len(a.keys) > 0 {
+		options.Key, options.Previous = a.keys[0], a.keys[1:]
+	}
+	opened, err := badgerstore.Open(a.dir, options)
 	if err != nil {
 		return nil, err
 	}
@@ -360,11 +367,16 @@ func (a *App) open(s settings) (caddy.Destructor, error) {
 	}
 	tellOpened(logger, a.dir, opened)
 	audit := auditor{logger.Named("audit"), file}
-	return &openStore{settings: s, log: following, audit: audit, registry: registry.New(registry.Config{
+	var tokens *registry.Registry
+	open := streams.New(func(o *streams.Opener) bool {
+		return tokens.Holds(tokens.Project(o.Project), o.Token, o.Client)
+	}, opened.Clock().Now)
+	tokens = registry.New(registry.Config{
 		Store: opened,
 		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
-		Retain: s.retain, Audit: audit, Logger: logger,
-	}), pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
+		Retain: a.retain(), Audit: audit, Logger: logger, Ended: open.Ended,
+	})
+	return &openStore{log: following, logger: logger, audit: audit, registry: tokens, streams: open, pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
 }
 
 // tellOpened says which store this is: whoever has lost his tokens finds out that
@@ -383,6 +395,7 @@ func tellOpened(logger *zap.Logger, dir string, opened *badgerstore.Store) {
 
 // Destruct implements caddy.Destructor.
 func (s *openStore) Destruct() error {
+	s.streams.Close()
 	return errors.Join(s.registry.Close(), s.audit.file.Close(), s.store.Close())
 }
 

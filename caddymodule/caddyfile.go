@@ -29,10 +29,14 @@ func init() {
 //
 //	access_tokens {
 //	    store    badger [<directory>]
-//	    hash_key <text>
+//	    hash_key <text> {
+//	        previous <text>...
+//	    }
 //	    retain   expired|deleted <duration>
 //	    audit    file <path>
 //	}
+//
+// retain and previous can be repeated.
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {
@@ -71,19 +75,8 @@ func globalOptions(a *config.App) grammar.Options {
 			}
 			return grammar.NoBlock(d, "store")
 		},
-		"hash_key": func(d *caddyfile.Dispenser) (err error) {
-			if a.HashKey, err = grammar.OneArg(d, "<text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>"); err != nil {
-				return err
-			}
-			if strings.Contains(a.HashKey, "{") {
-				return nil // known once the placeholder is replaced
-			}
-			if _, err = token.NewKey(a.HashKey); err != nil {
-				return d.Errf("hash_key: %v", err)
-			}
-			return nil
-		},
-		"retain": func(d *caddyfile.Dispenser) error { return parseRetain(d, &a.Retain) },
+		"hash_key": func(d *caddyfile.Dispenser) error { return parseHashKey(d, a) },
+		"retain":   func(d *caddyfile.Dispenser) error { return parseRetain(d, &a.Retain) },
 		"audit": func(d *caddyfile.Dispenser) error {
 			args := d.RemainingArgs()
 			if len(args) != 2 || args[0] != "file" || args[1] == "" {
@@ -93,6 +86,44 @@ func globalOptions(a *config.App) grammar.Options {
 			return grammar.NoBlock(d, "audit")
 		},
 	}
+}
+
+func parseHashKey(d *caddyfile.Dispenser, a *config.App) (err error) {
+	const usage = "<text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>"
+	if a.HashKey, err = grammar.OneArgBeforeBlock(d, usage); err != nil {
+		return err
+	}
+	if err := checkKeyText(a.HashKey); err != nil {
+		return d.Errf("hash_key: %v", err)
+	}
+	return grammar.Options{
+		"previous": func(d *caddyfile.Dispenser) error {
+			keys, err := grammar.SomeArgs(d, "<text of a former key>…")
+			if err != nil {
+				return err
+			}
+			for _, key := range keys {
+				if err := checkKeyText(key); err != nil {
+					return d.Errf("hash_key, previous: %v", err)
+				}
+				if key == a.HashKey || slices.Contains(a.PreviousHashKeys, key) {
+					return d.Errf("hash_key, previous: %v", errSameKey)
+				}
+				a.PreviousHashKeys = append(a.PreviousHashKeys, key)
+			}
+			return nil
+		},
+	}.Parse(d, "previous")
+}
+
+// checkKeyText says what is wrong with a hash key, as far as that is known before
+// placeholders are replaced.
+func checkKeyText(text string) error {
+	if grammar.HasPlaceholder(text) {
+		return nil
+	}
+	_, err := token.NewKey(text)
+	return err
 }
 
 func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
@@ -132,6 +163,7 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    api_access     on|off
 //	    allow_generate admins|everyone|users <user id>...
 //	    max_lifetime   <days>d|unlimited
+//	    max_tokens_per_user <number>
 //	    sign_in        <module> ...
 //	    sign_in_limit  <failures> <window>
 //	    without_token  reject|pass
@@ -144,6 +176,7 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    strip          <header>...
 //	    keep_cookies   <cookie>...
 //	    script_access  on|off
+//	    open_streams   close|leave
 //	    api            <path>
 //	    page           <path>|off
 //	}
@@ -213,6 +246,18 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 			s.MaxLifetimeDays = &days
 			return grammar.At(d, config.CheckMaxLifetimeDays(days))
 		},
+		"max_tokens_per_user": func(d *caddyfile.Dispenser) error {
+			value, err := grammar.OneArg(d, "<number>")
+			if err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				return d.Errf("max_tokens_per_user: %q is no number of tokens; write one such as 1000", value)
+			}
+			s.MaxTokensPerUser = &n
+			return grammar.At(d, config.CheckMaxTokensPerUser(n))
+		},
 		"sign_in": func(d *caddyfile.Dispenser) error {
 			module, raw, err := parseSignIn(d)
 			if _, ok := module.(signin.InFront); ok {
@@ -266,6 +311,12 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 			on, err := grammar.OnOff(d)
 			s.ScriptAccess = on != nil && *on
 			return err
+		},
+		"open_streams": func(d *caddyfile.Dispenser) (err error) {
+			if s.OpenStreams, err = grammar.OneArg(d, "close|leave"); err != nil {
+				return err
+			}
+			return grammar.At(d, config.CheckOpenStreams(s.OpenStreams))
 		},
 		"api": func(d *caddyfile.Dispenser) (err error) {
 			if s.API, err = grammar.OneArg(d, "<path>"); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
@@ -18,6 +19,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/streams"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
@@ -179,7 +181,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		})
 		return nil
 	}
-	if err := h.forward(r, repl, &request, found); err != nil {
+	opener, err := h.forward(r, repl, &request, found)
+	if err != nil {
 		return refused{err}
 	}
 	if request.Upgraded && r.ProtoMajor == 1 {
@@ -187,20 +190,34 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Add("Connection", "Upgrade")
 	}
-	return next.ServeHTTP(w, r)
+	if opener.Token == uuid.Nil || h.OpenStreams == config.Leave {
+		return next.ServeHTTP(w, r)
+	}
+	return h.follow(w, r, next, opener, request.Upgraded)
 }
 
 // forward prepares r for the next handler, as its token's user's or without a
 // token, or returns why it can't go on.
-func (h *Handler) forward(r *http.Request, repl *caddy.Replacer, request *incoming.Request, found inFront) error {
+func (h *Handler) forward(r *http.Request, repl *caddy.Replacer, request *incoming.Request, found inFront) (streams.Opener, error) {
 	anonymous, err := h.needsNoToken(r, request)
 	switch {
 	case err != nil:
-		return err
+		return streams.Opener{}, err
 	case anonymous:
-		return h.forwardWithoutToken(r, repl, request.Authorization, found)
+		return streams.Opener{}, h.forwardWithoutToken(r, repl, request, found)
 	}
 	return h.forwardWithToken(r, repl, request.Authorization)
+}
+
+// follow ends what the next handler does once the token doesn't hold any more.
+func (h *Handler) follow(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, o streams.Opener, upgrade bool) error {
+	stream, r := h.app.opened.streams.Begin(w, r, o, upgrade)
+	defer stream.End()
+	err := next.ServeHTTP(stream, r)
+	if stream.End() {
+		panic(http.ErrAbortHandler)
+	}
+	return err
 }
 
 // needsNoToken tells whether r passes without one of our tokens.
@@ -213,25 +230,26 @@ func (h *Handler) needsNoToken(r *http.Request, request *incoming.Request) (bool
 		return true, nil
 	case !bearer && h.WithoutToken == config.Pass:
 		return true, nil
-	case len(h.public) == 0:
+	}
+	return h.isPublic(r, request)
+}
+
+func (h *Handler) isPublic(r *http.Request, request *incoming.Request) (bool, error) {
+	if len(h.public) == 0 {
 		return false, nil
 	}
 	public, err := request.Path.Everywhere(r, h.public.AnyMatchWithError)
-	return public, wrapPublic(err)
-}
-
-func wrapPublic(err error) error {
 	if err != nil {
 		err = fmt.Errorf("public: %w", err)
 	}
-	return err
+	return public, err
 }
 
 // forwardWithoutToken leaves r's credentials alone. It is anonymous, unless a
 // handler in front has established a user; beside a bearer token such a user
-// is none.
-func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization, found inFront) error {
-	if auth.Scheme == incoming.Bearer {
+// is none, as is one who is blocked where nobody has to be one.
+func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, request *incoming.Request, found inFront) error {
+	if request.Authorization.Scheme == incoming.Bearer {
 		return nil
 	}
 	p, known, err := h.signIns.established(found)
@@ -239,19 +257,27 @@ func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, aut
 		return err
 	}
 	user := p.stored()
+	if err := h.checkBlocked(r, user.ID); err != nil {
+		if public, wrong := h.isPublic(r, request); wrong != nil || public && errors.Is(err, registry.ErrBlocked) {
+			return wrong
+		}
+		return err
+	}
 	h.setUser(r, repl, &user, "")
 	return h.setIdentity(r, &user)
 }
 
 // forwardWithToken makes r its token's user's.
-func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization) error {
+func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization) (streams.Opener, error) {
 	record, err := h.authenticate(r, auth)
 	if err != nil {
-		return err
+		return streams.Opener{}, err
 	}
 	h.setUser(r, repl, &record.User, record.ID.String())
 	h.rules.DropCredentials(r)
-	return h.setIdentity(r, &record.User)
+	expires, _ := record.Expires()
+	o := streams.Opener{Project: h.Project, User: record.User.ID, Token: record.ID, Client: caddyvalue.ClientAddress(r), Expires: expires}
+	return o, h.setIdentity(r, &record.User)
 }
 
 // registry returns the registry once the app has opened it.
@@ -290,7 +316,14 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 		SignIn:       func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 		Authenticate: func(r *http.Request) (store.Record, error) { return h.authenticate(r, auth) },
 	}
-	return api.Serve(w, r, auth, rest)
+	err = api.Serve(w, r, auth, rest)
+	if errors.Is(err, tokenapi.ErrCut) {
+		if errors.Is(err, store.ErrUnavailable) { // and not that a client doesn't read
+			h.logRefusal(r, http.StatusServiceUnavailable, err)
+		}
+		panic(http.ErrAbortHandler)
+	}
+	return err
 }
 
 // identified makes the access log name the user of a management request, and

@@ -45,7 +45,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incomin
 	}
 	err = p.Serve(w, r, auth, rest)
 	if page.IsAnswered(err) {
-		h.logRefusal(r, http.StatusServiceUnavailable, err)
+		h.logRefusal(r, tokenapi.ProblemOf(err).Status, err)
 		return nil
 	}
 	return err

@@ -20,6 +20,9 @@ func (h *Handler) newRules() (registry.Rules, error) {
 	if h.MaxLifetimeDays != nil {
 		rules.Fixed.MaxLifetimeDays = *h.MaxLifetimeDays
 	}
+	if h.MaxTokensPerUser != nil {
+		rules.MaxTokensPerUser = *h.MaxTokensPerUser
+	}
 	admins, err := expandUserIDs("admins", h.Admins)
 	if err != nil {
 		return rules, err

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
@@ -42,6 +43,7 @@ func (h *Handler) logRefusal(r *http.Request, status int, reason error) {
 	if denial, ok := errors.AsType[*registry.Denial](reason); ok && denial.Token.ID != uuid.Nil {
 		accesslog.Add(r, zap.String("token_id", denial.Token.ID.String()))
 		accesslog.Add(r, zap.String("token_user_id", denial.Token.User.ID))
+		h.app.opened.refusals.Note(denial.Token.ID, denial.Why, time.Now(), caddyvalue.ClientAddress(r))
 	}
 	level, message := zapcore.DebugLevel, "refused a request"
 	switch {

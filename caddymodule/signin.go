@@ -21,9 +21,27 @@ import (
 // its sign-ins to take.
 const signInTimeout = time.Minute
 
-// signIn asks the site's sign-ins who sent r. Attempts that fail are counted;
-// those that go beyond the limit are refused before a sign-in is asked.
+// signIn returns who sent r, as the site's sign-ins say. A user who is blocked is
+// refused once one of them has said yes.
 func (h *Handler) signIn(r *http.Request, auth incoming.Authorization, found inFront) (registry.Caller, error) {
+	caller, err := h.askSignIns(r, auth, found)
+	if err == nil {
+		err = h.checkBlocked(r, caller.User.ID)
+	}
+	return caller, err
+}
+
+func (h *Handler) checkBlocked(r *http.Request, user string) error {
+	tokens, err := h.registry(r)
+	if err != nil {
+		return err
+	}
+	return tokens.CheckBlocked(tokens.Project(h.Project), user)
+}
+
+// askSignIns asks the site's sign-ins who sent r. Attempts that fail are counted;
+// those that go beyond the limit are refused before a sign-in is asked.
+func (h *Handler) askSignIns(r *http.Request, auth incoming.Authorization, found inFront) (registry.Caller, error) {
 	if auth.Scheme == incoming.NoScheme && !h.signIns.haveCredentials(r) {
 		p, _, err := h.signIns.ask(r, found)
 		return p.caller(), err

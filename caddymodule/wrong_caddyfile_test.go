@@ -11,7 +11,7 @@ const (
 	bcryptOfSomething   = "$2a$14$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6"
 	argon2idOfSomething = "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg"
 
-	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_cookies, max_lifetime, page, prefix, project, public, script_access, sign_in, sign_in_limit, strip, without_token"
+	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_cookies, max_lifetime, max_tokens_per_user, open_streams, page, prefix, project, public, script_access, sign_in, sign_in_limit, strip, without_token"
 	globalOptionNames = "audit, hash_key, retain, store"
 	kindNames         = "basic, front, guest, impostor, placeholder, upstream" // of which front, guest and impostor are this test's own
 
@@ -114,6 +114,23 @@ func TestWrongCaddyfile(t *testing.T) {
 			`max_lifetime: "99999999999999999999d" is no lifetime; allowed: whole days such as 365d, or unlimited, at Caddyfile:3`},
 		{"max_lifetime twice", site("max_lifetime 1d\nmax_lifetime 1d"), "max_lifetime is written twice; write it once, at Caddyfile:4"},
 
+		{"max_tokens_per_user with nothing", site("max_tokens_per_user"),
+			"max_tokens_per_user takes one value; write `max_tokens_per_user <number>`, at Caddyfile:3"},
+		{"max_tokens_per_user with a word", site("max_tokens_per_user unlimited"),
+			`max_tokens_per_user: "unlimited" is no number of tokens; write one such as 1000, at Caddyfile:3`},
+		{"max_tokens_per_user with half a token", site("max_tokens_per_user 1.5"),
+			`max_tokens_per_user: "1.5" is no number of tokens; write one such as 1000, at Caddyfile:3`},
+		{"max_tokens_per_user of none", site("max_tokens_per_user 0"),
+			"max_tokens_per_user: 0 tokens is out of range; allowed: 1 to 1000000, and without the option as many as users make, at Caddyfile:3"},
+		{"max_tokens_per_user of fewer than none", site("max_tokens_per_user -1"),
+			"max_tokens_per_user: -1 tokens is out of range; allowed: 1 to 1000000, and without the option as many as users make, at Caddyfile:3"},
+		{"max_tokens_per_user of too many", site("max_tokens_per_user 1000001"),
+			"max_tokens_per_user: 1000001 tokens is out of range; allowed: 1 to 1000000, and without the option as many as users make, at Caddyfile:3"},
+		{"max_tokens_per_user of more than can be counted", site("max_tokens_per_user 99999999999999999999"),
+			`max_tokens_per_user: "99999999999999999999" is no number of tokens; write one such as 1000, at Caddyfile:3`},
+		{"max_tokens_per_user twice", site("max_tokens_per_user 10\nmax_tokens_per_user 10"),
+			"max_tokens_per_user is written twice; write it once, at Caddyfile:4"},
+
 		{"sign_in without a kind", site("sign_in"), "sign_in takes a kind; write `sign_in <kind> …`; there are: " + kindNames + ", at Caddyfile:3"},
 		{"sign_in with an unknown kind", site("sign_in ldap"), `"ldap" is no sign-in; there are: ` + kindNames + `, at Caddyfile:3`},
 		{"sign_in with users but no kind", site("sign_in {\nalice " + bcryptOfSomething + "\n}"),
@@ -198,6 +215,9 @@ func TestWrongCaddyfile(t *testing.T) {
 			"keep_cookies: cookie \"locale=en\": a name has one or more letters, digits and !#$%&'+-.^_`|~, and may have one '*' at its end for any ending, at Caddyfile:3"},
 		{"keep_cookies with a list", site("keep_cookies locale;theme"),
 			"keep_cookies: cookie \"locale;theme\": a name has one or more letters, digits and !#$%&'+-.^_`|~, and may have one '*' at its end for any ending, at Caddyfile:3"},
+		{"open_streams with another word", site("open_streams on"), `open_streams: "on" is not known; allowed: close, leave, at Caddyfile:3`},
+		{"open_streams with no word", site("open_streams"), "open_streams takes one value; write `open_streams close|leave`, at Caddyfile:3"},
+		{"open_streams twice", site("open_streams close\nopen_streams leave"), "open_streams is written twice; write it once, at Caddyfile:4"},
 		{"script_access with another word", site("script_access true"), `script_access: "true" is not known; allowed: on, off, at Caddyfile:3`},
 		{"script_access with no word", site("script_access"), "script_access takes one value; write `script_access on|off`, at Caddyfile:3"},
 		{"script_access twice", site("script_access on\nscript_access off"), "script_access is written twice; write it once, at Caddyfile:4"},
@@ -242,6 +262,25 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"audit with a block", globally("audit file /a {\nsync\n}"), "audit takes no block, at Caddyfile:4"},
 		{"audit twice", globally("audit file /a\naudit file /b"), "audit is written twice; write it once, at Caddyfile:4"},
 		{"hash_key twice", globally("hash_key {env.A}\nhash_key {env.B}"), "hash_key is written twice; write it once, at Caddyfile:4"},
+		{"hash_key with two keys", globally("hash_key {env.NEW} {env.OLD}"),
+			"hash_key takes one value; write `hash_key <text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>`, at Caddyfile:3"},
+		{"hash_key with an unknown option", globally("hash_key {env.NEW} {\nformer {env.OLD}\n}"),
+			`unrecognized option "former"; allowed: previous, at Caddyfile:4`},
+		{"hash_key with a previous one but no new one", globally("hash_key {\nprevious {env.OLD}\n}"),
+			"hash_key takes one value; write `hash_key <text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>`, at Caddyfile:3"},
+		{"previous with nothing", globally("hash_key {env.NEW} {\nprevious\n}"),
+			"previous takes at least one value; write `previous <text of a former key>…`, at Caddyfile:4"},
+		{"previous with a block", globally("hash_key {env.NEW} {\nprevious {env.OLD} {\nretain 1d\n}\n}"), "previous takes no block, at Caddyfile:5"},
+		{"previous too short", globally("hash_key {env.NEW} {\nprevious {env.OLD}\nprevious {env.OLDER} correct-horse\n}"),
+			"hash_key, previous: a hash key has at least 32 characters; `openssl rand -hex 32` makes one, at Caddyfile:5"},
+		{"previous of nothing", globally("hash_key {env.NEW} {\nprevious \"\"\n}"),
+			"hash_key, previous: a hash key has at least 32 characters; `openssl rand -hex 32` makes one, at Caddyfile:4"},
+		{"previous is the new one", globally("hash_key {env.NEW} {\nprevious {env.OLD} {env.NEW}\n}"),
+			"hash_key, previous: the same key is given twice; give each key once, at Caddyfile:4"},
+		{"previous the same twice", globally("hash_key {env.NEW} {\nprevious {env.OLD}\nprevious {env.OLDER}\nprevious {env.OLD}\n}"),
+			"hash_key, previous: the same key is given twice; give each key once, at Caddyfile:6"},
+		{"previous outside of its block", globally("hash_key {env.NEW}\nprevious {env.OLD}"),
+			`unrecognized option "previous"; allowed: ` + globalOptionNames + `, at Caddyfile:4`},
 		{"retain with nothing", globally("retain"),
 			"retain takes two values; write `retain expired <duration>` or `retain deleted <duration>`, with a duration such as 30d, at Caddyfile:3"},
 		{"retain without what", globally("retain 30d"),
@@ -305,6 +344,9 @@ func TestUnusableCaddyfile(t *testing.T) {
 	t.Setenv("EMPTY", "")
 	t.Setenv("SPACE", " alice")
 	t.Setenv("SHORT", "too short")
+	t.Setenv("LONG", strings.Repeat("l", 32))
+	t.Setenv("LONGER", strings.Repeat("l", 33))
+	t.Setenv("SPACES", " \n")
 	t.Setenv("COLON", "team:bob")
 	t.Setenv("PASSWORD", "secret")
 	t.Setenv("ALICE", "alice")
@@ -363,6 +405,17 @@ func TestUnusableCaddyfile(t *testing.T) {
 		{"hash_key: too short after all", globally("hash_key {env.SHORT}"),
 			"access_tokens: hash_key: a hash key has at least 32 characters; `openssl rand -hex 32` makes one"},
 
+		{"previous: an empty variable", globally("hash_key {env.LONG} {\nprevious {env.LONGER} {env.EMPTY}\n}"),
+			`access_tokens: hash_key, previous key 2: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
+		{"previous: a file that doesn't exist", globally("hash_key {env.LONG} {\nprevious {file./nowhere/tokens.key}\n}"),
+			`access_tokens: hash_key, previous key 1: evaluated placeholder {file./nowhere/tokens.key} is empty` + placeholdersAllowed},
+		{"previous: too short after all", globally("hash_key {env.LONG} {\nprevious {env.SHORT}\n}"),
+			"access_tokens: hash_key, previous key 1: a hash key has at least 32 characters; `openssl rand -hex 32` makes one"},
+		{"previous: the new one after all", globally("hash_key {env.LONG} {\nprevious {env.LONGER} " + strings.Repeat("l", 32) + "\n}"),
+			"access_tokens: hash_key, previous key 2: the same key is given twice; give each key once"},
+		{"previous: the same twice after all", globally("hash_key {env.LONG} {\nprevious {env.LONGER} {env.LONGER}{env.SPACES}\n}"),
+			"access_tokens: hash_key, previous key 2: the same key is given twice; give each key once"},
+
 		{"two sites: other administrators", two("admins alice", "admins alice bob"),
 			`access_tokens, project "shared": two directives of this project differ in admins: write the same in both, or give each site its own project`},
 		{"two sites: another api_access", two("admins alice", "admins alice\napi_access off"),
@@ -371,6 +424,10 @@ func TestUnusableCaddyfile(t *testing.T) {
 			`access_tokens, project "shared": two directives of this project differ in allow_generate: write the same in both, or give each site its own project`},
 		{"two sites: another max_lifetime, and more", two("admins alice", "admins alice\nallow_generate everyone\nmax_lifetime unlimited"),
 			`access_tokens, project "shared": two directives of this project differ in allow_generate and max_lifetime: write the same in both, or give each site its own project`},
+		{"two sites: another max_tokens_per_user", two("admins alice\nmax_tokens_per_user 10", "admins alice\nmax_tokens_per_user 20"),
+			`access_tokens, project "shared": two directives of this project differ in max_tokens_per_user: write the same in both, or give each site its own project`},
+		{"two sites: max_tokens_per_user in one", two("admins alice", "admins alice\nmax_tokens_per_user 20"),
+			`access_tokens, project "shared": two directives of this project differ in max_tokens_per_user: write the same in both, or give each site its own project`},
 		{"one site, two places", "http://:8080 {\nhandle /a {\naccess_tokens {\nadmins alice" + aliceSignsIn + "\n}\n}\nhandle /b {\naccess_tokens {\nadmins alice\napi_access off" + aliceSignsIn + "\n}\n}\n}\n",
 			`access_tokens, project "default": two directives of this project differ in api_access: write the same in both, or give each site its own project`},
 	} {
@@ -405,8 +462,8 @@ func ownPart(err error) string {
 
 // Sites of one project can say the same in other words.
 func TestSamePolicyInOtherWords(t *testing.T) {
-	adapted, _, err := adapt(t, site("admins alice bob\nallow_generate users carol dora\nmax_lifetime 365d"+aliceSignsIn)+
-		strings.Replace(site("admins bob alice\nallow_generate users dora carol\nmax_lifetime 8760h\nprefix other"+aliceSignsIn), ":8080", ":8081", 1))
+	adapted, _, err := adapt(t, site("admins alice bob\nallow_generate users carol dora\nmax_lifetime 365d\nmax_tokens_per_user 10"+aliceSignsIn)+
+		strings.Replace(site("admins bob alice\nallow_generate users dora carol\nmax_lifetime 8760h\nmax_tokens_per_user 010\nprefix other"+aliceSignsIn), ":8080", ":8081", 1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,6 +22,12 @@ type App struct {
 	// {env.TOKENS_KEY}. Default: made at the first start and kept in the
 	// store's directory, with mode 0600.
 	HashKey string `json:"hash_key,omitempty"`
+
+	// Former keys, written as hash_key is, that older tokens may still be under; a
+	// token moves to hash_key when it is used. A key that living tokens are under
+	// can't be left out, and a reload can put another hash_key in front only if
+	// the one that runs is among these. Default: none.
+	PreviousHashKeys []string `json:"previous_hash_keys,omitempty"`
 
 	// How long records stay after their token ended.
 	Retain Retain `json:"retain,omitzero"`
@@ -81,6 +88,9 @@ func (a App) Complete() App {
 func (a App) Check() error {
 	if a.Store.Type != StoreTypes[0] {
 		return fmt.Errorf("store: %q is no kind of store; allowed: %s", a.Store.Type, StoreTypes[0])
+	}
+	if len(a.PreviousHashKeys) > 0 && a.HashKey == "" {
+		return errors.New("previous_hash_keys: hash_key isn't given; give the key for new tokens too, as {file.<path of the store>/hash.key} if the store has made it")
 	}
 	if err := CheckRetain(time.Duration(a.Retain.Expired)); err != nil {
 		return fmt.Errorf("retain expired: %w", err)

@@ -22,6 +22,9 @@ var everything = map[string]struct {
 			"path": "{env.TOKENS_DIR}"
 		},
 		"hash_key": "{file./etc/caddy/tokens.key}",
+		"previous_hash_keys": [
+			"{file./etc/caddy/tokens.old.key}"
+		],
 		"retain": {
 			"expired": 2592000000000000,
 			"deleted": 7776000000000000
@@ -45,6 +48,7 @@ var everything = map[string]struct {
 			]
 		},
 		"max_lifetime_days": -1,
+		"max_tokens_per_user": 1000,
 		"sign_ins": [
 			{
 				"type": "basic",

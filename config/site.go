@@ -39,6 +39,10 @@ type Site struct {
 	// unlimited, which also allows tokens that never expire. Default: 365.
 	MaxLifetimeDays *int `json:"max_lifetime_days,omitempty"`
 
+	// How many living tokens a user can have, 1 to 1000000. Where a user has more,
+	// they stay, and no more are made until there are fewer. Default: unlimited.
+	MaxTokensPerUser *int `json:"max_tokens_per_user,omitempty"`
+
 	// How users prove who they are without a token, asked in this order. At
 	// least one is needed.
 	SignInsRaw []json.RawMessage `json:"sign_ins,omitempty" caddy:"namespace=access_tokens.sign_in inline_key=type"`
@@ -87,6 +91,11 @@ type Site struct {
 	// password, or whoever stands in front knows. Default: false.
 	ScriptAccess bool `json:"script_access,omitempty"`
 
+	// What becomes of WebSockets, and of answers that are still being sent a second
+	// after their header, when the token that opened them ends or doesn't hold any
+	// more: "close", or "leave". Default: "close".
+	OpenStreams string `json:"open_streams,omitempty"`
+
 	// Where the routes are at which tokens are managed. Default:
 	// "/v4/apiAccessTokens".
 	API string `json:"api,omitempty"`
@@ -110,6 +119,12 @@ type SignInLimit struct {
 const (
 	Reject = "reject"
 	Pass   = "pass"
+)
+
+// The values of OpenStreams.
+const (
+	Close = "close"
+	Leave = "leave"
 )
 
 // The values of IdentityEncoding.
@@ -178,6 +193,9 @@ func (s Site) Complete() Site {
 	if s.ForeignToken == "" {
 		s.ForeignToken = Reject
 	}
+	if s.OpenStreams == "" {
+		s.OpenStreams = Close
+	}
 	return s
 }
 
@@ -203,6 +221,9 @@ func (s Site) Check() error {
 	if err := CheckRejectPass("foreign_token", s.ForeignToken); err != nil {
 		return err
 	}
+	if err := CheckOpenStreams(s.OpenStreams); err != nil {
+		return err
+	}
 	if s.AllowGenerate != nil {
 		if err := s.AllowGenerate.Check(); err != nil {
 			return err
@@ -210,6 +231,11 @@ func (s Site) Check() error {
 	}
 	if s.MaxLifetimeDays != nil {
 		if err := CheckMaxLifetimeDays(*s.MaxLifetimeDays); err != nil {
+			return err
+		}
+	}
+	if s.MaxTokensPerUser != nil {
+		if err := CheckMaxTokensPerUser(*s.MaxTokensPerUser); err != nil {
 			return err
 		}
 	}
@@ -264,6 +290,14 @@ func CheckRejectPass(option, value string) error {
 	return nil
 }
 
+// CheckOpenStreams says what is wrong with open_streams.
+func CheckOpenStreams(value string) error {
+	if value != Close && value != Leave {
+		return fmt.Errorf("open_streams: %q is not known; allowed: %s, %s", value, Close, Leave)
+	}
+	return nil
+}
+
 // Check says what is wrong with a.
 func (a AllowGenerate) Check() error {
 	switch {
@@ -299,6 +333,17 @@ func CheckPrefix(prefix string) error {
 func CheckMaxLifetimeDays(days int) error {
 	if days != Unlimited && (days < 1 || days > registry.MaxLifetimeDays) {
 		return fmt.Errorf("max_lifetime: %d days is out of range; allowed: 1d to %dd, or unlimited", days, registry.MaxLifetimeDays)
+	}
+	return nil
+}
+
+// mostTokensPerUser is the highest max_tokens_per_user.
+const mostTokensPerUser = 1_000_000
+
+// CheckMaxTokensPerUser says what is wrong with how many tokens a user can have.
+func CheckMaxTokensPerUser(n int) error {
+	if n < 1 || n > mostTokensPerUser {
+		return fmt.Errorf("max_tokens_per_user: %d tokens is out of range; allowed: 1 to %d, and without the option as many as users make", n, mostTokensPerUser)
 	}
 	return nil
 }

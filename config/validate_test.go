@@ -45,16 +45,16 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestDefaultsReplaceNothing(t *testing.T) {
-	on, days := true, 7
+	on, days, tokens := true, 7, 1000
 	site := Site{
 		Project: "p", Prefix: "pp", Admins: []string{"a"}, APIAccess: &on, AllowGenerate: &AllowGenerate{Who: Everyone},
-		MaxLifetimeDays: &days, Identity: map[string]string{"X-User": "x"}, IdentityEncoding: Percent, Strip: []string{"X-Y"}, KeepCookies: []string{"c"}, API: "/tokens", Page: "off",
+		MaxLifetimeDays: &days, MaxTokensPerUser: &tokens, Identity: map[string]string{"X-User": "x"}, IdentityEncoding: Percent, Strip: []string{"X-Y"}, KeepCookies: []string{"c"}, API: "/tokens", Page: "off",
 		SignInLimit: &SignInLimit{1, caddy.Duration(time.Hour)}, WithoutToken: Pass, ForeignToken: Pass,
 	}
 	if diff := cmp.Diff(site, site.Complete()); diff != "" {
 		t.Errorf("site (-want +got):\n%s", diff)
 	}
-	app := App{Store: Store{Type: "badger", Path: "/var"}, HashKey: "k", Retain: Retain{Expired: 1e9, Deleted: 2e9}}
+	app := App{Store: Store{Type: "badger", Path: "/var"}, HashKey: "k", PreviousHashKeys: []string{"j"}, Retain: Retain{Expired: 1e9, Deleted: 2e9}}
 	if diff := cmp.Diff(app, app.Complete()); diff != "" {
 		t.Errorf("app (-want +got):\n%s", diff)
 	}
@@ -87,6 +87,12 @@ func TestWrongSites(t *testing.T) {
 			"max_lifetime: -2 days is out of range; allowed: 1d to 36525d, or unlimited"},
 		"max_lifetime too long": {func(s *Site) { s.MaxLifetimeDays = number(36526) },
 			"max_lifetime: 36526 days is out of range; allowed: 1d to 36525d, or unlimited"},
+		"max_tokens_per_user of none": {func(s *Site) { s.MaxTokensPerUser = number(0) },
+			"max_tokens_per_user: 0 tokens is out of range; allowed: 1 to 1000000, and without the option as many as users make"},
+		"max_tokens_per_user as max_lifetime has it": {func(s *Site) { s.MaxTokensPerUser = number(-1) },
+			"max_tokens_per_user: -1 tokens is out of range; allowed: 1 to 1000000, and without the option as many as users make"},
+		"max_tokens_per_user of too many": {func(s *Site) { s.MaxTokensPerUser = number(1_000_001) },
+			"max_tokens_per_user: 1000001 tokens is out of range; allowed: 1 to 1000000, and without the option as many as users make"},
 		"identity": {func(s *Site) { s.Identity = map[string]string{"Proxy-Authorization": "x"} },
 			`identity: header "Proxy-Authorization": use another name, because Proxy-Authorization belongs to HTTP itself or to a sign-in`},
 		"identity without a name": {func(s *Site) { s.Identity = map[string]string{"": "x"} },
@@ -143,7 +149,9 @@ func TestWrongApps(t *testing.T) {
 		app  App
 		want string
 	}{
-		"store":          {App{Store: Store{Type: "etcd"}}, `store: "etcd" is no kind of store; allowed: badger`},
+		"store": {App{Store: Store{Type: "etcd"}}, `store: "etcd" is no kind of store; allowed: badger`},
+		"previous keys alone": {App{PreviousHashKeys: []string{"{env.OLD}"}},
+			"previous_hash_keys: hash_key isn't given; give the key for new tokens too, as {file.<path of the store>/hash.key} if the store has made it"},
 		"retain expired": {App{Retain: Retain{Expired: -1}}, "retain expired: -1ns is too short; give a duration of at least one second, such as 30d"},
 		"retain deleted": {App{Retain: Retain{Deleted: 1}}, "retain deleted: 1ns is too short; give a duration of at least one second, such as 30d"},
 	} {
@@ -167,6 +175,8 @@ func TestLimits(t *testing.T) {
 		"a day":                        CheckMaxLifetimeDays(1),
 		"a hundred years":              CheckMaxLifetimeDays(36525),
 		"unlimited":                    CheckMaxLifetimeDays(Unlimited),
+		"a token for each user":        CheckMaxTokensPerUser(1),
+		"a million tokens":             CheckMaxTokensPerUser(1_000_000),
 		"retaining for a second":       CheckRetain(time.Second),
 		"a failure a second":           SignInLimit{1, caddy.Duration(time.Second)}.Check(),
 		"a million failures a day":     SignInLimit{1_000_000, caddy.Duration(24 * time.Hour)}.Check(),

@@ -38,9 +38,7 @@ func TestABadConfigurationLeavesTheRunningOneAsItWas(t *testing.T) {
 		{"a handler behind can't be provisioned", "", answering(options) + strings.Replace(siteAt("{$PORT2}", options),
 			"reverse_proxy {$UPSTREAM}", "reverse_proxy {$UPSTREAM} {\n\ttransport http {\n\t\ttls_trust_pool file /nonexistent/ca.pem\n\t}\n}", 1), "ca.pem", 1, 0},
 		{"a port is taken", "", answering(options) + siteAt(portOf(g.api.address), options), "address already in use", 8, 0},
-		{"the hash key is another one", "hash_key 0123456789012345678901234567890123456789", answering(options), "restart required", 4, 0},
-		{"the time to keep expired tokens is another one", "retain expired 31d", answering(options), "restart required", 4, 0},
-		{"the time to keep deleted tokens is another one", "retain deleted 1d", answering(options), "restart required", 4, 0},
+		{"the hash key is another one", "hash_key 0123456789012345678901234567890123456789", answering(options), "living token", 4, 0},
 		{"the store is a new one", "store badger {$DIR}/new", answering(options), "restart required", 4, 0},
 		{"the store is another process's", "store badger {env.OTHER}", answering(options), "restart required", 4, 0},
 		{"the store's directory is a file", "store badger {$DIR}/file", answering(options), "restart required", 4, 0},
@@ -79,16 +77,26 @@ func TestABadConfigurationLeavesTheRunningOneAsItWas(t *testing.T) {
 		if complaint := g.reload(t, without); complaint != "" {
 			t.Fatal(complaint)
 		}
-		// So it is opened anew, and can be opened in another way.
-		if complaint := g.reloadWith(t, "retain expired 32d", answering(options)); complaint != "" {
+		// So another one can be opened in its place.
+		if complaint := g.reloadWith(t, "store badger {$DIR}/new", answering(options)); complaint != "" {
 			t.Fatal(complaint)
+		}
+		wantRefused(t, g.do(t, ask{auth: bearer(kept.value)}), http.StatusUnauthorized, "InvalidToken")
+		for _, sites := range []string{without, answering(options)} {
+			if complaint := g.reload(t, sites); complaint != "" {
+				t.Fatal(complaint)
+			}
 		}
 		wantStatus(t, g.do(t, ask{auth: bearer(kept.value)}), http.StatusOK)
 	})
 	t.Run("what requires a restart works after one", func(t *testing.T) {
-		g.globals += "access_tokens {\n\tretain expired 31d\n\tretain deleted 1d\n}\n"
+		g.stop(t)
+		if err := os.Rename(g.store(), filepath.Join(g.dir, "moved")); err != nil {
+			t.Fatal(err)
+		}
+		g.globals += "access_tokens {\n\tstore badger {$DIR}/moved\n}\n"
 		g.write(t, answering(options))
-		g.restart(t)
+		g.up(t)
 		wantStatus(t, g.do(t, ask{auth: bearer(kept.value)}), http.StatusOK)
 	})
 }

@@ -243,26 +243,28 @@ var axe = sync.OnceValues(func() (string, error) {
 	return string(text), err
 })
 
-// look lets axe-core look at the page as it is now, in both themes, wide and
-// narrow, and takes its picture.
+// look lets axe-core look at the page as it is now, in both themes and several
+// widths, and takes its picture.
 func (v *visitor) look(t testing.TB, name string) {
 	t.Helper()
 	source, err := axe()
 	if err != nil {
 		t.Fatalf("ACCESS_TOKENS_TEST_AXE: %v", err)
 	}
-	for _, theme := range []string{"light", "dark"} {
-		v.theme(t, theme)
-		for _, width := range []int64{1280, 360} {
-			v.size(t, width, 800)
-			v.run(t, chromedp.Evaluate[chromedp.Void](source+"; undefined"))
-			v.check(t, fmt.Sprintf("%s, %s, %d wide", name, theme, width))
-			switch {
-			case theme == "light" && width == 1280:
-				v.picture(t, name)
-			case theme == "dark" && width == 360:
-				v.picture(t, name+"-phone")
-			}
+	for _, as := range []struct {
+		theme   string
+		width   int64
+		picture string
+	}{
+		{"light", 1280, name}, {"light", 768, ""}, {"light", 360, ""},
+		{"dark", 1280, ""}, {"dark", 360, name + "-phone"},
+	} {
+		v.theme(t, as.theme)
+		v.size(t, as.width, 800)
+		v.run(t, chromedp.Evaluate[chromedp.Void](source+"; undefined"))
+		v.check(t, fmt.Sprintf("%s, %s, %d wide", name, as.theme, as.width))
+		if as.picture != "" {
+			v.picture(t, as.picture)
 		}
 	}
 	v.theme(t, "light")

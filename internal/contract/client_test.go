@@ -142,6 +142,10 @@ type tokenInfo struct {
 	LastUsed    *string `json:"lastUsed"`
 	UserID      *string `json:"userId"`
 	ParentID    string  `json:"parentId"`
+
+	LastUsedAddress string `json:"lastUsedAddress"`
+	UserEmail       string `json:"userEmail"`
+	UserName        string `json:"userName"`
 }
 
 // token is a token as its maker sees it.

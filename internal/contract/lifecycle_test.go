@@ -186,7 +186,7 @@ func TestTheHashKeysFile(t *testing.T) {
 		}, file + " is missing"},
 		{"it is empty", func(t *testing.T) { write(t, "", 0o600) }, file},
 		{"it is cut short", func(t *testing.T) { write(t, key[:20], 0o600) }, file},
-		{"it is another store's", func(t *testing.T) { write(t, strings.Repeat("0123456789abcdef", 4)+"\n", 0o600) }, "every token would be refused"},
+		{"it is another store's", func(t *testing.T) { write(t, strings.Repeat("0123456789abcdef", 4)+"\n", 0o600) }, "1 living token in"},
 		{"everybody can read it", func(t *testing.T) { write(t, key, 0o644) }, "chmod 600"},
 		{"its group can read it", func(t *testing.T) { write(t, key, 0o640) }, "chmod 600"},
 		{"everybody can write it", func(t *testing.T) { write(t, key, 0o602) }, "chmod 600"},

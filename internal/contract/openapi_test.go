@@ -359,7 +359,7 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 		seen[promise(a.method, pathOf(a.target), status, name)] = true
 	}
 
-	targets := []string{api, made.target(), currentTarget, settingsTarget}
+	targets := []string{api, made.target(), currentTarget, settingsTarget, blockedTarget}
 	for _, target := range targets {
 		for method := range doc.Paths.Find(pathOf(target)).Operations() {
 			twice := ask{method: method, target: target, auth: as("alice"), lines: []string{"Authorization: " + as("alice")}}
@@ -402,6 +402,22 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 	want(ask{method: "PATCH", target: settingsTarget, auth: as("alice"), body: `{"users": "bob"}`}, 400, "ApiValidationFailed")
 	want(ask{method: "PATCH", target: settingsTarget, auth: as("alice"), body: strings.Repeat(" ", 65537)}, 413, "PayloadTooLarge")
 	want(ask{method: "PATCH", target: settingsTarget, auth: as("alice"), kind: "none", body: `{}`}, 415, "UnsupportedMediaType")
+	for _, method := range []string{"GET", "HEAD", "PUT", "DELETE"} {
+		request := ask{method: method, target: blockedTarget, auth: as("alice")}
+		if method == "PUT" || method == "DELETE" {
+			want(request, 400, "ApiValidationFailed")
+			request.target += "?user=carol"
+			want(request, 204, "")
+		} else {
+			want(request, 200, "")
+		}
+		request.auth = as("bob")
+		want(request, 403, "AccessControlException")
+	}
+	want(ask{method: "PUT", target: blockedTarget + "?user=alice", auth: as("alice")}, 409, "ConflictException")
+	want(ask{method: "DELETE", target: api + "?user=carol", auth: as("alice")}, 200, "")
+	want(ask{method: "DELETE", target: api + "?user=carol", auth: as("bob")}, 403, "AccessControlException")
+	want(ask{method: "DELETE", target: api, auth: as("alice")}, 400, "ApiValidationFailed")
 	doomed := g.create(t, as("alice"), 3600, "")
 	want(ask{method: "DELETE", target: doomed.target() + "?successors=maybe", auth: as("alice")}, 400, "ApiValidationFailed")
 	want(ask{method: "DELETE", target: doomed.target() + "?successors=true", auth: as("alice")}, 204, "")
@@ -418,9 +434,10 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 	want(ask{method: "DELETE", target: currentTarget, auth: bearer(ended.value), lines: []string{"Sec-Fetch-Site: cross-site"}}, 403, "AccessControlException")
 	want(ask{method: "DELETE", target: currentTarget, auth: bearer(ended.value)}, 204, "")
 
-	if complaint := g.reload(t, site("max_lifetime 365d")); complaint != "" {
+	if complaint := g.reload(t, site("max_lifetime 365d\nmax_tokens_per_user 1")); complaint != "" {
 		t.Fatal(complaint)
 	}
+	want(ask{method: "POST", target: api, auth: as("alice"), body: body}, 409, "ConflictException")
 	want(ask{method: "PATCH", target: settingsTarget, auth: as("alice"), body: `{"maxLifetimeDays": 7}`}, 409, "ConflictException")
 	if complaint := g.reload(t, site("sign_in_limit 1 1h")); complaint != "" {
 		t.Fatal(complaint)
@@ -514,7 +531,7 @@ func exceptionOf(example any) (e exception, ok bool) {
 func pathOf(target string) string {
 	target, _, _ = strings.Cut(target, "?")
 	switch {
-	case target == settingsTarget, target == currentTarget:
+	case target == settingsTarget, target == currentTarget, target == blockedTarget:
 		return target
 	case strings.HasPrefix(target, api+"/"):
 		return api + "/{tokenId}"

@@ -25,7 +25,7 @@ func (v *visit) deleteForm() error {
 		return err
 	}
 	v.render(http.StatusOK, "delete", document{Title: "Delete Token", Section: "tokens",
-		Body: deleteForm{rowOf(&t, v.Registry.Now()), t.User.ID != v.caller.User.ID, v.r.URL.Query().Get("from")}})
+		Body: deleteForm{v.rowOf(&t, v.Registry.Now()), t.User.ID != v.caller.User.ID, v.r.URL.Query().Get("from")}})
 	return nil
 }
 
@@ -60,7 +60,7 @@ func (v *visit) token(text string) (t registry.Token, done bool, err error) {
 	t, err = v.Registry.Get(v.Project, v.caller, id)
 	switch {
 	case errors.Is(err, registry.ErrNotFound) && v.lacksAdmin():
-		return t, true, v.askAgain("delete:" + text)
+		return t, true, v.askAgain(nextAbout("delete", text))
 	case errors.Is(err, registry.ErrNotFound):
 		return t, true, v.gone()
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
@@ -46,6 +47,8 @@ var (
 		"Go back and enter less."}
 	errLate = &problem{http.StatusBadRequest, "The form didn’t arrive in time",
 		"Nothing was changed. Go back and send it again."}
+	errBusy = &problem{http.StatusTooManyRequests, "Too many of your lists are being read",
+		"Wait until the others are there, then load this one again."}
 	errMediaType = &problem{http.StatusUnsupportedMediaType, "This isn’t the page’s form",
 		"Use the form on the page. Programs manage tokens through the API."}
 	errBadForm = &problem{http.StatusBadRequest, "The form can’t be read",
@@ -55,6 +58,10 @@ var (
 // fail answers with what err means. Errors that are for the module's owner
 // too, such as those of a store that can't answer, are passed on to be logged.
 func (v *visit) fail(err error) error {
+	if errors.Is(err, registry.ErrBlocked) {
+		v.renderRefused()
+		return answered{err}
+	}
 	p := v.problemOf(err)
 	if p.status == http.StatusTooManyRequests || p.status == http.StatusServiceUnavailable {
 		v.retryAfter(err)
@@ -64,6 +71,11 @@ func (v *visit) fail(err error) error {
 		return answered{err}
 	}
 	return nil
+}
+
+// renderRefused tells users that they are blocked.
+func (v *visit) renderRefused() {
+	v.render(http.StatusForbidden, "refused", document{Title: "You are blocked"})
 }
 
 // answered is an error that the caller of Serve has been told of already.
@@ -90,12 +102,17 @@ func (v *visit) problemOf(err error) *problem {
 		return errNoPage
 	case errors.Is(err, incoming.ErrTokenInURL):
 		return errTokenInURL
+	case errors.Is(err, registry.ErrBusy):
+		return errBusy
 	case errors.Is(err, incoming.ErrBodyTooLarge):
 		return errTooLarge
 	case errors.Is(err, incoming.ErrBodyLate):
 		return errLate
 	case errors.Is(err, incoming.ErrBodyCut):
 		return errBadForm
+	}
+	if refusal, ok := errors.AsType[*registry.Refusal](err); ok && errors.Is(err, registry.ErrProtected) {
+		return &problem{http.StatusConflict, "This user can’t be blocked", refusal.Details}
 	}
 	p := tokenapi.ProblemOf(err)
 	if p.Status == http.StatusServiceUnavailable {

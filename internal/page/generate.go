@@ -182,7 +182,7 @@ func (v *visit) generate() error {
 	if form.HasErrors() {
 		return v.renderGenerate(http.StatusBadRequest, form)
 	}
-	user := sessionUser{v.Project.Name, v.caller.User.ID}
+	user := v.user()
 	if first, made := v.Memory.forms.use(user, form.Nonce); !first {
 		v.render(http.StatusConflict, "already", document{Title: "This token has been made already", Section: "tokens", Body: alreadyMade{made, made != uuid.Nil}})
 		return nil
@@ -194,7 +194,7 @@ func (v *visit) generate() error {
 	}
 	v.Memory.forms.made(user, form.Nonce, made.ID)
 	v.render(http.StatusOK, "made", document{Title: "Your new token", Section: "tokens", Body: madeToken{
-		row: rowOf(&made, v.Registry.Now()), Value: value.Reveal(),
+		row: v.rowOf(&made, v.Registry.Now()), Value: value.Reveal(),
 		Command: fmt.Sprintf(`curl -H "Authorization: Bearer %s" "%s%s"`, value.Reveal(), v.Origin, v.API),
 	}})
 	return nil
@@ -212,9 +212,12 @@ func (v *visit) generateFailed(form generateForm, err error) error {
 	case errors.Is(err, registry.ErrInvalid):
 		form.Lifetime.Error = "Choose how long the token is to work; this is no longer allowed."
 		return v.renderGenerate(http.StatusBadRequest, form)
+	case errors.Is(err, registry.ErrLimit):
+		form.Error = "You have as many tokens as this project allows. Delete one that you no longer need, then generate this one."
+		return v.renderGenerate(http.StatusConflict, form)
 	case errors.Is(err, registry.ErrOff):
 		return errOff
-	case errors.Is(err, registry.ErrForbidden):
+	case errors.Is(err, registry.ErrForbidden), errors.Is(err, registry.ErrBlocked):
 		return err
 	}
 	form.Error = "The token couldn’t be made right now. Try again in a few seconds."

@@ -1,41 +1,50 @@
 package page
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
 
-// maxTokens is how many tokens are shown, the newest.
-const maxTokens = 10_000
-
 // tokenList is the document that shows tokens.
 type tokenList struct {
 	view
+	part
 	Headers []header
 	Rows    []row
 	// Total is how many tokens there are, Matching how many the filter lets
-	// through, First and Last which of these are shown, from 1.
-	Total, Matching, First, Last int
-	Previous, Next               string
-	// Others: these aren't the caller's own alone.
-	Others bool
-	// Everyone: the tokens are all users'.
-	Everyone bool
+	// through.
+	Total int
+	Tabs  tabs
+	// Owner is the user whose tokens an administrator looks at; nil for the
+	// caller's own and for everyone's.
+	Owner *subject
 	// Clear is the query without the filter.
 	Clear string
-	// Hidden is how many older tokens there are.
-	Hidden      int
+	// Sorted is how many tokens can be looked at in this order, if there are
+	// more; ByCreation is the query of the order that has them all.
+	Sorted      int
+	ByCreation  string
 	CanGenerate bool
 	// Why says why the caller may not generate.
 	Why    string
 	Lapsed bool
+}
+
+// Others tells that the tokens aren't the caller's own alone.
+func (l *tokenList) Others() bool { return l.User != "" }
+
+// Everyone tells that the tokens are all users'.
+func (l *tokenList) Everyone() bool { return l.User == registry.Everyone }
+
+// Shown says in words which tokens are shown.
+func (l *tokenList) Shown() string {
+	if l.Filter != "" && l.Matching > 0 && l.Whole() {
+		return number(l.Matching) + " of " + plural(l.Total, "token")
+	}
+	return l.Range()
 }
 
 // header is one column's.
@@ -54,57 +63,78 @@ type row struct {
 	Status                     status
 	CreatedAgo, ExpiresIn, Ago string
 	ExpiresAt                  *time.Time
-	UserQuery                  string
+	// Owner is whose token it is, as administrators see users.
+	Owner person
 }
 
 func (v *visit) list() error {
 	wanted := parseView(v.r.URL.RawQuery)
 	if wanted.User != "" && !v.isAdmin() {
-		if v.lapsed {
-			return v.askAgain("everyone")
-		}
-		return v.Project.MayAdministrate(v.caller)
+		return v.onlyAdmins(v.nextOf(""))
 	}
-	tokens, count, err := v.tokens(wanted.User)
+	list, err := v.listOf(wanted)
 	if err != nil {
 		return err
 	}
-	list := v.listOf(wanted, tokens)
-	list.Hidden = max(0, count-maxTokens)
 	v.render(http.StatusOK, "list", document{Title: "Access Tokens", Section: "tokens", Body: list})
 	return nil
 }
 
-func (v *visit) listOf(wanted view, tokens []registry.Token) tokenList {
-	now := v.Registry.Now()
-	total := len(tokens)
-	shown, matching, page := wanted.apply(tokens, now)
-	wanted.Page = page
-	list := tokenList{
-		view: wanted, Headers: headersOf(wanted),
-		Total: total, Matching: matching,
-		First: (page-1)*perPage + 1, Last: (page-1)*perPage + len(shown),
-		Others: wanted.User != "", Everyone: wanted.User == registry.Everyone,
-		Lapsed: v.lacksAdmin(),
-	}
-	for i := range shown {
-		list.Rows = append(list.Rows, rowOf(&shown[i], now))
-	}
-	at := func(page int) string { w := wanted; w.Page = page; return w.Query() }
-	if page > 1 {
-		list.Previous = at(page - 1)
-		if list.Previous == "" {
-			list.Previous = "?page=1"
-		}
-	}
-	if page*perPage < matching {
-		list.Next = at(page + 1)
-	}
+func (v *visit) listOf(wanted view) (*tokenList, error) {
+	list := &tokenList{view: wanted, Headers: headersOf(wanted), Lapsed: v.lacksAdmin()}
+	list.CanGenerate, list.Why = v.canGenerate()
 	clear := wanted
 	clear.Filter, clear.Page = "", 1
 	list.Clear = clear.Query()
-	list.CanGenerate, list.Why = v.canGenerate()
-	return list
+	switch list.Tabs = (tabs{Root: v.root, Current: tabOwn}); wanted.User {
+	case "":
+	case registry.Everyone:
+		list.Tabs.Current = tabEveryone
+	default:
+		owner, err := v.subject(wanted.User)
+		if err != nil {
+			return nil, err
+		}
+		list.Owner, list.Tabs = owner, tabs{Root: v.root, Owner: &owner.person}
+	}
+	return list, v.fill(list)
+}
+
+// fill reads the part of a list that is shown. No more is in memory, however
+// long the list is.
+func (v *visit) fill(list *tokenList) error {
+	listing := list.listing()
+	matching, err := v.Registry.Count(v.r.Context(), v.Project, v.caller, listing)
+	if err != nil {
+		return err
+	}
+	list.Total = matching
+	if list.Filter != "" {
+		if list.Total, err = v.Registry.Count(v.r.Context(), v.Project, v.caller, registry.Listing{User: list.User}); err != nil {
+			return err
+		}
+	}
+	if list.Sort != byCreated && matching > registry.MaxSorted {
+		list.Sorted, matching = registry.MaxSorted, registry.MaxSorted
+		order := list.view
+		order.Sort, order.Descending, order.Page = byCreated, true, 1
+		list.ByCreation = order.Query()
+	}
+	list.part = partOf("token", matching, list.Page, func(page int) string { w := list.view; w.Page = page; return v.root + w.Query() })
+	if matching == 0 {
+		return nil
+	}
+	listing.Offset, listing.Limit = list.First-1, perPage
+	now := v.Registry.Now()
+	for tokens, err := range v.Registry.Tokens(v.r.Context(), v.Project, v.caller, listing) {
+		if err != nil {
+			return err
+		}
+		for i := range tokens {
+			list.Rows = append(list.Rows, v.rowOf(&tokens[i], now))
+		}
+	}
+	return nil
 }
 
 // canGenerate tells whether to offer generating, or else why not.
@@ -123,22 +153,16 @@ func (v *visit) canGenerate() (bool, string) {
 }
 
 func headersOf(v view) []header {
-	labels := []struct {
-		column column
-		label  string
-	}{
-		{byDescription, "Description"}, {byUser, "User"}, {byStatus, "Status"},
-		{byCreated, "Created"}, {byExpires, "Expires"}, {byUsed, "Last Used"},
+	headers := []header{{Label: "Token ID", Column: "id", Plain: true}, {Label: "Description", Column: "description", Plain: true}}
+	if v.User == registry.Everyone {
+		headers = append(headers, header{Label: "User", Column: "user", Plain: true})
 	}
-	headers := []header{{Label: "Token ID", Column: "id", Plain: true}}
-	for _, l := range labels {
-		if l.column == byUser && v.User == "" {
-			continue
-		}
+	headers = append(headers, header{Label: "Status", Column: "status", Plain: true})
+	for _, c := range columns {
 		sorted := v
-		sorted.Page, sorted.Sort, sorted.Descending = 1, l.column, l.column.descendsFirst()
-		h := header{Label: l.label, Column: l.column}
-		if v.Sort == l.column {
+		sorted.Page, sorted.Sort, sorted.Descending = 1, c, c.descendsFirst()
+		h := header{Label: c.label(), Column: c}
+		if v.Sort == c {
 			h.Sorted = map[bool]string{true: "descending", false: "ascending"}[v.Descending]
 			sorted.Descending = !v.Descending
 		}
@@ -148,61 +172,13 @@ func headersOf(v view) []header {
 	return headers
 }
 
-func rowOf(t *registry.Token, now time.Time) row {
-	r := row{Token: *t, Status: statusOf(t, now), CreatedAgo: relative(now, t.Created)}
+func (v *visit) rowOf(t *registry.Token, now time.Time) row {
+	r := row{Token: *t, Status: statusOf(t, now), CreatedAgo: relative(now, t.Created), Owner: v.personOf(t.User)}
 	if at, ends := t.Expires(); ends {
 		r.ExpiresAt, r.ExpiresIn = &at, relative(now, at)
 	}
 	if !t.LastUsed.IsZero() {
 		r.Ago = relative(now, t.LastUsed)
 	}
-	r.UserQuery = view{User: t.User.ID, Sort: byCreated, Descending: true}.Query()
 	return r
-}
-
-// tokens returns the caller's own tokens, or a user's or everyone's, but not
-// more than maxTokens, the newest; and how many there are.
-func (v *visit) tokens(user string) (tokens []registry.Token, count int, err error) {
-	ctx := v.r.Context()
-	select {
-	case v.Memory.listing <- struct{}{}:
-		defer func() { <-v.Memory.listing }()
-	case <-ctx.Done():
-		return nil, 0, context.Cause(ctx)
-	}
-	_, count, err = v.Registry.List(v.Project, v.caller, registry.Listing{User: user, Limit: 1, Count: true})
-	if err != nil {
-		return nil, 0, err
-	}
-	seen := make(map[uuid.UUID]bool)
-	for offset := max(0, count-maxTokens); offset < count; offset += registry.MaxPage {
-		if ctx.Err() != nil {
-			return nil, 0, context.Cause(ctx)
-		}
-		some, _, err := v.Registry.List(v.Project, v.caller, registry.Listing{User: user, Offset: offset, Limit: registry.MaxPage})
-		if err != nil {
-			return nil, 0, err
-		}
-		for _, t := range some {
-			if !seen[t.ID] { // a deletion meanwhile moves the others
-				seen[t.ID] = true
-				tokens = append(tokens, t)
-			}
-		}
-	}
-	return tokens, count, nil
-}
-
-// Range says in words which tokens are shown.
-func (l tokenList) Range() string {
-	switch {
-	case l.Matching == 0:
-		return "No tokens"
-	case l.Matching <= perPage:
-		if l.Filter != "" {
-			return number(l.Matching) + " of " + plural(l.Total, "token")
-		}
-		return plural(l.Matching, "token")
-	}
-	return fmt.Sprintf("%s–%s of %s", number(l.First), number(l.Last), plural(l.Matching, "token"))
 }

@@ -15,18 +15,12 @@ type Memory struct {
 	Sessions *Sessions
 	forms    *forms
 	nonces   *nonces
-	// listing bounds how many lists are put together at a time: a long one
-	// takes memory.
-	listing chan struct{}
 }
 
 // NewMemory returns an empty Memory.
 func NewMemory(now func() time.Time, random io.Reader) *Memory {
-	return &Memory{Sessions: NewSessions(now, random), forms: newForms(), nonces: newNonces(now, random), listing: make(chan struct{}, maxListing)}
+	return &Memory{Sessions: NewSessions(now, random), forms: newForms(), nonces: newNonces(now, random)}
 }
-
-// maxListing is how many lists are put together at a time.
-const maxListing = 4
 
 // How many users' forms are remembered, and how many of one user.
 const (

@@ -47,7 +47,8 @@ type Page struct {
 	Authenticate func(*http.Request) (store.Record, error)
 	// Check asks the sign-ins about a user name and password; Known asks who
 	// has sent the request, by other means than the page's session. Both fail
-	// with tokenapi.ErrNotSignedIn, or any other error if it can't be told.
+	// with tokenapi.ErrNotSignedIn, with registry.ErrBlocked, or any other error
+	// if it can't be told.
 	Check func(r *http.Request, user, password string) (registry.Caller, error)
 	Known func(*http.Request) (registry.Caller, error)
 	// Identified is told who the caller is before the request is carried out, and
@@ -92,8 +93,9 @@ type visit struct {
 // place is one of the page's paths and what it answers.
 type place struct {
 	get, post func(*visit) error
-	// whileOff: for everybody, not administrators alone, while API access is off.
-	whileOff bool
+	// always: for everybody who is signed in, also while API access is off and
+	// for users who are blocked.
+	always bool
 	// open: for people who aren't signed in, too.
 	open bool
 	// part: not a document, but what one loads.
@@ -101,15 +103,19 @@ type place struct {
 }
 
 var places = map[string]place{
-	"":          {get: (*visit).list},
-	"/sign-in":  {get: (*visit).toList, post: (*visit).signIn, open: true},
-	"/sign-out": {get: (*visit).toList, post: (*visit).signOut, whileOff: true},
-	"/generate": {get: (*visit).generateForm, post: (*visit).generate},
-	"/delete":   {get: (*visit).deleteForm, post: (*visit).delete},
-	"/settings": {get: (*visit).settingsForm, post: (*visit).changeSettings},
-	"/page.css": {get: (*visit).static, open: true, part: true},
-	"/page.js":  {get: (*visit).static, open: true, part: true},
-	"/icon.svg": {get: (*visit).static, open: true, part: true},
+	"":            {get: (*visit).list},
+	"/sign-in":    {get: (*visit).toList, post: (*visit).signIn, open: true},
+	"/sign-out":   {get: (*visit).toList, post: (*visit).signOut, always: true},
+	"/generate":   {get: (*visit).generateForm, post: (*visit).generate},
+	"/delete":     {get: (*visit).deleteForm, post: (*visit).delete},
+	"/delete-all": {get: (*visit).deleteAllForm, post: (*visit).deleteAll},
+	"/block":      {get: (*visit).blockForm, post: (*visit).block},
+	"/unblock":    {get: (*visit).toBlocked, post: (*visit).unblock},
+	"/blocked":    {get: (*visit).blockedUsers},
+	"/settings":   {get: (*visit).settingsForm, post: (*visit).changeSettings},
+	"/page.css":   {get: (*visit).static, open: true, part: true},
+	"/page.js":    {get: (*visit).static, open: true, part: true},
+	"/icon.svg":   {get: (*visit).static, open: true, part: true},
 }
 
 // errToken: a valid token was sent where only people sign in.
@@ -199,27 +205,24 @@ func (v *visit) serve(rest string) error {
 		return v.askToSignIn(rest)
 	}
 	v.policy = v.Registry.Policy(v.Project)
-	if err := v.checkNonce(); err != nil {
+	var err error
+	if v.nonce, err = v.Memory.nonces.issue(v.user()); err != nil {
 		return err
 	}
-	if !v.policy.Enabled && !to.whileOff && !v.isAdmin() {
+	if err := v.Registry.CheckBlocked(v.Project, v.caller.User.ID); err != nil && !to.always {
+		return err
+	}
+	switch {
+	case v.r.Method == http.MethodPost && !v.Memory.nonces.issued(v.user(), v.r.PostForm.Get("nonce")):
+		return errNotOurForm
+	case !to.always && !v.policy.Enabled && !v.isAdmin():
 		return v.off(rest)
 	}
 	return handle(v)
 }
 
-// checkNonce refuses a form that isn't one that this user was shown, and issues
-// a nonce for the next.
-func (v *visit) checkNonce() (err error) {
-	user := sessionUser{v.Project.Name, v.caller.User.ID}
-	if v.nonce, err = v.Memory.nonces.issue(user); err != nil {
-		return err
-	}
-	if v.r.Method == http.MethodPost && !v.Memory.nonces.issued(user, v.r.PostForm.Get("nonce")) {
-		return errNotOurForm
-	}
-	return nil
-}
+// user is who is signed in, in what the page remembers.
+func (v *visit) user() sessionUser { return sessionUser{v.Project.Name, v.caller.User.ID} }
 
 // identify finds out who has sent the request: the page's session decides, or
 // else the sign-ins are asked.

@@ -30,7 +30,7 @@ func parseDocuments() map[string]*template.Template {
 		"exact": func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
 		"day":   func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"short": shortID, "tokens": func(n int) string { return plural(n, "token") },
+		"short": shortID, "count": plural,
 	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html"))
 	names, err := fs.Glob(templateFiles, "templates/*.html")
 	if err != nil {
@@ -104,7 +104,7 @@ func (v *visit) render(status int, name string, d document) {
 		// A refusal holds no form, so that it is the same, to the byte, for a token
 		// that is another's as for none.
 		d.CanSignOut = v.bySession && name != "message"
-		d.Admin = v.isAdmin() || v.lapsed
+		d.Admin = (v.isAdmin() || v.lapsed) && name != "refused"
 		d.Off, d.OffFixed = !v.policy.Enabled, slices.Contains(v.Project.FixedSettings(), registry.SettingEnabled)
 	}
 	var body bytes.Buffer
@@ -158,3 +158,5 @@ func (v *visit) redirect(below string) error {
 }
 
 func (v *visit) toList() error { return v.redirect("") }
+
+func (v *visit) toBlocked() error { return v.redirect("/blocked") }

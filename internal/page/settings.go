@@ -45,7 +45,7 @@ func (f settingsForm) HasErrors() bool {
 
 func (v *visit) settingsForm() error {
 	if !v.isAdmin() {
-		return v.onlyAdmins()
+		return v.onlyAdmins("settings")
 	}
 	form := v.currentSettings()
 	form.Saved = v.r.URL.Query().Has("saved")
@@ -87,7 +87,7 @@ func (v *visit) renderSettings(status int, form settingsForm) {
 
 func (v *visit) changeSettings() error {
 	if !v.isAdmin() {
-		return v.onlyAdmins()
+		return v.onlyAdmins("settings")
 	}
 	if !v.r.PostForm.Has("switch") && !v.r.PostForm.Has("all") {
 		return errBadForm // an empty one would switch off
@@ -184,10 +184,11 @@ func (f *settingsForm) readMaxLifetime(entered url.Values, change *store.Setting
 	}
 }
 
-// onlyAdmins answers those who don't administrate the project.
-func (v *visit) onlyAdmins() error {
+// onlyAdmins answers those who don't administrate the project, or don't any
+// more and go on to next after entering the password again.
+func (v *visit) onlyAdmins(next string) error {
 	if v.lapsed {
-		return v.askAgain("settings")
+		return v.askAgain(next)
 	}
 	return v.Project.MayAdministrate(v.caller)
 }

@@ -7,8 +7,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/google/uuid"
-
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
@@ -120,6 +119,9 @@ func (v *visit) refuseSignIn(form signInForm, err error) error {
 		v.challenge()
 		v.renderSignIn(http.StatusUnauthorized, form)
 		return nil
+	case errors.Is(err, registry.ErrBlocked):
+		v.renderRefused()
+		return nil
 	}
 	form.Error = "Signing in isn’t possible right now. Try again in a few seconds."
 	v.retryAfter(err)
@@ -157,51 +159,6 @@ func (v *visit) signOut() error {
 		v.clearCookie()
 	}
 	return v.redirect("")
-}
-
-// nextOf names the place that a request asked for, to go there after signing in.
-func (v *visit) nextOf(rest string) string {
-	next := strings.TrimPrefix(rest, "/")
-	if next == "delete" {
-		id := v.r.URL.Query().Get("id")
-		if v.r.Method == http.MethodPost {
-			id = v.r.PostForm.Get("id")
-		}
-		next += ":" + id
-	}
-	if next == "" && v.r.URL.Query().Has("user") {
-		next = "everyone"
-	}
-	return parseNext(next)
-}
-
-// parseNext returns next if it names a place, or else "", the list.
-func parseNext(next string) string {
-	if id, ok := strings.CutPrefix(next, "delete:"); ok {
-		if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
-			return ""
-		}
-		return next
-	}
-	switch next {
-	case "generate", "settings", "everyone":
-		return next
-	}
-	return ""
-}
-
-// pathOf returns where a place is, below the page's path.
-func pathOf(next string) string {
-	if id, ok := strings.CutPrefix(next, "delete:"); ok {
-		return "/delete?id=" + id
-	}
-	switch next {
-	case "":
-		return ""
-	case "everyone":
-		return "?user=*"
-	}
-	return "/" + next
 }
 
 // refresh asks a browser that comes from another site to ask once more, by

@@ -1,23 +1,20 @@
 package page
 
 import (
-	"cmp"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
-
-// perPage is how many tokens are shown at a time.
-const perPage = 50
 
 // view says which tokens to show, and how.
 type view struct {
-	// Filter is text that a token's description or id, or its user, contains.
+	// Filter is text that a token's description contains or its id begins with,
+	// or its user where they are everyone's.
 	Filter string
 	// User is whose tokens an administrator wants to see: "" for one's own, or
 	// registry.Everyone.
@@ -27,26 +24,41 @@ type view struct {
 	Descending bool
 	// Page counts from 1.
 	Page int
-	// Deleted is the short id of a token that was just deleted.
+	Said said
+}
+
+// said is what the form before has done, to be said in the list that it led to.
+type said struct {
+	// Deleted is the short id of a token.
 	Deleted string
+	// AllDeleted: all tokens of a user, of which Ended hadn't expired.
+	AllDeleted bool
+	Ended      int
+	// Unblocked: the user isn't blocked any more.
+	Unblocked bool
 }
 
 // column is what tokens can be sorted by.
 type column string
 
 const (
-	byDescription column = "description"
-	byUser        column = "user"
-	byStatus      column = "status"
-	byCreated     column = "created"
-	byExpires     column = "expires"
-	byUsed        column = "used"
+	byCreated column = "created"
+	byExpires column = "expires"
+	byUsed    column = "used"
 )
 
-// descendsFirst tells in which direction a column is sorted at first.
-func (c column) descendsFirst() bool { return c == byCreated || c == byUsed }
+var columns = []column{byCreated, byExpires, byUsed}
 
-var columns = []column{byDescription, byUser, byStatus, byCreated, byExpires, byUsed}
+func (c column) label() string {
+	return map[column]string{byCreated: "Created", byExpires: "Expires", byUsed: "Last Used"}[c]
+}
+
+func (c column) order() registry.Order {
+	return map[column]registry.Order{byCreated: registry.ByCreation, byExpires: registry.ByExpiry, byUsed: registry.ByLastUse}[c]
+}
+
+// descendsFirst tells in which direction a column is sorted at first.
+func (c column) descendsFirst() bool { return c != byExpires }
 
 // maxFilter is how many characters of a filter count.
 const maxFilter = 200
@@ -54,14 +66,14 @@ const maxFilter = 200
 // parseView reads a query. What makes no sense there is as if it weren't.
 func parseView(rawQuery string) view {
 	q, _ := url.ParseQuery(rawQuery)
-	v := view{Filter: strings.TrimSpace(q.Get("q")), User: q.Get("user"), Sort: byCreated, Page: 1}
+	v := view{Filter: strings.TrimSpace(q.Get("q")), User: q.Get("user"), Sort: byCreated, Page: parsePage(q.Get("page"))}
 	if !utf8.ValidString(v.Filter) {
 		v.Filter = ""
 	}
 	if runes := []rune(v.Filter); len(runes) > maxFilter {
 		v.Filter = string(runes[:maxFilter])
 	}
-	if !utf8.ValidString(v.User) || utf8.RuneCountInString(v.User) > 256 {
+	if v.User != registry.Everyone && registry.CheckUserID(v.User) != nil {
 		v.User = ""
 	}
 	if c := column(q.Get("sort")); slices.Contains(columns, c) {
@@ -74,12 +86,13 @@ func parseView(rawQuery string) view {
 	case "desc":
 		v.Descending = true
 	}
-	if n, err := strconv.Atoi(q.Get("page")); err == nil && n > 0 {
-		v.Page = n
-	}
 	if id := q.Get("deleted"); isShortID(id) {
-		v.Deleted = id
+		v.Said.Deleted = id
 	}
+	if n, err := strconv.ParseUint(q.Get("ended"), 10, 31); err == nil {
+		v.Said.AllDeleted, v.Said.Ended = true, int(n)
+	}
+	v.Said.Unblocked = q.Has("unblocked")
 	return v
 }
 
@@ -89,7 +102,8 @@ func isShortID(s string) bool {
 	})
 }
 
-// Query is v as parseView reads it, "" for what is shown at first.
+// Query is v as parseView reads it, "" for what is shown at first. What was said
+// isn't said again.
 func (v view) Query() string {
 	q := url.Values{}
 	if v.Filter != "" {
@@ -113,61 +127,21 @@ func (v view) Query() string {
 	return "?" + q.Encode()
 }
 
-// apply returns the tokens to show, how many match, and what page it is.
-func (v view) apply(tokens []registry.Token, now time.Time) (shown []registry.Token, matching, page int) {
-	matches := slices.Clone(tokens)
+// listing is what to ask the registry for.
+func (v view) listing() registry.Listing {
+	l := registry.Listing{User: v.User, Order: v.Sort.order(), Descending: v.Descending}
 	if v.Filter != "" {
 		wanted := strings.ToLower(v.Filter)
-		matches = slices.DeleteFunc(matches, func(t registry.Token) bool { return !v.contains(&t, wanted) })
+		l.Match = func(r *store.Record) bool { return v.contains(r, wanted) }
 	}
-	compare := v.comparison(now)
-	slices.SortStableFunc(matches, func(a, b registry.Token) int {
-		if v.Descending {
-			a, b = b, a
-		}
-		return cmp.Or(compare(&a, &b), a.Created.Compare(b.Created))
-	})
-	page = min(v.Page, max(1, (len(matches)+perPage-1)/perPage))
-	first := (page - 1) * perPage
-	return matches[first:min(first+perPage, len(matches))], len(matches), page
+	return l
 }
 
-func (v view) contains(t *registry.Token, wanted string) bool {
-	return strings.Contains(strings.ToLower(t.Description), wanted) ||
-		strings.HasPrefix(t.ID.String(), wanted) ||
-		v.User != "" && strings.Contains(strings.ToLower(t.User.ID), wanted)
-}
-
-// comparison returns how two tokens compare in the sorted column. What never
-// happened comes before, and what never ends comes after all else.
-func (v view) comparison(now time.Time) func(a, b *registry.Token) int {
-	switch v.Sort {
-	case byDescription:
-		return func(a, b *registry.Token) int {
-			return cmp.Compare(strings.ToLower(a.Description), strings.ToLower(b.Description))
-		}
-	case byUser:
-		return func(a, b *registry.Token) int { return cmp.Compare(a.User.ID, b.User.ID) }
-	case byStatus:
-		return func(a, b *registry.Token) int { return cmp.Compare(statusOf(a, now), statusOf(b, now)) }
-	case byExpires:
-		return compareExpiry
-	case byUsed:
-		return func(a, b *registry.Token) int { return a.LastUsed.Compare(b.LastUsed) }
+func (v view) contains(r *store.Record, wanted string) bool {
+	texts := []string{r.Description}
+	if v.User == registry.Everyone {
+		texts = append(texts, r.User.ID, r.User.Name, r.User.Email)
 	}
-	return func(a, b *registry.Token) int { return a.Created.Compare(b.Created) }
-}
-
-func compareExpiry(a, b *registry.Token) int {
-	atA, endsA := a.Expires()
-	atB, endsB := b.Expires()
-	switch {
-	case endsA && endsB:
-		return atA.Compare(atB)
-	case endsA:
-		return -1
-	case endsB:
-		return 1
-	}
-	return 0
+	return strings.HasPrefix(r.ID.String(), wanted) ||
+		slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(strings.ToLower(text), wanted) })
 }

@@ -2,7 +2,11 @@ package page
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"testing"
 	"time"
 
@@ -70,89 +74,112 @@ func TestRelative(t *testing.T) {
 	}
 }
 
-func TestApply(t *testing.T) {
-	now := newClock().now
-	ago := func(days int) time.Time { return now.Add(-time.Duration(days) * day) }
-	tokens := []registry.Token{
-		tokenOf("old", ago(100), 30*day, ago(80)),
-		tokenOf("Between", ago(50), 0, time.Time{}),
-		tokenOf("new", ago(28), 30*day, ago(1)),
-		tokenOf("newest", ago(1), 90*day, time.Time{}),
+var shownDescription = regexp.MustCompile(`data-label="Description"><bdi class="text">([^<]*)<`)
+
+// descriptions are those of the tokens that a list shows.
+func descriptions(w *httptest.ResponseRecorder) []string {
+	all := []string{}
+	for _, found := range shownDescription.FindAllStringSubmatch(w.Body.String(), -1) {
+		all = append(all, found[1])
 	}
-	for i := range tokens {
-		tokens[i].User.ID = []string{"bob", "alice"}[i%2]
+	return all
+}
+
+func TestListOrdersAndFilters(t *testing.T) {
+	d := newDesk(t)
+	d.fix(store.Settings{Generate: "everyone", MaxLifetimeDays: registry.Unlimited})
+	ids := map[string]string{}
+	for i, made := range []struct {
+		description string
+		days        int64
+		used        bool
+	}{{"old", 30, true}, {"Between", 0, false}, {"new", 31, true}, {"newest", 90, false}} {
+		lifetime := store.Never
+		if made.days > 0 {
+			lifetime = made.days * int64(day/time.Second)
+		}
+		user := store.User{ID: []string{"bob", "carol"}[i%2], Name: []string{"", "Carol C."}[i%2], Email: []string{"bob@example.com", ""}[i%2]}
+		value, issued := d.issue(t, user, lifetime, made.description)
+		d.advance(day)
+		if made.used {
+			if _, err := d.page.Registry.Authenticate(d.page.Project, value, netip.Addr{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ids[made.description] = issued.ID.String()
 	}
+	d.advance(26*day + time.Second) // old has expired
+	d.signIn(t, "alice")
 	for query, want := range map[string][]string{
-		"":                            {"newest", "new", "Between", "old"},
-		"dir=asc":                     {"old", "Between", "new", "newest"},
-		"sort=description":            {"Between", "new", "newest", "old"},
-		"sort=expires":                {"old", "new", "newest", "Between"},
-		"sort=expires&dir=desc":       {"Between", "newest", "new", "old"},
-		"sort=used":                   {"new", "old", "newest", "Between"},
-		"sort=status":                 {"Between", "newest", "new", "old"},
-		"sort=user&user=*":            {"Between", "newest", "old", "new"},
-		"q=NEW":                       {"newest", "new"},
-		"q=bob":                       {},
-		"q=bob&user=*":                {"new", "old"},
-		"q=" + shortID(tokens[0].ID):  {"old"},
-		"q=" + tokens[1].ID.String():  {"Between"},
-		"sort=nonsense&dir=x&page=-1": {"newest", "new", "Between", "old"},
-		"page=7":                      {"newest", "new", "Between", "old"},
+		"":                              {"newest", "new", "Between", "old"},
+		"dir=asc":                       {"old", "Between", "new", "newest"},
+		"sort=expires":                  {"old", "new", "newest", "Between"},
+		"sort=expires&dir=desc":         {"Between", "newest", "new", "old"},
+		"sort=used":                     {"new", "old", "newest", "Between"},
+		"sort=used&dir=asc":             {"Between", "newest", "old", "new"},
+		"q=NEW":                         {"newest", "new"},
+		"q=NEW&sort=expires":            {"new", "newest"},
+		"q=bob":                         {"new", "old"},
+		"q=example.com":                 {"new", "old"},
+		"q=carol+c":                     {"newest", "Between"},
+		"q=nothing":                     {},
+		"q=" + ids["old"][:8]:           {"old"},
+		"q=" + ids["Between"]:           {"Between"},
+		"q=" + ids["Between"][1:]:       {},
+		"sort=nonsense&dir=x&page=-1":   {"newest", "new", "Between", "old"},
+		"page=7":                        {"newest", "new", "Between", "old"},
+		"page=9223372036854775807&q=ne": {"newest", "new"},
 	} {
-		shown, matching, page := parseView(query).apply(tokens, now)
-		got := []string{}
-		for _, s := range shown {
-			got = append(got, s.Description)
-		}
-		if diff := cmp.Diff(want, got); diff != "" || matching != len(want) || page != 1 {
-			t.Errorf("%s: %d on page %d (-want +got):\n%s", query, matching, page, diff)
+		w := d.get(t, "?user=*&"+query)
+		wantSays(t, w, http.StatusOK)
+		if diff := cmp.Diff(want, descriptions(w)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", query, diff)
 		}
 	}
-	if tokens[0].Description != "old" {
-		t.Error("the tokens were moved")
-	}
-}
-
-func TestPaging(t *testing.T) {
-	now := newClock().now
-	var tokens []registry.Token
-	for i := range 10_000 {
-		tokens = append(tokens, tokenOf(fmt.Sprintf("token %d", i), now.Add(time.Duration(i)*time.Second), day, time.Time{}))
-	}
-	for page, want := range map[int][2]string{1: {"token 9999", "token 9950"}, 2: {"token 9949", "token 9900"}, 200: {"token 49", "token 0"}, 201: {"token 49", "token 0"}} {
-		shown, matching, _ := view{Sort: byCreated, Descending: true, Page: page}.apply(tokens, now)
-		if len(shown) != perPage || matching != 10_000 || shown[0].Description != want[0] || shown[perPage-1].Description != want[1] {
-			t.Errorf("page %d: %d tokens, from %s", page, len(shown), shown[0].Description)
+	wantSays(t, d.get(t, "?user=*&q=new"), http.StatusOK, "2 of 4 tokens")
+	d.signIn(t, "bob")
+	for query, want := range map[string][]string{"": {"new", "old"}, "q=bob": {}, "q=old": {"old"}} {
+		if diff := cmp.Diff(want, descriptions(d.get(t, "?"+query))); diff != "" {
+			t.Errorf("bob's %s (-want +got):\n%s", query, diff)
 		}
 	}
 }
 
-func BenchmarkApply(b *testing.B) {
-	now := newClock().now
-	var tokens []registry.Token
-	for i := range 10_000 {
-		tokens = append(tokens, tokenOf(fmt.Sprintf("token %d", i), now.Add(time.Duration(i%977)*time.Hour), time.Duration(i%400+1)*day, time.Time{}))
-	}
-	for b.Loop() {
-		view{Filter: "token", Sort: byStatus, Page: 100}.apply(tokens, now)
+func TestParts(t *testing.T) {
+	at := func(page int) string { return fmt.Sprint(page) }
+	for _, test := range []struct {
+		matching, page        int
+		shown, previous, next string
+		first, last           int
+	}{
+		{0, 1, "No tokens", "", "", 1, 0},
+		{0, 9, "No tokens", "", "", 1, 0},
+		{1, 1, "1 token", "", "", 1, 1},
+		{50, 1, "50 tokens", "", "", 1, 50},
+		{51, 1, "1–50 of 51 tokens", "", "2", 1, 50},
+		{51, 2, "51–51 of 51 tokens", "1", "", 51, 51},
+		{51, 3, "51–51 of 51 tokens", "1", "", 51, 51},
+		{12_345, 100, "4,951–5,000 of 12,345 tokens", "99", "101", 4951, 5000},
+	} {
+		p := partOf("token", test.matching, test.page, at)
+		if p.Range() != test.shown || p.Previous != test.previous || p.Next != test.next || p.First != test.first || p.Last != test.last {
+			t.Errorf("page %d of %d: %+v, %q", test.page, test.matching, p, p.Range())
+		}
 	}
 }
 
 // Whatever a query says, the page has an answer, and its own links say the same
 // again.
 func FuzzView(f *testing.F) {
-	for _, query := range []string{"", "q=x&sort=used&dir=asc&page=3&user=*", "deleted=0123abcd", "%zz", "q=%ff", "a;b", "sort=created&dir=desc&page=1"} {
+	for _, query := range []string{"", "q=x&sort=used&dir=asc&page=3&user=*", "deleted=0123abcd", "ended=3&user=bob", "unblocked", "%zz", "q=%ff", "a;b", "sort=created&dir=desc&page=1"} {
 		f.Add(query)
 	}
-	now := newClock().now
-	tokens := []registry.Token{tokenOf("a", now, day, now), tokenOf("b", now, 0, now)}
 	f.Fuzz(func(t *testing.T, query string) {
 		v := parseView(query)
-		shown, matching, page := v.apply(tokens, now)
-		if len(shown) > matching || page < 1 {
-			t.Errorf("%q: %d of %d on page %d", query, len(shown), matching, page)
+		if part := partOf("token", 200, v.Page, func(int) string { return "" }); part.First < 1 || part.Last > 200 || part.First > part.Last {
+			t.Errorf("%q: %+v", query, part)
 		}
-		v.Deleted = ""
+		v.Said = said{}
 		again := parseView(trimQuestion(v.Query()))
 		if diff := cmp.Diff(v, again); diff != "" {
 			t.Errorf("%q (-first +again):\n%s", query, diff)

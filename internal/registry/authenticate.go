@@ -65,18 +65,17 @@ func (r *Registry) authenticate(p *Project, found Found, client netip.Addr) (sto
 	return found.record, nil
 }
 
-// Recognise returns the record of a token of the project that hasn't ended,
-// whatever may keep it from being used at present. It fails with
-// ErrInvalidToken, as a *Denial, or with store.ErrUnavailable.
-func (r *Registry) Recognise(p *Project, v token.Value) (store.Record, error) {
-	found, err := r.find(v)
+// Holds tells whether a token that was authenticated still would be. Where that
+// can't be told, it holds.
+func (r *Registry) Holds(p *Project, id uuid.UUID, client netip.Addr) bool {
+	record, err := r.Store.ByID(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false
+	}
 	if err == nil {
-		err = checkEnded(p, &found.record, r.Now())
+		err = r.check(p, &record, client.Unmap().WithZone(""), r.Now())
 	}
-	if err != nil {
-		return store.Record{}, err
-	}
-	return found.record, nil
+	return err == nil || errors.Is(err, store.ErrUnavailable)
 }
 
 // find denies a token that wasn't issued here.

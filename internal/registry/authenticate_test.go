@@ -111,3 +111,12 @@ func TestTokensWithAnOldPrefixKeepWorking(t *testing.T) {
 	f.wantAuthenticated(p, old)
 	f.wantAuthenticated(p, m)
 }
+
+// recognise returns a token that hasn't ended, and isn't a use of it.
+func recognise(r *Registry, p *Project, v token.Value) (store.Record, error) {
+	found, err := r.find(v)
+	if err == nil {
+		err = checkEnded(p, &found.record, r.Now())
+	}
+	return found.record, err
+}

@@ -30,11 +30,22 @@ func (r *Registry) commit(ctx context.Context, m store.Mutation, events ...Event
 	}
 	for i := range events {
 		events[i].Position = done.Position
+		r.tellEnded(&events[i])
 	}
 	if err := r.Audit.Changed(events); err != nil && gives {
 		return done, fmt.Errorf("%w: %w", errUnaudited, err)
 	}
 	return done, nil
+}
+
+// tellEnded tells whose tokens may have stopped to hold because of e.
+func (r *Registry) tellEnded(e *Event) {
+	switch e.Kind {
+	case TokenDeleted, TokensDeleted, UserBlocked:
+		r.Ended(e.Project, e.User)
+	case SettingsChanged:
+		r.Ended(e.Project, "")
+	}
 }
 
 var errNotReady = refuse(store.ErrUnavailable, "Nothing has been changed. Here each change is written down first, and that isn't possible at present. Keep the token and try again later, or tell whoever runs this gateway; its log says what is wrong.")

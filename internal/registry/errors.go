@@ -22,6 +22,8 @@ var (
 	ErrAddress = errors.New("the token can't be used from this address")
 	// ErrLimit says that the user has as many tokens as are allowed.
 	ErrLimit = errors.New("too many tokens")
+	// ErrBusy says that the user has too much under way already.
+	ErrBusy = errors.New("too much is under way")
 	// ErrProtected says that this user can't be blocked.
 	ErrProtected = errors.New("the user can't be blocked")
 	// ErrForbidden says that the caller is known, but not allowed to do that.
@@ -73,6 +75,10 @@ type Denial struct {
 	// Token is the record, zero where the token is unknown.
 	Token store.Record
 }
+
+// Lives tells whether the token is one that hasn't ended, whatever keeps it from
+// being used at present.
+func (d *Denial) Lives() bool { return !errors.Is(d.Reason, ErrInvalidToken) }
 
 func (d *Denial) Error() string { return d.Reason.Error() + ": " + d.Why }
 func (d *Denial) Unwrap() error { return d.Reason }

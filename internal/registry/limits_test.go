@@ -104,7 +104,7 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 	// It can be told what it is from anywhere.
-	if _, err := f.Recognise(p, value); err != nil {
+	if _, err := recognise(f.Registry, p, value); err != nil {
 		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -22,8 +23,45 @@ const (
 	// can look: Offset and Limit together.
 	MaxSorted = 10_000
 	// readAtOnce is how many records are in memory at a time.
-	readAtOnce = 100
+	readAtOnce = 50
 )
+
+// What lists under way are bounded by. Who reads one slowly holds a page of the
+// index and of records meanwhile, which with the longest texts is half a MiB.
+const (
+	listsAtOnce       = 128
+	listsOfUserAtOnce = 4
+	// listTurn is how long a list waits for others to end.
+	listTurn = 10 * time.Second
+)
+
+// listing bounds the lists under way.
+type listing struct {
+	users turns
+	all   chan struct{}
+}
+
+func newListing() listing {
+	return listing{turns{atOnce: listsOfUserAtOnce}, make(chan struct{}, listsAtOnce)}
+}
+
+// begin waits until another list of the user can be read, which ends when done
+// is called. It fails with ErrBusy or store.ErrUnavailable.
+func (l *listing) begin(ctx context.Context, of turnOf) (done func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, listTurn, ErrBusy)
+	defer cancel()
+	left, err := l.users.take(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case l.all <- struct{}{}:
+		return func() { <-l.all; left() }, nil
+	case <-ctx.Done():
+		left()
+		return nil, fmt.Errorf("%w: too many lists are being read", store.ErrUnavailable)
+	}
+}
 
 // Everyone stands, as Listing.User, for all users. No user's id is that.
 const Everyone = "*"
@@ -64,6 +102,9 @@ type Listing struct {
 	// UnusedFor is for how long a token hasn't been used, since it was made if
 	// it never was. 0 is any.
 	UnusedFor time.Duration
+	// Match tells of a record whether its token is wanted; nil wants all. All
+	// records are read for it.
+	Match func(*store.Record) bool
 	// After is the token to go on behind, in the order of creation alone and
 	// without Offset. It may have ended since.
 	After uuid.UUID
@@ -94,9 +135,15 @@ func (r *Registry) List(p *Project, c Caller, l Listing) (tokens []Token, count 
 // are wanted: each page is of a moment of its own. What is deleted meanwhile
 // may be missing, and what is made meanwhile be there.
 //
-// It ends with ErrForbidden, ErrInvalid or store.ErrUnavailable.
+// It ends with ErrForbidden, ErrInvalid, ErrBusy or store.ErrUnavailable.
 func (r *Registry) Tokens(ctx context.Context, p *Project, c Caller, l Listing) iter.Seq2[[]Token, error] {
 	return func(yield func([]Token, error) bool) {
+		done, err := r.listing.begin(ctx, turnOf{p.Name, c.User.ID})
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer done()
 		s, err := r.search(ctx, p, c, l)
 		if err == nil && l.Order == ByCreation {
 			err = s.inOrder(yield)
@@ -112,6 +159,11 @@ func (r *Registry) Tokens(ctx context.Context, p *Project, c Caller, l Listing) 
 // Count returns how many tokens l asks for, its After, Offset and Limit aside.
 // It fails as Tokens does.
 func (r *Registry) Count(ctx context.Context, p *Project, c Caller, l Listing) (n int, err error) {
+	done, err := r.listing.begin(ctx, turnOf{p.Name, c.User.ID})
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	l.After = uuid.Nil
 	s, err := r.search(ctx, p, c, l)
 	if err != nil {
@@ -222,7 +274,30 @@ func (s *search) entries(each func([]found) error, count func(int)) error {
 	}
 }
 
-func (s *search) matching(entries []store.Entry) (matching []found, err error) {
+func (s *search) matching(entries []store.Entry) ([]found, error) {
+	matching, err := s.matchingByEntry(entries)
+	if err != nil || s.Match == nil {
+		return matching, err
+	}
+	return s.matchingByRecord(matching)
+}
+
+// matchingByRecord returns those that Match wants.
+func (s *search) matchingByRecord(some []found) ([]found, error) {
+	wanted := make(map[uuid.UUID]bool)
+	for chunk := range slices.Chunk(some, readAtOnce) {
+		records, err := s.records(chunk)
+		if err != nil {
+			return nil, err
+		}
+		for i := range records {
+			wanted[records[i].ID] = s.Match(&records[i])
+		}
+	}
+	return slices.DeleteFunc(some, func(f found) bool { return !wanted[f.ID] }), nil
+}
+
+func (s *search) matchingByEntry(entries []store.Entry) (matching []found, err error) {
 	var ids []uuid.UUID
 	for _, e := range entries {
 		expired := !e.Expires.IsZero() && !s.now.Before(e.Expires)
@@ -342,15 +417,19 @@ func (h *firsts) Pop() any           { panic("nothing is taken out of it") }
 
 // read returns the tokens that were found and are still there.
 func (s *search) read(some []found) ([]Token, error) {
-	ids := make([]uuid.UUID, len(some))
-	for i, f := range some {
-		ids[i] = f.ID
-	}
-	records, err := s.Store.Records(ids...)
+	records, err := s.records(some)
 	if err != nil {
 		return nil, err
 	}
 	return s.withUses(records)
+}
+
+func (s *search) records(some []found) ([]store.Record, error) {
+	ids := make([]uuid.UUID, len(some))
+	for i, f := range some {
+		ids[i] = f.ID
+	}
+	return s.Store.Records(ids...)
 }
 
 func (r *Registry) withUses(records []store.Record) ([]Token, error) {

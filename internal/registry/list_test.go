@@ -9,10 +9,13 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
 func TestListOrdersAndFilters(t *testing.T) {
@@ -41,6 +44,7 @@ func TestListOrdersAndFilters(t *testing.T) {
 		}
 	}
 	f.clock.set(epoch.Add(15 * time.Minute))
+	even := func(r *store.Record) bool { return r.Lifetime == store.Never || r.Lifetime%120 == 0 }
 	for _, c := range []struct {
 		name    string
 		listing Listing
@@ -61,6 +65,9 @@ func TestListOrdersAndFilters(t *testing.T) {
 		{"expired, by last use", Listing{State: Expired, Order: ByLastUse}, []string{"b5", "a10", "d7"}},
 		{"unused for 11 minutes", Listing{UnusedFor: 11 * time.Minute}, []string{"a10", "b5", "d7", "e-never"}},
 		{"active and unused for 11 minutes", Listing{UnusedFor: 11 * time.Minute, State: Active}, []string{"e-never"}},
+		{"matching", Listing{Match: even}, []string{"a10", "c30", "e-never", "f20"}},
+		{"matching, the last to expire, a part", Listing{Match: even, Order: ByExpiry, Descending: true, Offset: 1, Limit: 2}, []string{"c30", "f20"}},
+		{"matching and expired", Listing{Match: even, State: Expired}, []string{"a10"}},
 		{"unused for as long as they are there", Listing{UnusedFor: 15*time.Minute - 3*time.Millisecond}, []string{"b5"}},
 	} {
 		for _, count := range []bool{false, true} {
@@ -210,4 +217,50 @@ func TestTokensComeInPages(t *testing.T) {
 	if !errors.Is(last, context.Canceled) {
 		t.Errorf("for who has gone: %v", last)
 	}
+}
+
+func TestListsUnderWayAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newListing()
+		bob, carol := turnOf{"p", "bob"}, turnOf{"p", "carol"}
+		var held []func()
+		for range listsOfUserAtOnce {
+			done, err := l.begin(context.Background(), bob)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, done)
+		}
+		begun := time.Now()
+		if _, err := l.begin(context.Background(), bob); !errors.Is(err, ErrBusy) || time.Since(begun) != listTurn {
+			t.Errorf("one too many of a user: %v after %v", err, time.Since(begun))
+		}
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		if _, err := l.begin(gone, bob); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, ErrBusy) {
+			t.Errorf("of a client that has gone: %v", err)
+		}
+		done, err := l.begin(context.Background(), carol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done()
+		time.AfterFunc(time.Second, held[0])
+		if done, err = l.begin(context.Background(), bob); err != nil {
+			t.Fatal(err)
+		}
+		done()
+		for i := range listsAtOnce - (listsOfUserAtOnce - 1) {
+			if _, err := l.begin(context.Background(), turnOf{"q", fmt.Sprint(i)}); err != nil {
+				t.Fatal(i, err)
+			}
+		}
+		if _, err := l.begin(context.Background(), carol); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("one too many of all: %v", err)
+		}
+		held[1]()
+		if _, err := l.begin(context.Background(), carol); err != nil {
+			t.Error(err)
+		}
+	})
 }

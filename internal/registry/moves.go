@@ -32,6 +32,15 @@ func (r *Registry) byValue(v token.Value) (record store.Record, move *store.Reha
 	return record, move, err
 }
 
+// UseKeys puts other keys for token values in force, the first for new tokens.
+// The store has noted them. When it returns, no token is made under, or moved
+// to, what was the first key before.
+func (r *Registry) UseKeys(keys []*token.Key) {
+	r.deciding.Lock()
+	defer r.deciding.Unlock()
+	r.Config.Store.UseKeys(keys)
+}
+
 // maxMoves bounds the tokens that wait to be moved to the first key. Others are
 // when they are used again.
 const maxMoves = 10_000
@@ -66,6 +75,11 @@ func (m *moves) take() map[uuid.UUID]store.Rehash {
 func (r *Registry) moveUsed(ctx context.Context) error {
 	waiting := r.moves.take()
 	return sideBySide(slices.Collect(maps.Keys(waiting)), func(id uuid.UUID) error {
+		r.deciding.RLock()
+		defer r.deciding.RUnlock()
+		if waiting[id].Key != r.Store.Keys()[0].ID() {
+			return nil // The keys have changed since it was used.
+		}
 		err := tend(ctx, r, waiting[id])
 		if errors.Is(err, store.ErrConflict) {
 			return nil

@@ -3,7 +3,9 @@ package registry
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,9 +17,14 @@ import (
 
 func (f *fixture) useKeys(keys ...*token.Key) {
 	f.Helper()
-	if err := f.store.UseKeys(context.Background(), keys, f.clock.now()); err != nil {
+	err := f.store.CheckKeys(keys, f.clock.now())
+	if err == nil {
+		err = f.store.NoteKeys(context.Background(), keys)
+	}
+	if err != nil {
 		f.Fatal(err)
 	}
+	f.UseKeys(keys)
 }
 
 func (f *fixture) wantKeyUse(want map[token.KeyID]int) {
@@ -136,4 +143,68 @@ func TestTokensMoveWhileTheyAreUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.wantRefused(p, all[0], ErrInvalidToken)
+}
+
+// Whatever is under way when the keys change, nothing is made under or moved to
+// a key that isn't the first any more: it may be left out next, once no token is
+// under it.
+func TestNothingComesUnderAKeyThatWasTheFirst(t *testing.T) {
+	f, p := newFixture(t), newProject("p")
+	keys := []*token.Key{f.store.Key()}
+	stop := make(chan struct{})
+	var working sync.WaitGroup
+	forever := func(work func() error) {
+		working.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := work(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	var all []made
+	for range 8 {
+		m := f.issue(p, user("bob"), 3600)
+		all = append(all, m)
+		forever(func() error { _, err := f.Authenticate(p, m.value, netip.Addr{}); return err })
+	}
+	for _, who := range []string{"alice", "carol", "dora"} {
+		forever(func() error {
+			_, _, err := f.Issue(context.Background(), p, user(who), Wish{Prefix: "cat", LifetimeSeconds: 3600})
+			return err
+		})
+	}
+	forever(func() error { return f.moveUsed(context.Background()) })
+
+	was := make(map[token.KeyID]uint64) // the first, until a revision
+	for n := range 20 {
+		next, err := token.NewKey(strings.Repeat(string(rune('a'+n)), 32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := keys[0].ID()
+		keys = slices.Insert(slices.Clone(keys), 0, next)
+		f.useKeys(keys...)
+		was[before] = f.store.Revision()
+		f.issue(p, user("erin"), 3600)
+	}
+	close(stop)
+	working.Wait()
+	if err := f.store.UnderOtherKeys(f.clock.now(), func(r store.Record) bool {
+		if r.Revision > was[r.Key] {
+			t.Errorf("revision %d is a token's under a key that was the first until revision %d", r.Revision, was[r.Key])
+		}
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		f.wantAuthenticated(p, m)
+	}
 }

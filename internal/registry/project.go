@@ -77,6 +77,7 @@ func (r *Registry) Adopt(rules map[string]Rules) {
 	for name, of := range rules {
 		r.project(name).rules.Store(&of)
 	}
+	r.Ended("", "")
 }
 
 // errGone: the configuration that runs has no such project any more.

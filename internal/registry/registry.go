@@ -22,10 +22,6 @@ import (
 // flushEvery bounds how long a last use is in memory alone.
 const flushEvery = time.Second
 
-// purgeEvery is how often records are looked for that have been kept long
-// enough.
-const purgeEvery = time.Hour
-
 // Config says what a Registry works with. All fields are required.
 type Config struct {
 	Store store.Store
@@ -34,14 +30,15 @@ type Config struct {
 	Now, Certain func() time.Time
 	// Random is where secrets and ids come from.
 	Random io.Reader
+	// Retain holds until SetRetain is called.
 	Retain Retain
 	// Audit is told of every change.
 	Audit  Auditor
 	Logger *zap.Logger
+	// Ended is told, once that is in force, that tokens of a user, or of all users
+	// if that is "", may have stopped to hold, in a project or in all if that is "".
+	Ended func(project, user string)
 }
-
-// Retain says how long records stay after their token has ended.
-type Retain struct{ Expired, Deleted time.Duration }
 
 // Registry keeps the tokens of all projects of one store. It is safe for
 // concurrent use.
@@ -51,8 +48,14 @@ type Registry struct {
 	Store store.Reader
 	uses  *uses
 	moves moves
-	// creating bounds what one user's tokens cost others.
+	// retaining guards Retain, and retained tells the keeper that it has changed.
+	retaining sync.Mutex
+	retained  chan struct{}
+	// creating lets each user make one token at a time. What the store makes
+	// durable together takes the longer the more it is, so that whoever asked
+	// for a thousand at once would slow everybody down.
 	creating turns
+	listing  listing
 
 	// renewing is held for reading while a token is renewed, and for writing
 	// while a line of renewals is revoked token by token.
@@ -76,7 +79,10 @@ type Registry struct {
 // sweeps and purges records until Close.
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
-	r := &Registry{Config: c, Store: c.Store, uses: newUses(), projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop}
+	r := &Registry{
+		Config: c, Store: c.Store, uses: newUses(), retained: make(chan struct{}, 1), creating: turns{atOnce: 1}, listing: newListing(),
+		projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop,
+	}
 	r.keeper.Go(func() { r.keep(ctx) })
 	return r
 }
@@ -90,7 +96,7 @@ func (r *Registry) Close() error {
 }
 
 func (r *Registry) keep(ctx context.Context) {
-	flush, purge := time.NewTicker(flushEvery), time.NewTicker(min(purgeEvery, max(r.Retain.Expired, time.Second), max(r.Retain.Deleted, time.Second)))
+	flush, purge := time.NewTicker(flushEvery), time.NewTicker(r.retain().purgeEvery())
 	defer flush.Stop()
 	defer purge.Stop()
 	for {
@@ -100,6 +106,8 @@ func (r *Registry) keep(ctx context.Context) {
 			err = errors.Join(r.flush(ctx), r.sweep(ctx), r.moveUsed(ctx))
 		case <-purge.C:
 			err = r.purge(ctx)
+		case <-r.retained:
+			purge.Reset(r.retain().purgeEvery())
 		case <-ctx.Done():
 			return
 		}
@@ -133,7 +141,8 @@ func (r *Registry) purge(ctx context.Context) error {
 	now := r.Certain()
 	var first uuid.UUID
 	for rounds := 0; ; rounds++ {
-		ids, err := r.Store.Ended(now.Add(-r.Retain.Expired), now.Add(-r.Retain.Deleted), atOnce)
+		retain := r.retain()
+		ids, err := r.Store.Ended(now.Add(-retain.Expired), now.Add(-retain.Deleted), atOnce)
 		if err != nil || len(ids) == 0 {
 			return err
 		}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"io"
 	"net/netip"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -18,10 +21,17 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/storetest"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 func TestMain(m *testing.M) {
+	// What rapid asks for in the environment or on the command line comes first.
+	if checks := storetest.Rounds(30, 100); os.Getenv("RAPID_CHECKS") == "" {
+		if err := flag.Set("rapid.checks", strconv.Itoa(checks)); err != nil {
+			panic(err)
+		}
+	}
 	// glog, which a dependency of Badger brings, starts it and never stops it.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
 }
@@ -91,6 +101,7 @@ func (f *fixture) open(changes ...with) {
 	}
 	f.store = s
 	c := Config{
+		Ended: func(string, string) {},
 		Store: s, Now: f.clock.now, Certain: f.clock.now, Random: rand.Reader,
 		Retain: Retain{Expired: 30 * day, Deleted: 90 * day}, Audit: &f.audit, Logger: zap.NewNop(),
 	}

@@ -2,18 +2,19 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// turns lets each user make one token at a time; others of the user wait. What
-// the store makes durable together takes the longer the more it is, so that
-// whoever asked for a thousand at once would slow everybody down.
+// turns lets each user do something a few times at once; whatever else the user
+// asks for waits.
 type turns struct {
-	mu    sync.Mutex
-	users map[turnOf]*turn
+	atOnce int
+	mu     sync.Mutex
+	users  map[turnOf]*turn
 }
 
 type turnOf struct{ project, user string }
@@ -25,7 +26,7 @@ type turn struct {
 }
 
 // take waits for a turn, which ends when done is called. It fails with
-// store.ErrUnavailable if ctx ends first.
+// the cause if ctx ends first, as store.ErrUnavailable unless it is ErrBusy.
 func (t *turns) take(ctx context.Context, of turnOf) (done func(), err error) {
 	t.mu.Lock()
 	if t.users == nil {
@@ -33,7 +34,7 @@ func (t *turns) take(ctx context.Context, of turnOf) (done func(), err error) {
 	}
 	mine := t.users[of]
 	if mine == nil {
-		mine = &turn{taken: make(chan struct{}, 1)}
+		mine = &turn{taken: make(chan struct{}, t.atOnce)}
 		t.users[of] = mine
 	}
 	mine.here++
@@ -50,6 +51,9 @@ func (t *turns) take(ctx context.Context, of turnOf) (done func(), err error) {
 		return func() { <-mine.taken; leave() }, nil
 	case <-ctx.Done():
 		leave()
+		if cause := context.Cause(ctx); errors.Is(cause, ErrBusy) {
+			return nil, cause
+		}
 		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, context.Cause(ctx))
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func TestOneUsersTurns(t *testing.T) {
-	var t1 turns
+	t1 := turns{atOnce: 1}
 	bob, carol := turnOf{"p", "bob"}, turnOf{"p", "carol"}
 	held, err := t1.take(context.Background(), bob)
 	if err != nil {

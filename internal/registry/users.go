@@ -75,6 +75,14 @@ func (r *Registry) IsBlocked(p *Project, user string) bool {
 	return r.Store.IsBlocked(p.Name, user)
 }
 
+// CheckBlocked returns ErrBlocked, as a *Denial, for a user who is blocked.
+func (r *Registry) CheckBlocked(p *Project, user string) error {
+	if r.IsBlocked(p, user) {
+		return &Denial{Reason: ErrBlocked, Why: WhyBlocked}
+	}
+	return nil
+}
+
 // Block blocks a user from the next request on; a user who is blocked stays so,
 // as by whoever was first. It fails as DeleteAll does, or with ErrProtected for
 // the caller and the project's named administrators.
@@ -85,13 +93,22 @@ func (r *Registry) Block(ctx context.Context, p *Project, c Caller, user string)
 	if err != nil {
 		return err
 	}
+	if err := p.MayBlock(c, user); err != nil {
+		return err
+	}
+	return r.setBlocked(ctx, p, c, user, true)
+}
+
+// MayBlock returns nil if c, an administrator, may block a user, or an error
+// that is ErrProtected.
+func (p *Project) MayBlock(c Caller, user string) error {
 	switch {
 	case user == c.User.ID:
 		return refuse(ErrProtected, "You can't block yourself.")
 	case p.current().Admins[user]:
 		return refuse(ErrProtected, "The gateway's configuration names %q as an administrator of project %q (admins): whoever runs the gateway can remove the name there first.", user, p.Name)
 	}
-	return r.setBlocked(ctx, p, c, user, true)
+	return nil
 }
 
 // Unblock lets a user be as before, if the user is blocked. It fails as

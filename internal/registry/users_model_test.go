@@ -289,7 +289,7 @@ func (c *usersComparison) image() (dir string) {
 func (c *usersComparison) everything(*rapid.T) {
 	now := c.clock.now()
 	for _, t := range c.model.model {
-		r, err := c.Recognise(c.p, t.value)
+		r, err := recognise(c.Registry, c.p, t.value)
 		if (err == nil) != t.valid(now) || err != nil && !errors.Is(err, ErrInvalidToken) {
 			c.Fatalf("token %v is %+v, %v; the model has %+v", t.ID, r, err, t)
 		}

@@ -11,6 +11,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -54,6 +55,10 @@ type Store interface {
 	// Lines are what must leave the store because of m. They go into its
 	// outbox with m or not at all, and stay there until they are Delivered.
 	Commit(ctx context.Context, m Mutation, lines ...[]byte) (Outcome, error)
+
+	// UseKeys replaces Keys. NoteKeys has noted them, the present first one is
+	// among them, and no living token is under another one.
+	UseKeys([]*token.Key)
 }
 
 // Reader is what can be asked of a Store.
@@ -125,6 +130,9 @@ type Reader interface {
 	// Position is that of the last mutation that readers see.
 	Position() Position
 
+	// Snapshot returns all as of Position, to be closed.
+	Snapshot() (Snapshot, error)
+
 	// Outbox returns the next lines behind a place, or the first ones if that
 	// is zero, in the order of their changes; none if there are no more.
 	Outbox(after LinePlace) ([]Line, error)
@@ -155,8 +163,11 @@ type Line struct {
 type Position struct{ Epoch, Revision uint64 }
 
 // Before tells whether p comes before q.
-func (p Position) Before(q Position) bool {
-	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Revision < q.Revision
+func (p Position) Before(q Position) bool { return p.Compare(q) < 0 }
+
+// Compare returns what cmp.Compare does of positions.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Epoch, q.Epoch), cmp.Compare(p.Revision, q.Revision))
 }
 
 // Outcome is what became of a mutation.
@@ -317,9 +328,9 @@ type Rehash struct {
 	Key      token.KeyID
 }
 
-// UseKeys notes by which keys the store's tokens are to be recognised, the first
+// NoteKeys notes which keys the store's tokens can be under from now on, the first
 // of which is for new ones.
-type UseKeys struct{ Keys []token.KeyID }
+type NoteKeys struct{ Keys []token.KeyID }
 
 // Delivered takes lines out of the outbox. Those that aren't in it are passed
 // over. A Receipt, unless it is nil, takes the place of the one before: whoever
@@ -338,6 +349,6 @@ func (Touch) mutation()      {}
 func (Purge) mutation()      {}
 func (Configure) mutation()  {}
 func (Rehash) mutation()     {}
-func (UseKeys) mutation()    {}
+func (NoteKeys) mutation()   {}
 func (Delivered) mutation()  {}
 func (BeginEpoch) mutation() {}

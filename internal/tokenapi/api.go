@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -59,9 +58,10 @@ type route struct {
 }
 
 var (
-	collection = &route{"GET, HEAD, POST, OPTIONS", "To delete a token, add its id to the path.", map[string]func(*call) error{
-		http.MethodGet:  (*call).list,
-		http.MethodPost: (*call).create,
+	collection = &route{"GET, HEAD, POST, DELETE, OPTIONS", "To delete a token, add its id to the path; to delete all of a user's, ?user=<id>.", map[string]func(*call) error{
+		http.MethodGet:    (*call).list,
+		http.MethodPost:   (*call).create,
+		http.MethodDelete: (*call).deleteAll,
 	}}
 	item = &route{"GET, HEAD, DELETE, OPTIONS", "A token can't be changed; delete it and make another.", map[string]func(*call) error{
 		http.MethodGet:    (*call).get,
@@ -76,11 +76,15 @@ var (
 		http.MethodGet:   (*call).settings,
 		http.MethodPatch: (*call).changeSettings,
 	}}
+	blocked = &route{"GET, HEAD, PUT, DELETE, OPTIONS", "To block a user, PUT ?user=<id>; to unblock, DELETE it.", map[string]func(*call) error{
+		http.MethodGet:    (*call).blocked,
+		http.MethodPut:    (*call).block,
+		http.MethodDelete: (*call).unblock,
+	}}
 )
 
-// named are the routes that stand where tokens' ids do, nil where there is none
-// yet.
-var named = map[string]*route{"current": current, "settings": settings, "blocked": nil}
+// named are the routes that stand where tokens' ids do.
+var named = map[string]*route{"current": current, "settings": settings, "blocked": blocked}
 
 // Serve answers a request for one of our paths, of which rest is what follows
 // the base. An error is what to answer instead; nothing has been written then.
@@ -181,7 +185,7 @@ func changes(method string) bool { return method != http.MethodGet && method != 
 func (a *API) authenticateToken(r *http.Request, to *route) (registry.Caller, error) {
 	record, err := a.Authenticate(r)
 	denial, denied := errors.AsType[*registry.Denial](err)
-	if denied && errors.Is(err, registry.ErrOff) && to == current && r.Method == http.MethodDelete {
+	if denied && denial.Lives() && to == current && r.Method == http.MethodDelete {
 		return registry.Holder(&denial.Token), nil
 	}
 	return registry.Holder(&record), err
@@ -195,7 +199,7 @@ func mayKnow(p *registry.Project, c registry.Caller, err error) bool {
 		return p.IsAdmin(c)
 	}
 	_, limited := errors.AsType[*signinlimit.LimitedError](err)
-	return !limited && !errors.Is(err, ErrNotSignedIn)
+	return !limited && !errors.Is(err, ErrNotSignedIn) && !errors.Is(err, registry.ErrBlocked)
 }
 
 func (c *call) create() error {
@@ -214,7 +218,9 @@ func (c *call) create() error {
 	if wrong != nil {
 		return wrongBody(wrong, createExample, policy)
 	}
-	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish{Prefix: c.Prefix, LifetimeSeconds: request.LifetimeSeconds, Description: request.Description})
+	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish{
+		Prefix: c.Prefix, LifetimeSeconds: request.LifetimeSeconds, Description: request.Description, Replace: request.Replace,
+	})
 	if errors.Is(err, registry.ErrTokenInText) {
 		return invalid("%s must not hold a token value. If others could have seen that token, delete it.", request.DescribedBy)
 	}
@@ -224,7 +230,7 @@ func (c *call) create() error {
 	writeJSON(c.w, http.StatusCreated, struct {
 		TokenValue string    `json:"tokenValue"`
 		TokenInfo  tokenInfo `json:"tokenInfo"`
-	}{value.Reveal(), infoOf(made)})
+	}{value.Reveal(), c.infoOf(made)})
 	return nil
 }
 
@@ -254,38 +260,6 @@ func (c *call) body() ([]byte, error) {
 	return incoming.ReadBody(c.w, c.r, incoming.BodyTime)
 }
 
-func (c *call) list() error {
-	listing, err := parseListing(c.r.URL.RawQuery)
-	if listing.User != "" {
-		// Rights come before the rest of the query.
-		if err := c.Project.MayAdministrate(c.caller); err != nil {
-			return err
-		}
-	}
-	if err != nil {
-		return err
-	}
-	tokens, count, err := c.Registry.List(c.Project, c.caller, listing)
-	if err != nil {
-		return err
-	}
-	answer := struct {
-		Data  []tokenInfo `json:"data"`
-		Count *int        `json:"count,omitempty"`
-	}{Data: make([]tokenInfo, len(tokens))}
-	for i, t := range tokens {
-		answer.Data[i] = infoOf(t)
-		if listing.User != "" {
-			answer.Data[i].UserID = t.User.ID
-		}
-	}
-	if listing.Count {
-		answer.Count = &count
-	}
-	writeJSON(c.w, http.StatusOK, answer)
-	return nil
-}
-
 // errNoCurrent: there is no token that asks.
 var errNoCurrent = &registry.Refusal{Reason: registry.ErrNotFound,
 	Details: "`current` is the token that a request is sent with, and this one has none. List your tokens to see their ids."}
@@ -305,7 +279,7 @@ func (c *call) get() error {
 	if err != nil {
 		return err
 	}
-	writeJSON(c.w, http.StatusOK, infoOf(t))
+	writeJSON(c.w, http.StatusOK, c.infoOf(t))
 	return nil
 }
 
@@ -320,38 +294,4 @@ func (c *call) delete() error {
 	noStore(c.w.Header())
 	c.w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// tokenInfo is all that is ever told about a token that exists.
-type tokenInfo struct {
-	TokenID     string     `json:"tokenId"`
-	UserID      string     `json:"userId,omitempty"`
-	Description string     `json:"description"`
-	CreatedAt   timestamp  `json:"createdAt"`
-	ExpiredAt   *timestamp `json:"expiredAt"`
-	LastUsed    *timestamp `json:"lastUsed"`
-	// ParentID is the token that this one renews.
-	ParentID string `json:"parentId,omitempty"`
-}
-
-func infoOf(t registry.Token) tokenInfo {
-	info := tokenInfo{TokenID: t.ID.String(), Description: t.Description, CreatedAt: timestamp(t.Created)}
-	if at, ok := t.Expires(); ok {
-		info.ExpiredAt = (*timestamp)(&at)
-	}
-	if !t.LastUsed.IsZero() {
-		info.LastUsed = (*timestamp)(&t.LastUsed)
-	}
-	if t.Parent != uuid.Nil {
-		info.ParentID = t.Parent.String()
-	}
-	return info
-}
-
-// timestamp is written in UTC with milliseconds (RFC 3339).
-type timestamp time.Time
-
-// MarshalText implements encoding.TextMarshaler.
-func (t timestamp) MarshalText() ([]byte, error) {
-	return time.Time(t).UTC().AppendFormat(nil, "2006-01-02T15:04:05.000Z"), nil
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -51,6 +52,7 @@ func newDesk(t *testing.T) *desk {
 	d := &desk{store: opened, now: time.Date(2019, 1, 16, 0, 6, 41, 743_999_999, time.UTC)}
 	d.API = API{
 		Registry: registry.New(registry.Config{
+			Ended: func(string, string) {},
 			Store: opened, Random: rand.Reader, Audit: noAudit{}, Logger: zap.NewNop(),
 			Now:     func() time.Time { return d.now },
 			Certain: func() time.Time { return d.now },
@@ -166,10 +168,11 @@ func (d *desk) make(t *testing.T, by string) (value, id string) {
 func TestRoutes(t *testing.T) {
 	d := newDesk(t)
 	const (
-		collectionAllows = "GET, HEAD, POST, OPTIONS"
+		collectionAllows = "GET, HEAD, POST, DELETE, OPTIONS"
 		itemAllows       = "GET, HEAD, DELETE, OPTIONS"
 		settingsAllow    = "GET, HEAD, PATCH, OPTIONS"
 	)
+	const blockedAllow = "GET, HEAD, PUT, DELETE, OPTIONS"
 	unknown := "cat_" + strings.Repeat("0", 49)
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "TRACE", "PROPFIND", "get", "DELETE", "OPTIONS"}
 	none := uuid.NewString()
@@ -178,7 +181,7 @@ func TestRoutes(t *testing.T) {
 		want      []int  // by method
 		allow     string
 	}{
-		{"ann", "", []int{200, 200, 201, 405, 405, 405, 405, 405, 405, 204}, collectionAllows},
+		{"ann", "", []int{200, 200, 201, 405, 405, 405, 405, 405, 400, 204}, collectionAllows},
 		{"ann", "ann's", []int{200, 200, 405, 405, 405, 405, 405, 405, 204, 204}, itemAllows},
 		{"ann", "ben's", []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
 		{"ann", "/" + none, []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
@@ -186,6 +189,10 @@ func TestRoutes(t *testing.T) {
 		{"root", "/settings", []int{200, 200, 405, 405, 200, 405, 405, 405, 405, 204}, settingsAllow},
 		{"root's token", "/settings", []int{200, 200, 405, 405, 200, 405, 405, 405, 405, 204}, settingsAllow},
 		{"ann's token", "/settings", []int{403, 403, 405, 405, 403, 405, 405, 405, 405, 204}, settingsAllow},
+		{"root", "/blocked", []int{200, 200, 405, 400, 405, 405, 405, 405, 400, 204}, blockedAllow},
+		{"root's token", "/blocked", []int{200, 200, 405, 400, 405, 405, 405, 405, 400, 204}, blockedAllow},
+		{"ann", "/blocked", []int{403, 403, 405, 403, 405, 405, 405, 405, 403, 204}, blockedAllow},
+		{"ann's token", "/blocked", []int{403, 403, 405, 403, 405, 405, 405, 405, 403, 204}, blockedAllow},
 		{"", "/settings", []int{401, 401, 401, 401, 401, 401, 401, 401, 401, 204}, settingsAllow},
 		{"ann", "/current", []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
 		{"root", "/current", []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
@@ -203,10 +210,10 @@ func TestRoutes(t *testing.T) {
 		{"ann", "/x/y", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"ann", "/", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
 		{"ann", "/ann's/", []int{404, 404, 404, 404, 404, 404, 404, 404, 404, 404}, ""},
-		{"root", "", []int{200, 200, 201, 405, 405, 405, 405, 405, 405, 204}, collectionAllows},
+		{"root", "", []int{200, 200, 201, 405, 405, 405, 405, 405, 400, 204}, collectionAllows},
 		{"root", "ann's", []int{200, 200, 405, 405, 405, 405, 405, 405, 204, 204}, itemAllows},
 		{"root", "/" + none, []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
-		{"ann's token", "", []int{200, 200, 201, 405, 405, 405, 405, 405, 405, 204}, collectionAllows},
+		{"ann's token", "", []int{200, 200, 201, 405, 405, 405, 405, 405, 400, 204}, collectionAllows},
 		{"ann's token", "ann's", []int{200, 200, 405, 405, 405, 405, 405, 405, 204, 204}, itemAllows},
 		{"ann's token", "ben's", []int{404, 404, 405, 405, 405, 405, 405, 405, 404, 204}, itemAllows},
 		{"root's token", "ann's", []int{200, 200, 405, 405, 405, 405, 405, 405, 204, 204}, itemAllows},
@@ -373,7 +380,9 @@ func TestAnswersInFull(t *testing.T) {
 		}
 	}
 	same("got", "ann", item, info)
-	same("got by an administrator", "root", item, info)
+	forOthers := maps.Clone(info)
+	forOthers["userId"] = "ann"
+	same("got by an administrator", "root", item, forOthers)
 	same("listed", "ann", base, map[string]any{"data": []any{info}})
 	same("counted", "ann", base+"?offset=7&includeCount=true", map[string]any{"data": []any{}, "count": 1.0})
 	same("listed, nothing there", "ben", base, map[string]any{"data": []any{}})

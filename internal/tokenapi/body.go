@@ -21,7 +21,12 @@ const (
 	description     = "description"
 	// nameInstead is what Alteryx One calls the description.
 	nameInstead = "name"
+	replace     = "replace"
 )
+
+// laterFields are what a token can't be limited to here; a token that were
+// made without would do more than was asked for.
+var laterFields = []string{"scopes", "addresses"}
 
 // maxDepth is how deep a body may nest objects and arrays, itself included.
 const maxDepth = 100
@@ -34,6 +39,8 @@ type createRequest struct {
 	// Description is at most 1,024 code points. DescribedBy is the field that it
 	// stood in.
 	Description, DescribedBy string
+	// Replace ends the token that asks.
+	Replace bool
 }
 
 // fieldError says what is wrong with a body and what is allowed. It repeats
@@ -58,11 +65,19 @@ func (e *fieldError) details() string {
 
 // parseCreate reads the body of a request to create a token.
 func parseCreate(body []byte) (createRequest, *fieldError) {
-	fields, wrong := strictObject(body, lifetimeSeconds, description, nameInstead)
+	fields, wrong := strictObject(body, slices.Concat(laterFields, []string{lifetimeSeconds, description, nameInstead, replace})...)
 	if wrong != nil {
 		return createRequest{}, wrong
 	}
-	request := createRequest{DescribedBy: description}
+	for _, name := range laterFields {
+		if fields[name] != nil {
+			return createRequest{}, &fieldError{Field: name, Problem: "can't be given: this site has none"}
+		}
+	}
+	request := createRequest{DescribedBy: description, Replace: string(fields[replace]) == "true"}
+	if value := fields[replace]; value != nil && !request.Replace && string(value) != "false" {
+		return createRequest{}, &fieldError{Field: replace, Problem: "must be true or false, without quotes"}
+	}
 	lifetime, found := fields[lifetimeSeconds]
 	if !found {
 		return createRequest{}, &fieldError{Field: lifetimeSeconds, Problem: "is required", Range: true}

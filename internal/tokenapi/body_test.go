@@ -19,40 +19,43 @@ import (
 
 func TestParseCreateAccepts(t *testing.T) {
 	for body, want := range map[string]createRequest{
-		`{"lifetimeSeconds":60}`:                                                              {60, "", "description"},
-		`{"lifetimeSeconds":1}`:                                                               {1, "", "description"},
-		`{"lifetimeSeconds":-1}`:                                                              {-1, "", "description"},
-		`{"lifetimeSeconds":3155760000}`:                                                      {3155760000, "", "description"},
-		`{"lifetimeSeconds":9223372036854775807}`:                                             {math.MaxInt64, "", "description"},
-		`{"lifetimeSeconds": 86400, "description": "nightly"}`:                                {86400, "nightly", "description"},
-		"\r\n\t {\"description\" : \"\" ,\"lifetimeSeconds\":\n7}\n":                          {7, "", "description"},
-		`{"\u006cifetimeSeconds":60,"descriptio\u006E":"a"}`:                                  {60, "a", "description"},
-		`{"lifetimeSeconds":60,"description":"{env.X} \"\\\/\b\n\u0000\u00e4\ud83d\uDE00"}`:   {60, "{env.X} \"\\/\b\n\x00\u00e4\U0001f600", "description"},
-		`{"lifetimeSeconds":60,"description":"\ufffd` + "\ufffd\ufeff\u2028" + `\\ud800"}`:    {60, "\ufffd\ufffd\ufeff\u2028\\ud800", "description"},
-		`{"lifetimeSeconds":60,"description":"` + strings.Repeat("\U0001f600", 1024) + `"}`:   {60, strings.Repeat("\U0001f600", 1024), "description"},
-		`{"lifetimeSeconds":60,"description":"` + strings.Repeat(`\ud83d\ude00`, 1024) + `"}`: {60, strings.Repeat("\U0001f600", 1024), "description"},
-		`{"a":1e999,"b":null,"":[{"a":{"a":[]}},{"a":0}],"lifetimeSeconds":60,"lifetime":2,"c":{"lifetimeSeconds":"x","LifetimeSeconds":1}}`: {60, "", "description"},
-		`{"a":` + nested(99) + `,"lifetimeSeconds":60}`: {60, "", "description"},
+		`{"lifetimeSeconds":60}`:                                                              {60, "", "description", false},
+		`{"lifetimeSeconds":1}`:                                                               {1, "", "description", false},
+		`{"lifetimeSeconds":-1}`:                                                              {-1, "", "description", false},
+		`{"lifetimeSeconds":3155760000}`:                                                      {3155760000, "", "description", false},
+		`{"lifetimeSeconds":9223372036854775807}`:                                             {math.MaxInt64, "", "description", false},
+		`{"lifetimeSeconds": 86400, "description": "nightly"}`:                                {86400, "nightly", "description", false},
+		"\r\n\t {\"description\" : \"\" ,\"lifetimeSeconds\":\n7}\n":                          {7, "", "description", false},
+		`{"\u006cifetimeSeconds":60,"descriptio\u006E":"a"}`:                                  {60, "a", "description", false},
+		`{"lifetimeSeconds":60,"description":"{env.X} \"\\\/\b\n\u0000\u00e4\ud83d\uDE00"}`:   {60, "{env.X} \"\\/\b\n\x00\u00e4\U0001f600", "description", false},
+		`{"lifetimeSeconds":60,"description":"\ufffd` + "\ufffd\ufeff\u2028" + `\\ud800"}`:    {60, "\ufffd\ufffd\ufeff\u2028\\ud800", "description", false},
+		`{"lifetimeSeconds":60,"description":"` + strings.Repeat("\U0001f600", 1024) + `"}`:   {60, strings.Repeat("\U0001f600", 1024), "description", false},
+		`{"lifetimeSeconds":60,"description":"` + strings.Repeat(`\ud83d\ude00`, 1024) + `"}`: {60, strings.Repeat("\U0001f600", 1024), "description", false},
+		`{"a":1e999,"b":null,"":[{"a":{"a":[]}},{"a":0}],"lifetimeSeconds":60,"lifetime":2,"c":{"lifetimeSeconds":"x","LifetimeSeconds":1}}`: {60, "", "description", false},
+		`{"a":` + nested(99) + `,"lifetimeSeconds":60}`: {60, "", "description", false},
 
 		// Whether the project allows it is the registry's to say.
-		`{"lifetimeSeconds":0}`:                                 {0, "", "description"},
-		`{"lifetimeSeconds":-0}`:                                {0, "", "description"},
-		`{"lifetimeSeconds":-2}`:                                {-2, "", "description"},
-		`{"lifetimeSeconds":9223372036854775808}`:               {math.MaxInt64, "", "description"},
-		`{"lifetimeSeconds":18446744073709551615}`:              {math.MaxInt64, "", "description"}, // -1 in 64 bits
-		`{"lifetimeSeconds":-9223372036854775809}`:              {math.MinInt64, "", "description"},
-		`{"lifetimeSeconds":` + strings.Repeat("9", 1000) + `}`: {math.MaxInt64, "", "description"},
+		`{"lifetimeSeconds":0}`:                                 {0, "", "description", false},
+		`{"lifetimeSeconds":-0}`:                                {0, "", "description", false},
+		`{"lifetimeSeconds":-2}`:                                {-2, "", "description", false},
+		`{"lifetimeSeconds":9223372036854775808}`:               {math.MaxInt64, "", "description", false},
+		`{"lifetimeSeconds":18446744073709551615}`:              {math.MaxInt64, "", "description", false}, // -1 in 64 bits
+		`{"lifetimeSeconds":-9223372036854775809}`:              {math.MinInt64, "", "description", false},
+		`{"lifetimeSeconds":` + strings.Repeat("9", 1000) + `}`: {math.MaxInt64, "", "description", false},
 
 		// A description by its other name.
-		`{"lifetimeSeconds":60,"description":null}`:                         {60, "", "description"},
-		`{"lifetimeSeconds":60,"description":null,"name":null}`:             {60, "", "description"},
-		`{"lifetimeSeconds":60,"name":null}`:                                {60, "", "description"},
-		`{"lifetimeSeconds":60,"name":"n"}`:                                 {60, "n", "name"},
-		`{"name":"n","lifetimeSeconds":60,"description":null}`:              {60, "n", "name"},
-		`{"name":"n","lifetimeSeconds":60,"description":"d"}`:               {60, "d", "description"},
-		`{"name":"n","lifetimeSeconds":60,"description":""}`:                {60, "", "description"},
-		`{"name":["n"],"lifetimeSeconds":60,"description":"d"}`:             {60, "d", "description"},
-		`{"lifetimeSeconds":60,"name":"` + strings.Repeat("n", 1024) + `"}`: {60, strings.Repeat("n", 1024), "name"},
+		`{"lifetimeSeconds":60,"description":null}`:                         {60, "", "description", false},
+		`{"lifetimeSeconds":60,"description":null,"name":null}`:             {60, "", "description", false},
+		`{"lifetimeSeconds":60,"name":null}`:                                {60, "", "description", false},
+		`{"lifetimeSeconds":60,"name":"n"}`:                                 {60, "n", "name", false},
+		`{"name":"n","lifetimeSeconds":60,"description":null}`:              {60, "n", "name", false},
+		`{"name":"n","lifetimeSeconds":60,"description":"d"}`:               {60, "d", "description", false},
+		`{"name":"n","lifetimeSeconds":60,"description":""}`:                {60, "", "description", false},
+		`{"name":["n"],"lifetimeSeconds":60,"description":"d"}`:             {60, "d", "description", false},
+		`{"lifetimeSeconds":60,"name":"` + strings.Repeat("n", 1024) + `"}`: {60, strings.Repeat("n", 1024), "name", false},
+
+		`{"lifetimeSeconds":60,"replace":true}`:  {60, "", "description", true},
+		`{"lifetimeSeconds":60,"replace":false}`: {60, "", "description", false},
 	} {
 		got, wrong := parseCreate([]byte(body))
 		if wrong != nil {
@@ -100,6 +103,15 @@ func wantMistake(offset int) string {
 
 func TestParseCreateRefuses(t *testing.T) {
 	for body, want := range map[string]string{
+		// Whether it replaces its parent, and what a token can't be limited to here.
+		`{"lifetimeSeconds":60,"replace":null}`:                "replace must be true or false, without quotes",
+		`{"lifetimeSeconds":60,"replace":"true"}`:              "replace must be true or false, without quotes",
+		`{"lifetimeSeconds":60,"replace":1}`:                   "replace must be true or false, without quotes",
+		`{"lifetimeSeconds":60,"Replace":true}`:                "replace" + wantSpelling,
+		`{"lifetimeSeconds":60,"scopes":["read"]}`:             "scopes can't be given: this site has none",
+		`{"lifetimeSeconds":60,"addresses":null}`:              "addresses can't be given: this site has none",
+		`{"lifetimeSeconds":60,"replace":true,"replace":true}`: "replace must not be there twice",
+
 		// The number.
 		`{}`:                           wantRequired,
 		`{"description":"a"}`:          wantRequired,
@@ -309,7 +321,7 @@ func oracleCreate(body []byte) (createRequest, bool) {
 		return createRequest{}, false
 	}
 	for name := range object {
-		for _, known := range []string{"lifetimeSeconds", "description", "name"} {
+		for _, known := range []string{"lifetimeSeconds", "description", "name", "replace", "scopes", "addresses"} {
 			if name != known && strings.EqualFold(oraclePunctuation.ReplaceAllString(name, ""), known) {
 				return createRequest{}, false
 			}
@@ -325,7 +337,17 @@ func oracleCreate(body []byte) (createRequest, bool) {
 			whole = limit
 		}
 	}
-	want := createRequest{whole.Int64(), "", "description"}
+	for _, name := range []string{"scopes", "addresses"} {
+		if _, there := object[name]; there {
+			return createRequest{}, false
+		}
+	}
+	want := createRequest{whole.Int64(), "", "description", false}
+	if value, there := object["replace"]; there {
+		if want.Replace, ok = value.(bool); !ok {
+			return createRequest{}, false
+		}
+	}
 	if object["description"] == nil && object["name"] != nil {
 		want.DescribedBy = "name"
 	}

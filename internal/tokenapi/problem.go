@@ -117,6 +117,14 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 			Message: "API access is off for this project",
 			Details: "Keep the token: it works again once an administrator has switched API access on."}
+	case errors.Is(err, registry.ErrBlocked):
+		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
+			Message: "The user is blocked in this project",
+			Details: "Ask an administrator of the project. Keep your tokens: they work again once the user is unblocked."}
+	case errors.Is(err, registry.ErrAddress):
+		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
+			Message: "The access token can't be used from this address",
+			Details: "Use it where its maker meant it to be used, or make another token for this address."}
 	case errors.Is(err, registry.ErrForbidden):
 		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 			Message: "You are not allowed to do this",
@@ -125,6 +133,18 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusConflict, Name: "ConflictException",
 			Message: "The gateway's configuration sets this",
 			Details: "Whoever runs this gateway can change it."}
+	case errors.Is(err, registry.ErrLimit):
+		return &Problem{Status: http.StatusConflict, Name: "ConflictException",
+			Message: "You have as many tokens as are allowed",
+			Details: "Delete one that you no longer need."}
+	case errors.Is(err, registry.ErrProtected):
+		return &Problem{Status: http.StatusConflict, Name: "ConflictException",
+			Message: "This user can't be blocked",
+			Details: "Whoever runs this gateway decides who is an administrator."}
+	case errors.Is(err, registry.ErrBusy):
+		return &Problem{Status: http.StatusTooManyRequests, Name: "TooManyRequestsException", retryAfter: retrySoon,
+			Message: "Too many of your lists are being read",
+			Details: "Read those that you asked for to their end, or give them up, then ask again."}
 	case errors.Is(err, registry.ErrNotFound):
 		return &Problem{Status: http.StatusNotFound, Name: "DataNotFoundException",
 			Message: "There is no such token",
@@ -243,12 +263,16 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	if err := encoder.Encode(v); err != nil {
 		panic(err)
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
-	noStore(h)
-	w.WriteHeader(status)
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	writeHeader(w, status)
 	_, _ = w.Write(body.Bytes())
+}
+
+// writeHeader begins an answer in JSON.
+func writeHeader(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Type", "application/json")
+	noStore(w.Header())
+	w.WriteHeader(status)
 }
 
 func noStore(h http.Header) {

@@ -3,6 +3,10 @@ package tokenapi
 import (
 	"net/url"
 	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
@@ -21,7 +25,7 @@ func parseListing(rawQuery string) (l registry.Listing, err error) {
 			err = invalid("user must be a user's id, or * for everyone's tokens.")
 		}
 	}
-	if one := checkOnce(q, "user", "limit", "offset", "includeCount"); one != nil {
+	if one := checkOnce(q, "user", "limit", "offset", "includeCount", "sort", "state", "unusedFor", "after"); one != nil {
 		return l, one
 	}
 	if err != nil {
@@ -37,8 +41,64 @@ func parseListing(rawQuery string) (l registry.Listing, err error) {
 	if l.Offset, err = parseNumber(q, "offset", 0, 1<<31-1); err != nil {
 		return l, err
 	}
-	l.Count, err = parseBool(q, "includeCount")
-	return l, err
+	if l.Count, err = parseBool(q, "includeCount"); err != nil {
+		return l, err
+	}
+	if err := parseOrder(q, &l); err != nil {
+		return l, err
+	}
+	switch state := q.Get("state"); {
+	case !q.Has("state"):
+	case state == "active":
+		l.State = registry.Active
+	case state == "expired":
+		l.State = registry.Expired
+	default:
+		return l, invalid("state must be active or expired.")
+	}
+	days, err := parseNumber(q, "unusedFor", 1, registry.MaxLifetimeDays)
+	if err != nil {
+		return l, err
+	}
+	l.UnusedFor = time.Duration(days) * 24 * time.Hour
+	if q.Has("after") {
+		if l.After, err = uuid.Parse(q.Get("after")); err != nil || l.After == uuid.Nil {
+			return l, invalid("after must be the id of a token of the list.")
+		}
+	}
+	return l, nil
+}
+
+// orders are what a list can be sorted by; a - in front reverses it.
+var orders = map[string]registry.Order{"createdAt": registry.ByCreation, "expiredAt": registry.ByExpiry, "lastUsed": registry.ByLastUse}
+
+func parseOrder(q url.Values, l *registry.Listing) error {
+	if !q.Has("sort") {
+		return nil
+	}
+	name, descending := strings.CutPrefix(q.Get("sort"), "-")
+	order, known := orders[name]
+	if !known {
+		return invalid("sort must be createdAt, expiredAt or lastUsed, with - in front for the reverse.")
+	}
+	l.Order, l.Descending = order, descending
+	return nil
+}
+
+// parseUser reads whose tokens, or who, is meant.
+func parseUser(rawQuery string) (string, error) {
+	q, err := parseQuery(rawQuery)
+	if err != nil {
+		return "", err
+	}
+	if err := checkOnce(q, "user"); err != nil {
+		return "", err
+	}
+	user := q.Get("user")
+	if user == "" || user == registry.Everyone {
+		return "", invalid("user must be one user's id, as in ?user=bob.")
+	}
+	return user, nil
 }
 
 func parseSuccessors(rawQuery string) (bool, error) {

@@ -49,6 +49,17 @@ func (o Options) ParseBeside(others Options, belongs string, d *caddyfile.Dispen
 // OneArg returns the only argument of the option that d stands at.
 func OneArg(d *caddyfile.Dispenser, usage string) (string, error) {
 	option := d.Val()
+	arg, err := OneArgBeforeBlock(d, usage)
+	if err != nil {
+		return "", err
+	}
+	return arg, NoBlock(d, option)
+}
+
+// OneArgBeforeBlock is OneArg of an option that takes a block too, which it
+// doesn't read.
+func OneArgBeforeBlock(d *caddyfile.Dispenser, usage string) (string, error) {
+	option := d.Val()
 	args := d.RemainingArgs()
 	if len(args) != 1 {
 		return "", d.Errf("%s takes one value; write `%s %s`", option, option, usage)
@@ -56,7 +67,7 @@ func OneArg(d *caddyfile.Dispenser, usage string) (string, error) {
 	if args[0] == "" {
 		return "", d.Errf("%s is empty; write `%s %s`", option, option, usage)
 	}
-	return args[0], NoBlock(d, option)
+	return args[0], nil
 }
 
 // SomeArgs returns the arguments, at least one, of the option that d stands at.

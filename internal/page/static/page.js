@@ -70,25 +70,26 @@
 		}
 	});
 
-	// A token that is filtered by would stand in the address, and so in histories
+	// A token that is looked for would stand in the address, and so in histories
 	// and logs.
-	const filter = document.querySelector("form.filter");
-	filter?.addEventListener("submit", (event) => {
-		const field = filter.elements.q;
-		if (!/[a-z0-9]{2,12}_[0-9A-Za-z]{49}/.test(field.value)) return;
-		event.preventDefault();
-		field.value = "";
-		field.focus();
-		let notice = document.getElementById("was-token");
-		if (!notice) {
-			notice = document.createElement("p");
-			notice.id = "was-token";
-			notice.className = "notice bad";
-			notice.textContent = "That was a token. Search for its description or token ID instead; delete the token if others could have seen it.";
-			filter.after(notice);
-		}
-		say(notice.textContent);
-	});
+	for (const form of document.querySelectorAll("form[data-instead]")) {
+		const field = form.querySelector("input:not([type=hidden])");
+		form.addEventListener("submit", (event) => {
+			if (!/[a-z0-9]{2,12}_[0-9A-Za-z]{49}/.test(field.value)) return;
+			event.preventDefault();
+			field.value = "";
+			field.focus();
+			let notice = document.getElementById("was-token");
+			if (!notice) {
+				notice = document.createElement("p");
+				notice.id = "was-token";
+				notice.className = "notice bad";
+				notice.textContent = `That was a token. ${form.dataset.instead}; delete the token if others could have seen it.`;
+				form.after(notice);
+			}
+			say(notice.textContent);
+		});
+	}
 
 	// A form that does something does it once.
 	for (const form of document.querySelectorAll("form[data-once]")) {

@@ -60,8 +60,8 @@ func effectOf(txn *snapshot, m store.Mutation, revision uint64) (e effect, err e
 		e.writes, err = configure(txn, m, revision)
 	case store.Rehash:
 		e.writes, err = rehash(txn, m, revision)
-	case store.UseKeys:
-		e.writes = useKeys(m)
+	case store.NoteKeys:
+		e.writes = keyWrites(m.Keys)
 	case store.Delivered:
 		e.writes, err = delivered(txn, m)
 	case store.BeginEpoch:
@@ -77,12 +77,8 @@ func create(txn *snapshot, m store.Create, revision uint64) ([]write, error) {
 	if err := settingsAre(txn, r.Project, m.SettingsRevision); err != nil {
 		return nil, err
 	}
-	for _, key := range [][]byte{idKey(r.ID), tokenKey(r.Hash)} {
-		if _, err := find(txn, key); err == nil {
-			return nil, store.ErrConflict
-		} else if !errors.Is(err, store.ErrNotFound) {
-			return nil, err
-		}
+	if err := notTaken(txn, &r); err != nil {
+		return nil, err
 	}
 	user := owner{r.Project, r.User.ID}
 	account, err := accountOf(txn, user)
@@ -117,16 +113,20 @@ func create(txn *snapshot, m store.Create, revision uint64) ([]write, error) {
 		}
 	}
 	account.Add(&r)
-	writes = append(writes, recordWrites(&r)...)
-	writes = append(writes, accountWrite(user, &account), write{metaNumber, binary.BigEndian.AppendUint64(nil, r.Number)})
-	entry := listEntryOf(&r).append(nil)
-	for _, key := range listKeys(&r) {
-		writes = append(writes, write{key, entry})
+	writes = append(writes, accountWrite(user, &account), counterWrite(metaNumber, r.Number))
+	return append(append(writes, recordWrites(&r)...), liveWrites(&r)...), nil
+}
+
+// notTaken returns store.ErrConflict if the id or the hash of a record is another's.
+func notTaken(txn *snapshot, r *store.Record) error {
+	for _, key := range [][]byte{idKey(r.ID), tokenKey(r.Hash)} {
+		if _, err := find(txn, key); err == nil {
+			return store.ErrConflict
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
 	}
-	if at, ok := r.Expires(); ok {
-		writes = append(writes, write{timeKey(spaceExpires, at, r.ID), nothing})
-	}
-	return writes, nil
+	return nil
 }
 
 // checkLimit returns store.ErrLimit if a user has no place for another token,
@@ -145,10 +145,10 @@ func checkLimit(txn *snapshot, user owner, account *store.Account, m store.Creat
 }
 
 // tokenIs returns a token's record, or store.ErrConflict if it isn't at that
-// revision, or can't serve because of what holds of its user as a whole.
+// revision, is revoked, or can't serve because of what holds of its user as a whole.
 func tokenIs(txn *snapshot, id uuid.UUID, revision uint64) (store.Record, error) {
 	r, err := recordByID(txn, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && r.Revision != revision {
+	if errors.Is(err, store.ErrNotFound) || err == nil && (r.Revision != revision || r.IsRevoked()) {
 		return r, store.ErrConflict
 	}
 	if err != nil {
@@ -287,7 +287,7 @@ func beginEpoch(txn *snapshot, m store.BeginEpoch) (effect, error) {
 	if err == nil && m.Epoch <= now {
 		err = store.ErrConflict
 	}
-	return effect{writes: []write{{metaEpoch, binary.BigEndian.AppendUint64(nil, m.Epoch)}}, epoch: m.Epoch}, err
+	return effect{writes: []write{counterWrite(metaEpoch, m.Epoch)}, epoch: m.Epoch}, err
 }
 
 // epochOf is 1 where nothing else is said.
@@ -307,6 +307,10 @@ func counter(txn *snapshot, key []byte) (uint64, error) {
 		err = copyValue(item, n[:])
 	}
 	return binary.BigEndian.Uint64(n[:]), err
+}
+
+func counterWrite(key []byte, n uint64) write {
+	return write{key, binary.BigEndian.AppendUint64(nil, n)}
 }
 
 // childrenOf returns at most limit successors of a token, or all if 0.

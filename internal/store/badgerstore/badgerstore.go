@@ -65,8 +65,10 @@ type Options struct {
 
 	// disk is for tests that own the disk's free space.
 	disk disk
-	// maxRead and discardEvery are for tests that can't wait.
-	maxRead, discardEvery time.Duration
+	// maxRead, discardEvery, maxSnapshot and maxPinned are for tests that can't
+	// wait.
+	maxRead, discardEvery, maxSnapshot time.Duration
+	maxPinned                          int64
 	// verification is for tests that have tables verified when they say so.
 	verification verification
 	// tendEvery is how far the mark is behind at most, one second if 0.
@@ -79,6 +81,7 @@ type Store struct {
 	options Options
 	db      *badger.DB
 	keys    atomic.Pointer[[]*token.Key]
+	own     *token.Key // if it was opened with that
 	logger  *zap.Logger
 	space   *space
 	clock   *clock.Clock
@@ -101,9 +104,13 @@ type Store struct {
 	// dbClosed: the database is closed because it is damaged.
 	dbClosed bool
 
-	reads reads
+	reads     reads
+	snapshots snapshots
+	// written counts the bytes of what was committed.
+	written atomic.Int64
 	// The constants of these names, but for tests.
-	maxRead, discardEvery time.Duration
+	maxRead, discardEvery, maxSnapshot time.Duration
+	maxPinned                          int64
 
 	// isNew: this opening has made the store.
 	isNew bool
@@ -134,6 +141,26 @@ type Store struct {
 // have a store open. The errors are for the owner and say what to do; of those
 // that say that the store is damaged, nothing in dir has been changed.
 func Open(dir string, o Options) (*Store, error) {
+	s, err := newStore(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	s.space.busy, s.space.listHasRoom = s.badgerIsBusy, s.list.hasRoom
+	s.space.begin()
+	s.space.last = roomForCreates
+	s.committer.Go(s.runCommitter)
+	s.tend()
+	if err := s.openKeys(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// newStore returns a store in dir, which it makes if need be, that isn't open.
+func newStore(dir string, o Options) (*Store, error) {
 	if o.MemTableSize == 0 {
 		o.MemTableSize = memTableSize
 	}
@@ -157,26 +184,13 @@ func Open(dir string, o Options) (*Store, error) {
 		dir: dir, options: o, logger: o.logger(),
 		space:   &space{dir: data, disk: o.disk, memTable: o.MemTableSize, logger: o.logger()},
 		maxRead: cmp.Or(o.maxRead, maxRead), discardEvery: cmp.Or(o.discardEvery, discardEvery),
+		maxSnapshot: cmp.Or(o.maxSnapshot, maxSnapshot), maxPinned: cmp.Or(o.maxPinned, maxPinned),
 		commits: make(chan *commit, maxBatch),
 		stop:    make(chan struct{}),
 		failed:  make(chan struct{}), allVerified: make(chan struct{}),
 		verification: o.verification.orDefault(),
 	}
-	if err := s.space.checkOpen(); err != nil {
-		return nil, err
-	}
-	if err := s.open(); err != nil {
-		return nil, err
-	}
-	s.space.busy, s.space.listHasRoom = s.badgerIsBusy, s.list.hasRoom
-	s.space.begin()
-	s.space.last = roomForCreates
-	s.committer.Go(s.runCommitter)
-	s.tend()
-	if err := s.openKeys(); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return s, s.space.checkOpen()
 }
 
 // open opens the database, if it is whole.
@@ -268,12 +282,6 @@ func stallAt(compactors int) int {
 	return badger.DefaultOptions("").NumLevelZeroTablesStall
 }
 
-// openKeys checks the keys that are given against those the store was used with
-// last, and notes them.
-func (s *Store) openKeys() error {
-	return s.UseKeys(context.Background(), append([]*token.Key{s.Key()}, s.options.Previous...), s.clock.Now())
-}
-
 // show lets readers see what has become durable.
 func (s *Store) show(at store.Position) {
 	s.applied.Store(at.Revision)
@@ -312,7 +320,7 @@ func (s *Store) Close() error {
 		}
 		return nil
 	}
-	if err := s.list.note(s.applied.Load()); err != nil {
+	if err := s.list.note(s.Position()); err != nil {
 		s.logger.Warn("the token store's mark can't be written", zap.Error(err))
 	}
 	if !s.space.canClose() {

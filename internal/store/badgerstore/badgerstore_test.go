@@ -61,6 +61,9 @@ func TestOutboxIsBounded(t *testing.T) {
 
 // With memtables this small every test fills several of them.
 func TestConformanceWithTinyMemtables(t *testing.T) {
+	if storetest.Rounds(0, 1) == 0 {
+		t.Skip("set ACCESS_TOKENS_TEST_LONG=1 to run all of TestConformance again")
+	}
 	storetest.Run(t, func(t testing.TB) store.Store { return open(t, t.TempDir(), Options{MemTableSize: 256 << 10}) })
 }
 
@@ -156,6 +159,9 @@ func TestCloseCommitsWhatIsQueued(t *testing.T) {
 func TestKeyFile(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Options{})
+	living := storetest.NewRecord("p", "alice", 0)
+	living.Key = s.Key().ID()
+	mustCommit(t, s, store.Create{Record: living})
 	file := filepath.Join(dir, "hash.key")
 	info, err := os.Stat(file)
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -191,7 +197,7 @@ func TestKeyFile(t *testing.T) {
 		t.Error("a new key was made beside a store with records")
 	}
 	other, _ := token.NewKey(strings.Repeat("x", 32))
-	refuse(Options{Key: other}, "made with hash key")
+	refuse(Options{Key: other}, "1 living token in")
 	if err := os.WriteFile(file, []byte("short\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -362,4 +368,22 @@ func BenchmarkByHashParallel(b *testing.B) {
 			i++
 		}
 	})
+}
+
+// A value that Badger would put into its value log, which is not verified, is
+// refused, whole and without a trace of the rest of its mutation.
+func TestNothingGoesToTheValueLog(t *testing.T) {
+	s := open(t, t.TempDir(), Options{MemTableSize: 256 << 10})
+	r := storetest.NewRecord("p", "alice", 0)
+	limit := int(s.db.Opts().ValueThreshold)
+	if _, err := s.Commit(context.Background(), store.Create{Record: r}, []byte("short"), make([]byte, limit)); !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("a line of %d bytes: %v", limit, err)
+	}
+	lines, err := s.Outbox(store.LinePlace{})
+	if _, errID := s.ByID(r.ID); !errors.Is(errID, store.ErrNotFound) || err != nil || len(lines) > 0 {
+		t.Errorf("after it was refused: %d lines, %v; the token: %v", len(lines), err, errID)
+	}
+	if _, err := s.Commit(context.Background(), store.Create{Record: r}, make([]byte, limit-1)); err != nil {
+		t.Errorf("a line of %d bytes: %v", limit-1, err)
+	}
 }

@@ -130,6 +130,7 @@ func (w *committer) commit(batch []*commit) {
 }
 
 func (w *committer) discard() {
+	w.endSnapshots()
 	if unread, ok := w.reads.next(w.applied.Load()); ok {
 		w.db.SetDiscardTs(unread)
 		w.discarded = time.Now()
@@ -162,7 +163,7 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 	}
 	room := w.space.look()
 	at := w.Position()
-	t := w.begin(at.Revision)
+	t := w.transaction(at.Revision)
 	defer t.txn.Discard()
 
 	// Those that are refused may be so because of others in the batch: they
@@ -190,6 +191,11 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 		}
 		at = c.outcome.Position
 		accepted = append(accepted, c)
+		if c.effect.epoch != 0 {
+			// What a transaction takes away is all of one epoch.
+			rest = batch[i+1:]
+			break
+		}
 	}
 	if len(accepted) == 0 {
 		return rest
@@ -222,7 +228,7 @@ func (w *committer) tryOne(t *transaction, c *commit, room room, at store.Positi
 	if err != nil {
 		return err
 	}
-	c.taken = w.takenBy(c.mutation, e.writes, at.Revision)
+	c.taken = takenBy(c.mutation, e.writes, at)
 	c.effect, c.outcome = e, store.Outcome{Position: at, Ended: e.ended}
 	return t.add(append(e.writes, posted...))
 }
@@ -239,7 +245,7 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 		return unavailable(err)
 	}
 	if len(taken) > 0 {
-		reach := listReach{w.list.last, w.list.last.after(taken)}
+		reach := listReach{w.list.last, w.list.last.after(taken), w.applied.Load()}
 		if err := t.set(write{metaList, reach.append(nil)}); err != nil {
 			return unavailable(err)
 		}
@@ -251,10 +257,11 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 		return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 	}
 	if len(taken) > 0 {
-		if err := w.list.append(taken, at.Revision); err != nil {
+		if err := w.list.append(taken, at); err != nil {
 			return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 		}
 	}
+	w.written.Add(t.size)
 	w.showSettings(accepted)
 	w.addHolds(accepted)
 	w.show(at)
@@ -268,6 +275,7 @@ type transaction struct {
 	count, size int64
 	maxCount    int64
 	maxSize     int64
+	maxValue    int64
 }
 
 // ownEntries are those of each transaction: the revision, where deleted.list is,
@@ -281,17 +289,23 @@ var errNoFit = fmt.Errorf("no room in the transaction")
 // transaction's count, a memtable's log or, on average, its skip list.
 const entryOverhead = 64
 
-func (w *committer) begin(readAt uint64) *transaction {
+func (s *Store) transaction(readAt uint64) *transaction {
 	return &transaction{
-		txn:      w.snapshot(readAt, true),
-		maxCount: w.db.MaxBatchCount() - ownEntries,
-		maxSize:  w.db.MaxBatchSize() - ownEntries*entryOverhead,
+		txn:      s.snapshot(readAt, true),
+		maxCount: s.db.MaxBatchCount() - ownEntries,
+		maxSize:  s.db.MaxBatchSize() - ownEntries*entryOverhead,
+		maxValue: s.db.Opts().ValueThreshold,
 	}
 }
 
+// add adds all writes or none.
 func (t *transaction) add(writes []write) error {
 	size := int64(0)
 	for _, w := range writes {
+		// It would go to the value log, which nobody verifies.
+		if int64(len(w.value)) >= t.maxValue {
+			return store.ErrTooLarge
+		}
 		size += int64(len(w.key)+len(w.value)) + entryOverhead
 	}
 	if t.count+int64(len(writes)) >= t.maxCount || t.size+size >= t.maxSize {

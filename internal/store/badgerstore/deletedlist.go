@@ -9,12 +9,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
 // deletedListName is the file, beside the database, of all that was taken away.
@@ -31,6 +32,8 @@ import (
 //	blocked <epoch> <revision> <project> <user> <true or false>
 //	mark <epoch> <revision> <remembered time, in milliseconds since 1970>
 //
+// A restored store's list begins with that of the store that it comes from.
+//
 // Records are appended over the mark, along with a new one, in one write. The
 // mark alone is overwritten in place, so that a store in which only last uses
 // change doesn't grow.
@@ -38,123 +41,24 @@ const deletedListName = "deleted.list"
 
 const listTitle = "access-tokens deleted.list 1"
 
-// listEpoch is the epoch of all revisions until there are restores.
-const listEpoch = 1
-
-// takenAway is one thing that was taken away, at a revision.
-type takenAway struct {
-	revision uint64
-	// token was deleted, which would have expired at expires; zero if never.
-	token   uuid.UUID
-	expires time.Time
-	// Or, if there is no token, project was switched on or off.
-	project string
-	enabled bool
-	// Or user of project was rid of all tokens, or else blocked or unblocked.
-	user            string
-	voided, blocked bool
-}
-
-// subject is what a record that isn't of a token is about, so that a later one of
-// it says all that is to be known.
-func (a *takenAway) subject() takenAway {
-	return takenAway{project: a.project, user: a.user, voided: a.voided}
-}
-
-func (a *takenAway) append(b []byte) []byte {
-	switch {
-	case a.user != "" && a.voided:
-		return appendLine(b, fmt.Sprintf("voided %d %d %q %q", listEpoch, a.revision, a.project, a.user))
-	case a.user != "":
-		return appendLine(b, fmt.Sprintf("blocked %d %d %q %q %t", listEpoch, a.revision, a.project, a.user, a.blocked))
-	case a.token == uuid.Nil:
-		return appendLine(b, fmt.Sprintf("enabled %d %d %q %t", listEpoch, a.revision, a.project, a.enabled))
-	}
-	expires := "never"
-	if !a.expires.IsZero() {
-		expires = strconv.FormatInt(a.expires.Unix(), 10)
-	}
-	return appendLine(b, fmt.Sprintf("deleted %d %d %s %s", listEpoch, a.revision, a.token, expires))
-}
-
-// parseTakenAway reads what append wrote, without the checksum.
-func parseTakenAway(text string) (a takenAway, err error) {
-	kind, text, _ := strings.Cut(text, " ")
-	epoch, text, _ := strings.Cut(text, " ")
-	revision, text, _ := strings.Cut(text, " ")
-	at := strings.LastIndexByte(text, ' ')
-	if epoch != strconv.Itoa(listEpoch) || at < 0 {
-		return a, fmt.Errorf("no record: %q", kind)
-	}
-	if a.revision, err = strconv.ParseUint(revision, 10, 64); err != nil {
-		return a, err
-	}
-	if kind == "voided" || kind == "blocked" {
-		return a, a.parseUser(kind, text)
-	}
-	what, how := text[:at], text[at+1:]
-	switch kind {
-	case "deleted":
-		if a.token, err = uuid.Parse(what); err != nil || how == "never" {
-			return a, err
-		}
-		seconds, err := strconv.ParseInt(how, 10, 64)
-		a.expires = time.Unix(seconds, 0).UTC()
-		return a, err
-	case "enabled":
-		if a.project, err = strconv.Unquote(what); err != nil {
-			return a, err
-		}
-		a.enabled, err = strconv.ParseBool(how)
-		return a, err
-	}
-	return a, fmt.Errorf("no kind of record: %q", kind)
-}
-
-// parseUser reads whom a record is about, and what follows.
-func (a *takenAway) parseUser(kind, text string) (err error) {
-	for _, name := range []*string{&a.project, &a.user} {
-		quoted, err := strconv.QuotedPrefix(strings.TrimPrefix(text, " "))
-		if err != nil {
-			return err
-		}
-		text = strings.TrimPrefix(text, " ")[len(quoted):]
-		if *name, err = strconv.Unquote(quoted); err != nil {
-			return err
-		}
-	}
-	switch {
-	case a.user == "":
-		return errors.New("no user")
-	case kind == "voided" && text == "":
-		a.voided = true
-		return nil
-	case kind == "blocked" && strings.HasPrefix(text, " "):
-		a.blocked, err = strconv.ParseBool(text[1:])
-		return err
-	}
-	return errors.New("no record of a user")
-}
-
 // mark is what the store had certainly come to.
 type mark struct {
-	revision uint64
-	clock    time.Time // zero if it isn't known
+	store.Position
+	clock time.Time // zero if it isn't known
 }
 
-// append writes a line that always has the same length.
+// append writes a line that never gets shorter.
 func (m mark) append(b []byte) []byte {
 	ms := int64(0)
 	if !m.clock.IsZero() {
 		ms = max(m.clock.UnixMilli(), 0)
 	}
-	return appendLine(b, fmt.Sprintf("mark %d %020d %016d", listEpoch, m.revision, ms))
+	return appendLine(b, fmt.Sprintf("mark %d %020d %016d", m.Epoch, m.Revision, ms))
 }
 
 func parseMark(text string) (m mark, ok bool) {
-	var epoch int
 	var ms int64
-	if n, _ := fmt.Sscanf(text, "mark %d %d %d", &epoch, &m.revision, &ms); n != 3 || epoch != listEpoch {
+	if n, _ := fmt.Sscanf(text, "mark %d %d %d", &m.Epoch, &m.Revision, &ms); n != 3 {
 		return m, false
 	}
 	if ms > 0 {
@@ -178,20 +82,31 @@ func cutLine(line []byte) (text string, ok bool) {
 	return string(line[:at]), true
 }
 
-// place is where a list has come to: the revision of its last record, and how many
+// place is where a list has come to: the position of its last record, and how many
 // records have that one.
-type place struct{ revision, records uint64 }
+type place struct {
+	store.Position
+	records uint64
+}
 
 func (p place) before(q place) bool {
-	return p.revision < q.revision || p.revision == q.revision && p.records < q.records
+	return p.Before(q.Position) || p.Position == q.Position && p.records < q.records
 }
 
 // then returns where a list is with one more record.
-func (p place) then(revision uint64) place {
-	if revision != p.revision {
-		return place{revision, 1}
+func (p place) then(at store.Position) place {
+	if at != p.Position {
+		return place{at, 1}
 	}
-	return place{revision, p.records + 1}
+	return place{at, p.records + 1}
+}
+
+// after returns where a list is with more records.
+func (p place) after(all []takenAway) place {
+	for _, a := range all {
+		p = p.then(a.Position)
+	}
+	return p
 }
 
 // listState is what a file of that kind says.
@@ -203,8 +118,8 @@ type listState struct {
 	end   int64
 	lines int
 	mark  mark
-	// damaged: a line is neither a record nor the mark. It may be what a crash
-	// left of the last write.
+	// damaged: a line is neither a record nor the mark, or stands where none does.
+	// It may be what a crash left of the last write.
 	damaged bool
 }
 
@@ -214,6 +129,7 @@ var errNoList = errors.New("its first line is not that of such a list")
 // line.
 func scanList(r io.Reader, f func(a takenAway, line []byte) error) (s listState, err error) {
 	in := bufio.NewReaderSize(r, 1<<16)
+	marked := false
 	for first := true; ; first = false {
 		line, err := in.ReadBytes('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -234,13 +150,13 @@ func scanList(r io.Reader, f func(a takenAway, line []byte) error) (s listState,
 			s.end, s.lines = int64(len(line)), 1
 			continue
 		}
-		// The mark counts even behind what is damaged.
+		// The mark counts even behind what is damaged. Nothing stands behind it.
 		if m, isMark := parseMark(text); ok && isMark {
-			s.mark = m
+			marked, s.mark = true, m
 			continue
 		}
 		a, err := parseTakenAway(text)
-		if !ok || err != nil || s.damaged || a.revision < s.last.revision {
+		if !ok || err != nil || s.damaged || marked || a.Before(s.last.Position) {
 			s.damaged = true
 			continue
 		}
@@ -249,10 +165,17 @@ func scanList(r io.Reader, f func(a takenAway, line []byte) error) (s listState,
 				return s, err
 			}
 		}
-		s.last, s.end, s.lines = s.last.then(a.revision), s.end+int64(len(line)), s.lines+1
+		s.last, s.end, s.lines = s.last.then(a.Position), s.end+int64(len(line)), s.lines+1
 	}
-	s.mark.revision = max(s.mark.revision, s.last.revision)
+	s.mark.Position = later(s.mark.Position, s.last.Position)
 	return s, nil
+}
+
+func later(p, q store.Position) store.Position {
+	if p.Before(q) {
+		return q
+	}
+	return p
 }
 
 // deletedList is the file of an open store.
@@ -285,24 +208,16 @@ func makeList(dir string, id storeID) (listState, error) {
 	return s, writeFile(filepath.Join(dir, deletedListName), mark{}.append(b))
 }
 
-// after returns where a list is with more records.
-func (p place) after(all []takenAway) place {
-	for _, a := range all {
-		p = p.then(a.revision)
-	}
-	return p
-}
-
-// append adds records, and marks the revision that the database has reached with
-// them. When it returns without error they are on disk.
-func (l *deletedList) append(all []takenAway, revision uint64) error {
+// append adds records, and marks what the database has reached with them. When it
+// returns without error they are on disk.
+func (l *deletedList) append(all []takenAway, reached store.Position) error {
 	var b []byte
 	for i := range all {
 		b = all[i].append(b)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.write(b, revision); err != nil {
+	if err := l.write(b, reached); err != nil {
 		return err
 	}
 	l.end += int64(len(b))
@@ -312,8 +227,8 @@ func (l *deletedList) append(all []takenAway, revision uint64) error {
 }
 
 // write writes records and the mark, and syncs.
-func (l *deletedList) write(records []byte, revision uint64) error {
-	m := mark{revision, l.clock()}
+func (l *deletedList) write(records []byte, reached store.Position) error {
+	m := mark{reached, l.clock()}
 	if _, err := l.file.WriteAt(m.append(records), l.end); err != nil {
 		return fmt.Errorf("writing %s: %w", deletedListName, err)
 	}
@@ -327,14 +242,16 @@ func (l *deletedList) write(records []byte, revision uint64) error {
 // rememberClockEvery is how far the remembered time on disk is behind, at most.
 const rememberClockEvery = time.Minute
 
-// note marks a revision, if there is something new to be said.
-func (l *deletedList) note(revision uint64) error {
+// note marks what the database has reached, if there is something new to be said.
+func (l *deletedList) note(reached store.Position) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if revision == l.mark.revision && l.clock().Sub(l.mark.clock) < rememberClockEvery {
+	// A batch may have marked more since the caller looked.
+	reached = later(reached, l.mark.Position)
+	if reached == l.mark.Position && l.clock().Sub(l.mark.clock) < rememberClockEvery {
 		return nil
 	}
-	return l.write(nil, revision)
+	return l.write(nil, reached)
 }
 
 // truncate drops all records behind end, which is in state s.
@@ -345,7 +262,7 @@ func (l *deletedList) truncate(s listState) error {
 		return err
 	}
 	l.end, l.last = s.end, s.last
-	return l.write(nil, l.mark.revision)
+	return l.write(nil, l.mark.Position)
 }
 
 // listReserve is how much of the list is allocated beforehand, so that tokens

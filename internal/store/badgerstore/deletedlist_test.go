@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/clock"
@@ -40,12 +42,12 @@ func takeAway(t *testing.T, s *Store) (want []takenAway) {
 	first := mustCommit(t, s, store.Create{Record: expires})
 	second := mustCommit(t, s, store.Create{Record: never})
 	mustCommit(t, s, store.Create{Record: successor, ParentRevision: second})
-	at := mustCommit(t, s, store.Revoke{ID: expires.ID, Revision: first, At: storetest.Epoch})
-	want = append(want, takenAway{revision: at, token: expires.ID, expires: expires.Created.Add(time.Minute).Truncate(time.Second)})
-	at = mustCommit(t, s, store.Revoke{ID: never.ID, Revision: second, At: storetest.Epoch, Successors: true})
-	want = append(want, takenAway{revision: at, token: never.ID}, takenAway{revision: at, token: successor.ID})
-	at = mustCommit(t, s, store.Configure{Project: `a "project"`, Settings: store.Settings{Enabled: new(false)}})
-	return append(want, takenAway{revision: at, project: `a "project"`})
+	mustCommit(t, s, store.Revoke{ID: expires.ID, Revision: first, At: storetest.Epoch})
+	want = append(want, takenAway{Position: s.Position(), token: expires.ID, expires: expires.Created.Add(time.Minute).Truncate(time.Second)})
+	mustCommit(t, s, store.Revoke{ID: never.ID, Revision: second, At: storetest.Epoch, Successors: true})
+	want = append(want, takenAway{Position: s.Position(), token: never.ID}, takenAway{Position: s.Position(), token: successor.ID})
+	mustCommit(t, s, store.Configure{Project: `a "project"`, Settings: store.Settings{Enabled: new(false)}})
+	return append(want, takenAway{Position: s.Position(), project: `a "project"`})
 }
 
 var compareTaken = cmp.AllowUnexported(takenAway{})
@@ -59,8 +61,8 @@ func TestWhatIsTakenAwayIsListed(t *testing.T) {
 	if diff := cmp.Diff(want, got, compareTaken); diff != "" {
 		t.Error(diff)
 	}
-	if state.mark.revision != s.applied.Load() {
-		t.Errorf("the mark is %d, and the store at %d", state.mark.revision, s.applied.Load())
+	if state.mark.Position != s.Position() {
+		t.Errorf("the mark is %v, and the store at %v", state.mark.Position, s.Position())
 	}
 	text := string(readFile(t, filepath.Join(dir, deletedListName)))
 	for n := range 4 {
@@ -83,104 +85,198 @@ func TestWhatIsTakenAwayIsListed(t *testing.T) {
 	if now := len(readFile(t, filepath.Join(dir, deletedListName))); now != len(text) {
 		t.Errorf("the list had %d bytes, and has %d", len(text), now)
 	}
-	if state, _ := listed(t, dir); state.mark.revision != s.applied.Load() {
-		t.Errorf("the mark is %d, and the store at %d", state.mark.revision, s.applied.Load())
+	if state, _ := listed(t, dir); state.mark.Position != s.Position() {
+		t.Errorf("the mark is %v, and the store at %v", state.mark.Position, s.Position())
 	}
 }
 
-// A process can die after a batch is in the database and before it is listed, or
-// in the middle of that.
-func TestListIsCompletedAfterACrash(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, Options{tendEvery: time.Hour})
-	for n := range 3 {
-		r := storetest.NewRecord("q", "bob", n)
-		mustCommit(t, s, store.Revoke{ID: r.ID, Revision: mustCommit(t, s, store.Create{Record: r}), At: storetest.Epoch})
-	}
-	want := takeAway(t, s)
-	line := want[1:3] // one batch
+// wantCompleted checks that the list is completed if the process dies after a batch
+// is in the database and before its last lines are listed, or in the middle of that.
+func wantCompleted(t *testing.T, s *Store, dir string, lines int) {
+	t.Helper()
 	s.list.mu.Lock()
-	after := s.list.end
+	end := s.list.end
 	s.list.mu.Unlock()
 	crashed := filepath.Join(t.TempDir(), "crashed")
 	if err := copyStore(crashed, dir); err != nil {
 		t.Fatal(err)
 	}
-	closeStore(t, s)
 	text := readFile(t, filepath.Join(crashed, deletedListName))
-	_, all := listed(t, crashed)
-	last := int64(len(all[len(all)-1].append(nil)))
-	// The last batch is the switch. What is before it has been acknowledged.
-	for _, cut := range []int64{after - last, after - last + 1, after - 2, after - 1, after, after + 10} {
+	_, want := listed(t, crashed)
+	last := int64(0)
+	for _, a := range want[len(want)-lines:] {
+		last += int64(len(a.append(nil)))
+	}
+	for _, cut := range someOf([]int64{end - last, end - last + 1, end - 2, end - 1, end, end + 10}, 2) {
 		again := filepath.Join(t.TempDir(), "again")
 		if err := copyStore(again, crashed); err != nil {
 			t.Fatal(err)
 		}
 		writeBack(t, filepath.Join(again, deletedListName), text[:cut])
-		closeStore(t, open(t, again, Options{}))
-		if _, got := listed(t, again); !cmp.Equal(all, got, compareTaken) {
-			t.Errorf("cut at %d of %d: %s", cut, len(text), cmp.Diff(all, got, compareTaken))
+		closeStore(t, open(t, again, Options{Key: s.options.Key}))
+		_, got := listed(t, again)
+		// Within a batch's revision the order may be another one.
+		if diff := cmp.Diff(want, got, compareTaken, cmpopts.SortSlices(takenBefore)); diff != "" {
+			t.Errorf("cut at %d of %d: %s", cut, len(text), diff)
 		}
 	}
 	// One line more is missing.
-	writeBack(t, filepath.Join(crashed, deletedListName), text[:after-last-1])
-	if _, err := Open(crashed, Options{}); err == nil || !strings.Contains(err.Error(), deletedListName) {
-		t.Errorf("opened with a list that has lost %v: %v", line, err)
+	writeBack(t, filepath.Join(crashed, deletedListName), text[:end-last-1])
+	if _, err := Open(crashed, Options{Key: s.options.Key}); err == nil || !strings.Contains(err.Error(), deletedListName) {
+		t.Errorf("opened with a list that has lost something: %v", err)
 	}
 }
 
-// What is taken away from a user as a whole is listed, and completed, too.
-func TestWhatIsTakenFromUsersIsListed(t *testing.T) {
-	const project, owner = "p p", `a "user" name`
-	block := store.Block{Project: project, User: owner, At: storetest.Epoch}
-	void := store.Void{Project: project, User: owner, At: storetest.Epoch}
-	took := func(revision uint64) takenAway { return takenAway{revision: revision, project: project, user: owner} }
-	for _, last := range []string{"void", "block", "lift"} {
-		t.Run(last, func(t *testing.T) {
+func takenBefore(a, b takenAway) bool {
+	return a.Before(b.Position) || a.Position == b.Position && bytes.Compare(a.token[:], b.token[:]) < 0
+}
+
+// Whatever takes away is listed, in the epoch that it belongs to, and is so after a
+// crash, too.
+func TestEverythingThatTakesAwayIsListed(t *testing.T) {
+	const project, user = "p p", `a "user" name`
+	parent, child := storetest.NewRecord(project, user, 0), storetest.NewRecord(project, user, 1)
+	parent.Lifetime = 60
+	child.Parent = parent.ID
+	expiry, _ := parent.Expires()
+	expiry = expiry.Truncate(time.Second)
+	ofUser := takenAway{project: project, user: user}
+	voided, blocked, unblocked := ofUser, ofUser, ofUser
+	voided.voided, blocked.blocked = true, true
+	void := store.Void{Project: project, User: user, At: storetest.Epoch}
+	block := store.Block{Project: project, User: user, At: storetest.Epoch}
+	for name, c := range map[string]struct {
+		do   func(t *testing.T, s *Store, parent uint64)
+		want []takenAway
+	}{
+		"a token": {func(t *testing.T, s *Store, at uint64) {
+			mustCommit(t, s, store.Revoke{ID: parent.ID, Revision: at, At: storetest.Epoch})
+		}, []takenAway{{token: parent.ID, expires: expiry}}},
+		"a line": {func(t *testing.T, s *Store, at uint64) {
+			mustCommit(t, s, store.Create{Record: child, ParentRevision: at})
+			mustCommit(t, s, store.Revoke{ID: parent.ID, Revision: at, At: storetest.Epoch, Successors: true})
+		}, []takenAway{{token: parent.ID, expires: expiry}, {token: child.ID}}},
+		"a token that is replaced": {func(t *testing.T, s *Store, at uint64) {
+			mustCommit(t, s, store.Create{Record: child, ParentRevision: at, ReplacesParent: true})
+		}, []takenAway{{token: parent.ID, expires: expiry}}},
+		"all of a user's": {func(t *testing.T, s *Store, _ uint64) { mustCommit(t, s, void) }, []takenAway{voided}},
+		"what is swept": {func(t *testing.T, s *Store, _ uint64) {
+			mustCommit(t, s, store.Sweep{Voided: store.Voided{Project: project, User: user, Before: mustCommit(t, s, void)}, IDs: []uuid.UUID{parent.ID}})
+		}, []takenAway{{token: parent.ID, expires: expiry}}},
+		"a block": {func(t *testing.T, s *Store, _ uint64) { mustCommit(t, s, block) }, []takenAway{blocked}},
+		"an unblock": {func(t *testing.T, s *Store, _ uint64) {
+			lift := block
+			lift.Lift, lift.Revision = true, mustCommit(t, s, block)
+			mustCommit(t, s, lift)
+		}, []takenAway{unblocked}},
+		"a switch": {func(t *testing.T, s *Store, _ uint64) {
+			mustCommit(t, s, store.Configure{Project: project, Settings: store.Settings{Enabled: new(true)}})
+		}, []takenAway{{project: project, enabled: true}}},
+	} {
+		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := open(t, dir, Options{tendEvery: time.Hour})
-			var want []takenAway
-			at := uint64(0)
-			for _, what := range []string{"void", "block", "void", "lift", "block", last} {
-				var a takenAway
-				switch what {
-				case "void":
-					at = mustCommit(t, s, void)
-					a = took(at)
-					a.voided = true
-				default:
-					m := block
-					m.Revision, m.Lift = at, what == "lift"
-					at = mustCommit(t, s, m)
-					a = took(at)
-					a.blocked = !m.Lift
-				}
-				want = append(want, a)
+			// What was taken away before stays listed, as of the epoch before.
+			mustCommit(t, s, store.Block{Project: "q", User: "bob", At: storetest.Epoch})
+			before := s.Position()
+			mustCommit(t, s, store.BeginEpoch{Epoch: 12})
+			c.do(t, s, mustCommit(t, s, store.Create{Record: parent}))
+			want := slices.Clone(c.want)
+			for i := range want {
+				want[i].Position = s.Position()
 			}
-			if _, got := listed(t, dir); !cmp.Equal(want, got, compareTaken) {
-				t.Fatal(cmp.Diff(want, got, compareTaken))
+			if s.Position().Epoch != 12 {
+				t.Errorf("the epoch is %d", s.Position().Epoch)
 			}
-			s.list.mu.Lock()
-			after := s.list.end
-			s.list.mu.Unlock()
-			crashed := filepath.Join(t.TempDir(), "crashed")
-			if err := copyStore(crashed, dir); err != nil {
-				t.Fatal(err)
+			state, got := listed(t, dir)
+			if diff := cmp.Diff(want, got[max(0, len(got)-len(want)):], compareTaken); diff != "" {
+				t.Error(diff)
 			}
-			text := readFile(t, filepath.Join(crashed, deletedListName))
-			line := int64(len(want[len(want)-1].append(nil)))
-			for _, cut := range []int64{after - line, after - line + 1, after - 1, after} {
-				again := filepath.Join(t.TempDir(), "again")
-				if err := copyStore(again, crashed); err != nil {
-					t.Fatal(err)
-				}
-				writeBack(t, filepath.Join(again, deletedListName), text[:cut])
-				closeStore(t, open(t, again, Options{}))
-				if _, got := listed(t, again); !cmp.Equal(want, got, compareTaken) {
-					t.Errorf("cut at %d of %d: %s", cut, len(text), cmp.Diff(want, got, compareTaken))
-				}
+			if state.mark.Position != s.Position() || got[0].Position != before {
+				t.Errorf("the mark is %v, and the store at %v; at first %+v", state.mark.Position, s.Position(), got[0])
 			}
+			wantCompleted(t, s, dir, len(want))
 		})
+	}
+}
+
+// A user can be rid of all, blocked and unblocked again and again.
+func TestWhatIsTakenFromUsersIsListed(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{tendEvery: time.Hour})
+	var want []takenAway
+	at := uint64(0)
+	for _, what := range []string{"void", "block", "void", "lift", "block", "void"} {
+		a := takenAway{project: "p", user: "alice"}
+		switch what {
+		case "void":
+			at = mustCommit(t, s, store.Void{Project: "p", User: "alice", At: storetest.Epoch})
+			a.voided = true
+		default:
+			a.blocked = what == "block"
+			at = mustCommit(t, s, store.Block{Project: "p", User: "alice", At: storetest.Epoch, Revision: at, Lift: !a.blocked})
+		}
+		a.Position = s.Position()
+		want = append(want, a)
+	}
+	if _, got := listed(t, dir); !cmp.Equal(want, got, compareTaken) {
+		t.Fatal(cmp.Diff(want, got, compareTaken))
+	}
+	wantCompleted(t, s, dir, 1)
+}
+
+// What the process dies over can be two mutations of a batch, of which one begins
+// an epoch.
+func TestEpochEndsABatch(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{tendEvery: time.Hour})
+	before, after := storetest.NewRecord("p", "alice", 0), storetest.NewRecord("p", "alice", 1)
+	first := mustCommit(t, s, store.Create{Record: before})
+	second := mustCommit(t, s, store.Create{Record: after})
+	var batch []*commit
+	for _, m := range []store.Mutation{
+		store.Revoke{ID: before.ID, Revision: first, At: storetest.Epoch},
+		store.BeginEpoch{Epoch: 2},
+		store.Revoke{ID: after.ID, Revision: second, At: storetest.Epoch},
+	} {
+		batch = append(batch, &commit{ctx: t.Context(), mutation: m, done: make(chan struct{})})
+	}
+	// The committer is idle.
+	(&committer{Store: s, discarded: time.Now()}).commit(batch)
+	want := []takenAway{
+		{Position: store.Position{Epoch: 1, Revision: second + 1}, token: before.ID},
+		{Position: store.Position{Epoch: 2, Revision: second + 3}, token: after.ID},
+	}
+	if _, got := listed(t, dir); !cmp.Equal(want, got, compareTaken) {
+		t.Error(cmp.Diff(want, got, compareTaken))
+	}
+	wantCompleted(t, s, dir, 1)
+}
+
+func TestMarkNeverGoesBack(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{tendEvery: time.Hour})
+	before := s.Position()
+	mustCommit(t, s, store.Create{Record: storetest.NewRecord("p", "alice", 0)})
+	for _, at := range []store.Position{s.Position(), before} {
+		if err := s.list.note(at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if state, _ := listed(t, dir); state.mark.Position != s.Position() {
+		t.Errorf("the mark is %v, and the store at %v", state.mark.Position, s.Position())
+	}
+}
+
+// Records are written over the mark. What stands behind one was written with others
+// that didn't get onto the disk.
+func TestRecordBehindTheMarkIsDamage(t *testing.T) {
+	at := store.Position{Epoch: 1, Revision: 7}
+	record := (&takenAway{Position: at, token: uuid.New()}).append(nil)
+	title := appendLine(nil, listTitle+" "+uuid.NewString())
+	s, err := scanList(bytes.NewReader(slices.Concat(title, mark{}.append(nil), record)), nil)
+	if err != nil || !s.damaged || s.end != int64(len(title)) || s.last != (place{}) {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 
@@ -245,6 +341,8 @@ func makeOld(t *testing.T, s *Store) {
 	}
 }
 
+func inFirst(revision uint64) store.Position { return store.Position{Epoch: 1, Revision: revision} }
+
 // A list is tidied when half of it is about tokens that would have expired.
 func TestListIsTidied(t *testing.T) {
 	dir := t.TempDir()
@@ -270,25 +368,25 @@ func TestListIsTidied(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = l.close() }()
-			all := []takenAway{{revision: 2, project: "p"}, {revision: 3, project: "p", enabled: true}, {revision: 4, token: uuid.New()}}
+			all := []takenAway{{Position: inFirst(2), project: "p"}, {Position: inFirst(3), project: "p", enabled: true}, {Position: inFirst(4), token: uuid.New()}}
 			for n := range 20_000 {
-				all = append(all, takenAway{revision: uint64(5 + n), token: uuid.New(), expires: c.expires})
+				all = append(all, takenAway{Position: inFirst(uint64(5 + n)), token: uuid.New(), expires: c.expires})
 			}
-			if err := l.append(all, 30_000); err != nil {
+			if err := l.append(all, inFirst(30_000)); err != nil {
 				t.Fatal(err)
 			}
 			if err := l.tidy(dir, now); err != nil {
 				t.Fatal(err)
 			}
 			// It goes on where it was.
-			if err := l.append([]takenAway{{revision: 40_000, token: uuid.New()}}, 40_000); err != nil {
+			if err := l.append([]takenAway{{Position: inFirst(40_000), token: uuid.New()}}, inFirst(40_000)); err != nil {
 				t.Fatal(err)
 			}
 			after, got := listed(t, dir)
 			if c.kept == 3 && len(got) != 4 || c.kept != 3 && len(got) != len(all)+1 {
 				t.Errorf("%d records are left", len(got))
 			}
-			if after.store != state.store || after.mark.revision != 40_000 || after.last.revision != 40_000 {
+			if after.store != state.store || after.mark.Position != inFirst(40_000) || after.last.Position != inFirst(40_000) {
 				t.Errorf("the list is in state %+v", after)
 			}
 		})
@@ -330,9 +428,9 @@ func (c *setClock) Passed() time.Duration { return c.passed }
 
 func FuzzScanList(f *testing.F) {
 	title := appendLine(nil, listTitle+" "+uuid.New().String())
-	record := (&takenAway{revision: 7, token: uuid.New(), expires: time.Unix(1_700_000_000, 0)}).append(nil)
-	setting := (&takenAway{revision: 8, project: "a\nb", enabled: true}).append(nil)
-	for _, b := range [][]byte{nil, title, append(title, record...), append(title, append(setting, mark{revision: 9}.append(nil)...)...)} {
+	record := (&takenAway{Position: store.Position{Epoch: 1, Revision: 7}, token: uuid.New(), expires: time.Unix(1_700_000_000, 0)}).append(nil)
+	setting := (&takenAway{Position: store.Position{Epoch: 3, Revision: 8}, project: "a\nb", enabled: true}).append(nil)
+	for _, b := range [][]byte{nil, title, append(title, record...), append(title, append(setting, mark{Position: store.Position{Epoch: 3, Revision: 9}}.append(nil)...)...)} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -343,6 +441,26 @@ func FuzzScanList(f *testing.F) {
 		})
 		if err == nil && (s.end > int64(len(b)) || !bytes.HasSuffix(b[:s.end], again) && len(again) > 0) {
 			t.Errorf("the records end at %d of %d", s.end, len(b))
+		}
+	})
+}
+
+func FuzzTakenAway(f *testing.F) {
+	for _, text := range []string{
+		"deleted 1 7 0b9e7c1f-6b1d-4a9e-8a39-0d4f3f1f7a55 1700000000", "deleted 2 7 0b9e7c1f-6b1d-4a9e-8a39-0d4f3f1f7a55 never",
+		"deleted 1 7 00000000-0000-0000-0000-000000000000 0", `enabled 1 7 "p" true`, `voided 1 7 "p" "a \"user\""`, `blocked 12 7 "p p" "\xff" false`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		a, err := parseTakenAway(text)
+		if err != nil {
+			return
+		}
+		again, ok := cutLine(a.append(nil))
+		b, err := parseTakenAway(again)
+		if !ok || err != nil || !cmp.Equal(a, b, compareTaken) {
+			t.Errorf("%+v becomes %+v, %v", a, b, err)
 		}
 	})
 }

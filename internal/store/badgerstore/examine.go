@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -137,10 +138,10 @@ func examine(dir string, o badger.Options) (*examination, error) {
 	if err := e.checkSmallFiles(o.Dir); err != nil {
 		return nil, err
 	}
-	if e.revision < e.list.mark.revision {
-		return nil, e.damage("db", "it holds changes up to revision %d, and was at revision %d: what came between is lost, deletions of tokens among it", e.revision, e.list.mark.revision)
+	if string(e.meta.get(metaFormat)) == string(unfinished) {
+		return nil, fmt.Errorf("a restore into the token store in %s was broken off: remove everything in it but its hash key, and restore again", dir)
 	}
-	return e, nil
+	return e, e.checkMark()
 }
 
 // checkNew returns nil if a directory without a MANIFEST is that of a store that
@@ -149,10 +150,30 @@ func (e *examination) checkNew(hasFiles bool) error {
 	switch {
 	case hasFiles:
 		return e.damage(inData(badger.ManifestFilename), "it is missing")
-	case e.list.mark.revision > 0:
-		return e.damage("db", "there is no database in it, and %s says that there was one, at revision %d", deletedListName, e.list.mark.revision)
+	case e.list.mark.Revision > 0:
+		return e.damage("db", "there is no database in it, and %s says that there was one, at revision %d", deletedListName, e.list.mark.Revision)
 	}
 	return nil
+}
+
+// checkMark returns nil unless something is lost of what had certainly been there.
+func (e *examination) checkMark() error {
+	epoch, mark := e.epoch(), e.list.mark
+	switch {
+	case e.revision < mark.Revision:
+		return e.damage("db", "it holds changes up to revision %d, and was at revision %d: what came between is lost, deletions of tokens among it", e.revision, mark.Revision)
+	case epoch < mark.Epoch:
+		return e.damage("db", "it is in epoch %d, and was in epoch %d: it is of an earlier time", epoch, mark.Epoch)
+	}
+	return nil
+}
+
+// epoch is that of the last change.
+func (e *examination) epoch() uint64 {
+	if b := e.meta.get(metaEpoch); len(b) == 8 {
+		return binary.BigEndian.Uint64(b)
+	}
+	return 1
 }
 
 func (e *examination) readList() error {

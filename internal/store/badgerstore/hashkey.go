@@ -7,10 +7,22 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
+
+func (s *Store) keyFile() string { return filepath.Join(s.dir, "hash.key") }
+
+// OwnKey is the key that the store has made for where none is given. If none was
+// given when it was opened, its file isn't needed any more.
+func (s *Store) OwnKey() (*token.Key, error) {
+	if s.own != nil {
+		return s.own, nil
+	}
+	return loadKey(s.keyFile(), false)
+}
 
 // loadKey reads the key file, or makes it if the store is new. A key that is
 // missing beside a store with records is an error: a new one would refuse every
@@ -23,7 +35,7 @@ func loadKey(file string, isNew bool) (*token.Key, error) {
 			return nil, fmt.Errorf("making the hash key: %w", err)
 		}
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s is missing, and without it no token in the store can be recognised: restore it from a backup, or remove the store to begin anew without any of its tokens", file)
+		return nil, fmt.Errorf("%s is missing, and without it no token in the store can be recognised: restore it from a backup, or, if the store was used with a hash key of your own, give that; or remove the store to begin anew without any of its tokens", file)
 	case err != nil:
 		return nil, fmt.Errorf("reading the hash key: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -29,91 +30,120 @@ func idsOf(keys []*token.Key) []token.KeyID {
 	return ids
 }
 
-// UseKeys makes a running store recognise tokens by these keys, and make new
-// ones with the first. CheckKeys says which it refuses.
-func (s *Store) UseKeys(ctx context.Context, keys []*token.Key, now time.Time) error {
-	if err := s.CheckKeys(keys, now); err != nil {
-		return err
-	}
-	known, err := s.knownKeys()
-	if err != nil {
-		return err
-	}
-	if ids := idsOf(keys); !slices.Equal(ids, known) {
-		if _, err := s.Commit(ctx, store.UseKeys{Keys: ids}); err != nil {
-			return err
-		}
-	}
-	s.keys.Store(&keys)
-	return nil
-}
+// UseKeys implements store.Store.
+func (s *Store) UseKeys(keys []*token.Key) { s.keys.Store(&keys) }
 
 // CheckKeys returns nil if the store can go on with these keys, the first of
-// which is to be for new tokens: that is the present one or is followed by it,
-// and of those that it leaves out no living token has need.
-func (s *Store) CheckKeys(keys []*token.Key, now time.Time) error {
+// which is to be for new tokens: the present first one is among them, and no
+// living token is under one that they leave out. Certain is a time that isn't
+// ahead of the truth, or tokens that haven't expired would be taken for expired.
+func (s *Store) CheckKeys(keys []*token.Key, certain time.Time) error {
 	ids := idsOf(keys)
-	for i, id := range ids {
-		if slices.Contains(ids[:i], id) {
-			return fmt.Errorf("hash key %s is given twice: name each key once", id)
-		}
-	}
-	known, err := s.knownKeys()
-	if err != nil {
-		return err
-	}
-	if len(known) == 0 || slices.Equal(known, ids) {
+	if s.inForce(ids) {
 		return nil
 	}
-	if present := known[0]; !slices.Contains(ids, present) {
-		return otherKey(s.dir, present[:], ids[0])
+	if err := s.checkLeftOut(ids, certain); err != nil {
+		return err
 	}
-	for _, id := range known {
-		if slices.Contains(ids, id) {
-			continue
-		}
-		use, err := s.KeyUse(now)
-		if err != nil {
-			return err
-		}
-		if n := use[id]; n > 0 {
-			return fmt.Errorf("%d living tokens in the token store in %s are under hash key %s, which isn't given any more, and would be refused: give it as a previous key until they have been used or have ended", n, s.dir, id)
-		}
+	if present := s.Key().ID(); !slices.Contains(ids, present) {
+		return fmt.Errorf("the hash key in force, %s, isn't given any more, and tokens are still made under it: give it as a previous key, behind the new one", present)
 	}
 	return nil
 }
 
-func otherKey(dir string, present []byte, given token.KeyID) error {
-	return fmt.Errorf("the token store in %s was made with hash key %x, and this is %s: every token would be refused; give it the key it was made with, first or as a previous key behind a new one", dir, present, given)
+// inForce tells whether the keys in use are those of these ids.
+func (s *Store) inForce(ids []token.KeyID) bool { return slices.Equal(ids, idsOf(s.Keys())) }
+
+// checkLeftOut returns nil if all living tokens are under keys of these ids.
+func (s *Store) checkLeftOut(ids []token.KeyID, certain time.Time) error {
+	missing := func(id token.KeyID) bool { return !slices.Contains(ids, id) }
+	if known, err := s.knownKeys(); err != nil || !slices.ContainsFunc(known, missing) {
+		return err
+	}
+	use, err := s.KeyUse(certain)
+	if err != nil {
+		return err
+	}
+	total, without := 0, []string(nil)
+	for id, n := range use {
+		if missing(id) {
+			total += n
+			without = append(without, "hash key "+id.String())
+		}
+	}
+	tokens := "1 living token"
+	switch {
+	case total == 0:
+		return nil
+	case total > 1:
+		tokens = fmt.Sprintf("%d living tokens", total)
+	}
+	slices.Sort(without)
+	return fmt.Errorf("%s in the token store in %s would be refused from now on without %s: give what is missing as a previous key, behind the one for new tokens, until all have been used or have ended", tokens, s.dir, strings.Join(without, " and "))
 }
 
-// knownKeys are those that records may be under, the present one first; none in
-// a new store.
+// NoteKeys makes durable which keys the store is going to use, which CheckKeys
+// has allowed.
+func (s *Store) NoteKeys(ctx context.Context, keys []*token.Key) error {
+	ids := idsOf(keys)
+	if s.inForce(ids) {
+		return nil
+	}
+	_, err := s.Commit(ctx, store.NoteKeys{Keys: ids})
+	return err
+}
+
+// openKeys goes on with the keys that are given, if they are all that living
+// tokens need.
+func (s *Store) openKeys() error {
+	keys := append(s.Keys(), s.options.Previous...)
+	ids := idsOf(keys)
+	if err := s.checkLeftOut(ids, s.clock.Certain()); err != nil {
+		return err
+	}
+	known, err := s.knownKeys()
+	if err == nil && !slices.Equal(ids, known) {
+		_, err = s.Commit(context.Background(), store.NoteKeys{Keys: ids})
+	}
+	if err != nil {
+		return fmt.Errorf("noting the hash keys in the token store in %s: %w", s.dir, err)
+	}
+	s.UseKeys(keys)
+	return nil
+}
+
+// knownKeys are those that records may be under, in the order in which they were
+// noted.
 func (s *Store) knownKeys() (known []token.KeyID, err error) {
 	err = s.read(func(txn *snapshot) error {
-		for _, name := range [][]byte{metaKeyID, metaPreviousKeys} {
-			b, err := get(txn, name)
-			if errors.Is(err, store.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			for id := range slices.Chunk(b, len(token.KeyID{})) {
-				if len(id) < len(token.KeyID{}) {
-					return unavailable(store.ErrCorrupt)
-				}
-				known = append(known, token.KeyID(id))
-			}
-		}
-		return nil
+		known, err = keysIn(txn)
+		return err
 	})
 	return known, err
 }
 
-func useKeys(m store.UseKeys) []write {
-	writes := []write{{metaKeyID, m.Keys[0][:]}, {metaPreviousKeys, nil}}
-	for _, id := range m.Keys[1:] {
+func keysIn(txn *snapshot) (known []token.KeyID, err error) {
+	for _, name := range [][]byte{metaKeyID, metaPreviousKeys} {
+		b, err := get(txn, name)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for id := range slices.Chunk(b, len(token.KeyID{})) {
+			if len(id) < len(token.KeyID{}) {
+				return nil, unavailable(store.ErrCorrupt)
+			}
+			known = append(known, token.KeyID(id))
+		}
+	}
+	return known, nil
+}
+
+func keyWrites(keys []token.KeyID) []write {
+	writes := []write{{metaKeyID, keys[0][:]}, {metaPreviousKeys, nil}}
+	for _, id := range keys[1:] {
 		writes[1].value = append(writes[1].value, id[:]...)
 	}
 	return writes
@@ -125,7 +155,7 @@ func rehash(txn *snapshot, m store.Rehash, revision uint64) ([]write, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.IsRevoked() || r.Hash == m.Hash || r.Key == m.Key {
+	if r.Hash == m.Hash || r.Key == m.Key {
 		return nil, store.ErrConflict
 	}
 	// Where the keys have changed places, the token has been there before.
@@ -140,12 +170,7 @@ func rehash(txn *snapshot, m store.Rehash, revision uint64) ([]write, error) {
 		{movedKey(r.ID, m.Key), nil},
 	}
 	r.Hash, r.Key, r.Revision = m.Hash, m.Key, revision
-	writes = append(writes, recordWrites(&r)...)
-	entry := listEntryOf(&r).append(nil)
-	for _, key := range listKeys(&r) {
-		writes = append(writes, write{key, entry})
-	}
-	return writes, nil
+	return append(append(writes, recordWrites(&r)...), liveWrites(&r)...), nil
 }
 
 // movedWrites remove the hashes that a token had under other keys.
@@ -161,15 +186,12 @@ func movedWrites(txn *snapshot, id uuid.UUID) (writes []write, err error) {
 	return writes, err
 }
 
-// scanAtOnce is how many records are looked at in one transaction.
-const scanAtOnce = 4096
-
 // KeyUse implements store.Store.
 func (s *Store) KeyUse(now time.Time) (map[token.KeyID]int, error) {
 	use := make(map[token.KeyID]int)
-	err := s.eachLiving(now, func(r *store.Record) bool {
+	err := s.eachLiving(now, func(r store.Record) error {
 		use[r.Key]++
-		return true
+		return nil
 	})
 	return use, err
 }
@@ -177,43 +199,35 @@ func (s *Store) KeyUse(now time.Time) (map[token.KeyID]int, error) {
 // UnderOtherKeys implements store.Store.
 func (s *Store) UnderOtherKeys(now time.Time, each func(store.Record) bool) error {
 	first := s.Key().ID()
-	return s.eachLiving(now, func(r *store.Record) bool { return r.Key == first || each(*r) })
+	err := s.eachLiving(now, func(r store.Record) error {
+		if r.Key == first || each(r) {
+			return nil
+		}
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
-// eachLiving calls each with all living tokens, a transaction at a time, until
-// it returns false.
-func (s *Store) eachLiving(now time.Time, each func(*store.Record) bool) error {
-	from := []byte{spaceToken}
-	for from != nil {
-		var some []store.Record
-		holds := *s.holds.Load()
-		err := s.read(func(txn *snapshot) error {
-			n := 0
-			start := from
-			from = nil
-			return iterateFrom(txn, []byte{spaceToken}, start, false, func(item *badger.Item) (bool, error) {
-				if n++; n > scanAtOnce {
-					from = item.KeyCopy(nil)
-					return false, nil
-				}
-				r, moved, err := decodeEntry(item)
-				if err != nil || moved != uuid.Nil {
-					return true, err
-				}
-				if holds.end(&r); !r.IsRevoked() && !r.Expired(now) {
-					some = append(some, r)
-				}
-				return true, nil
-			})
-		})
-		if err != nil {
-			return err
-		}
-		for i := range some {
-			if !each(&some[i]) {
-				return nil
-			}
-		}
+// errEnough: no more is wanted.
+var errEnough = errors.New("enough")
+
+// eachLiving calls each with all living tokens, those of a page as of one
+// revision.
+func (s *Store) eachLiving(now time.Time, each func(store.Record) error) error {
+	var ended holds
+	read := func(f func(*snapshot) error) error {
+		ended = *s.holds.Load()
+		return s.read(f)
 	}
-	return nil
+	return eachPaged(read, []byte{spaceToken}, func(_ *snapshot, item *badger.Item) (store.Record, bool, error) {
+		r, moved, err := decodeEntry(item)
+		if err != nil || moved != uuid.Nil {
+			return r, false, err
+		}
+		ended.end(&r)
+		return r, !r.IsRevoked() && !r.Expired(now), nil
+	}, each)
 }

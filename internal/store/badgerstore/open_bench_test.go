@@ -16,19 +16,26 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/storetest"
 )
 
-// benchTokensEnv is of how many tokens BenchmarkOpen's store is.
+// benchTokensEnv is of how many tokens the stores are that are measured as a whole.
 const benchTokensEnv = "ACCESS_TOKENS_BENCH_TOKENS"
 
-// BenchmarkOpen shows how long a start takes with that many tokens, and at what
-// rate tables are verified.
-func BenchmarkOpen(b *testing.B) {
-	n := 10_000
-	if text := os.Getenv(benchTokensEnv); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
+func benchTokens(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv(benchTokensEnv)
+	if text == "" {
+		return 10_000
 	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// BenchmarkOpen shows how long a start takes with that many tokens, one that
+// leaves out a key included, and at what rate tables are verified.
+func BenchmarkOpen(b *testing.B) {
+	n := benchTokens(b)
 	dir := b.TempDir()
 	o := Options{Logger: zap.NewNop()}
 	s := open(b, dir, o)
@@ -56,6 +63,16 @@ func BenchmarkOpen(b *testing.B) {
 			b.ReportMetric(float64(left), "tables-left")
 		})
 	}
+	b.Run("counting what is under which key", func(b *testing.B) {
+		s := open(b, dir, o)
+		for b.Loop() {
+			if _, err := s.KeyUse(storetest.Epoch); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StopTimer()
+		closeStore(b, s)
+	})
 	b.Run("verification alone", func(b *testing.B) {
 		size := int64(0)
 		files, err := filepath.Glob(filepath.Join(dir, "db", "*.sst"))

@@ -41,11 +41,7 @@ func post(txn *snapshot, at store.Position, lines [][]byte) ([]write, error) {
 	if size > store.MaxOutbox {
 		return nil, store.ErrOutboxFull
 	}
-	return append(writes, outboxSize(size)), nil
-}
-
-func outboxSize(size uint64) write {
-	return write{metaOutbox, binary.BigEndian.AppendUint64(nil, size)}
+	return append(writes, counterWrite(metaOutbox, size)), nil
 }
 
 // delivered takes lines out of the outbox.
@@ -69,7 +65,7 @@ func delivered(txn *snapshot, m store.Delivered) (writes []write, err error) {
 		writes = append(writes, write{key, nil})
 	}
 	if len(writes) > 0 {
-		writes = append(writes, outboxSize(size))
+		writes = append(writes, counterWrite(metaOutbox, size))
 	}
 	if m.Receipt != nil {
 		writes = append(writes, write{metaReceipt, m.Receipt})

@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -64,7 +63,7 @@ func (s *Store) look() (*examination, error) {
 	return e, setAside(s.dir, e.unnamed)
 }
 
-// check checks that the store is ours, whole, and made with this key.
+// check checks that the store is ours and whole.
 func (s *Store) check(e *examination) error {
 	kind := e.meta.get(metaFormat)
 	if kind == nil && e.revision > 0 {
@@ -73,21 +72,24 @@ func (s *Store) check(e *examination) error {
 	if kind != nil && (len(kind) != 1 || kind[0] < oldestFormat || kind[0] > format) {
 		return fmt.Errorf("the token store in %s has format %x, and this release reads formats %d to %d: upgrade, or choose another directory", s.dir, kind, oldestFormat, format)
 	}
-	if err := s.loadKey(e.meta.get(metaKeyID), kind == nil); err != nil {
+	if kind != nil && len(e.meta.get(metaKeyID)) != len(token.KeyID{}) {
+		return e.damage("db", "it doesn't say which hash key its tokens are under")
+	}
+	if err := s.loadKey(kind == nil); err != nil {
 		return err
 	}
 	id, reach := e.meta.get(metaStoreID), e.reach()
 	switch {
 	case id != nil && !e.hasList:
 		return e.damage(deletedListName, "it is missing")
-	case id != nil && string(id) != string(e.list.store[:]), id == nil && e.list.mark.revision > 0:
+	case id != nil && string(id) != string(e.list.store[:]), id == nil && e.list.mark.Revision > 0:
 		return e.damage(deletedListName, "it is another store's, or the database is")
 	case reach.after.before(e.list.last):
-		return e.damage("db", "what was taken away at revision %d, as %s says, is not in it", e.list.last.revision, deletedListName)
+		return e.damage("db", "what was taken away at revision %d, as %s says, is not in it", e.list.last.Revision, deletedListName)
 	case e.hasList && e.list.last.before(reach.before) && e.list.damaged:
 		return e.damage(deletedListName, "line %d isn't what was written", e.list.lines+1)
 	case e.hasList && e.list.last.before(reach.before):
-		return e.damage(deletedListName, "it ends at revision %d, and what was taken away until revision %d was in it", e.list.last.revision, reach.before.revision)
+		return e.damage(deletedListName, "it ends at revision %d, and what was taken away until revision %d was in it", e.list.last.Revision, reach.before.Revision)
 	}
 	return nil
 }
@@ -111,10 +113,10 @@ func (s *Store) prepare(e *examination) (err error) {
 			return fmt.Errorf("writing to a new token store: %w", err)
 		}
 		if !isNew {
-			reach = everythingUpTo(s.applied.Load())
+			reach = everythingUpTo(s.Position())
 		}
 	}
-	s.reads.since.Store(s.applied.Load())
+	s.reads.start(s.applied.Load())
 	s.db.SetDiscardTs(s.applied.Load())
 	return s.openList(e, reach)
 }
@@ -148,49 +150,48 @@ func (s *Store) readRevision(e *examination) error {
 	return nil
 }
 
-func (s *Store) loadKey(keyID []byte, isNew bool) error {
+// loadKey takes the key that is given for new tokens, or else the store's own.
+func (s *Store) loadKey(isNew bool) error {
 	key := s.options.Key
 	if key == nil {
 		var err error
-		if key, err = loadKey(filepath.Join(s.dir, "hash.key"), isNew); err != nil {
+		if key, err = loadKey(s.keyFile(), isNew); err != nil {
 			return err
 		}
+		s.own = key
 	}
-	s.keys.Store(&[]*token.Key{key})
-	given := idsOf(append([]*token.Key{key}, s.options.Previous...))
-	if !isNew && (len(keyID) != len(token.KeyID{}) || !slices.Contains(given, token.KeyID(keyID))) {
-		return otherKey(s.dir, keyID, given[0])
-	}
+	s.UseKeys([]*token.Key{key})
 	return nil
 }
 
 // begin writes what makes a database a token store.
 func (s *Store) begin(isNew bool, id storeID) error {
-	before := s.applied.Load()
-	revision := before + 1
+	at := s.Position()
+	before := at.Revision
+	at.Revision++
 	txn := s.db.NewTransactionAt(before, true)
 	defer txn.Discard()
 	keyID := s.Key().ID()
 	entries := []*badger.Entry{
 		badger.NewEntry(metaFormat, []byte{format}),
 		badger.NewEntry(metaStoreID, id[:]),
-		badger.NewEntry(metaRevision, batchMeta{revision, before, id}.encode()),
+		badger.NewEntry(metaRevision, batchMeta{at.Revision, before, id}.encode()),
 	}
 	if isNew {
 		entries = append(entries, badger.NewEntry(metaKeyID, keyID[:]))
 	} else {
 		// What was taken away before is listed once this is written.
-		entries = append(entries, badger.NewEntry(metaList, everythingUpTo(revision).append(nil)))
+		entries = append(entries, badger.NewEntry(metaList, everythingUpTo(at).append(nil)))
 	}
 	for _, e := range entries {
 		if err := txn.SetEntry(e); err != nil {
 			return err
 		}
 	}
-	if err := txn.CommitAt(revision, nil); err != nil {
+	if err := txn.CommitAt(at.Revision, nil); err != nil {
 		return err
 	}
-	s.show(store.Position{Epoch: s.Position().Epoch, Revision: revision})
+	s.show(at)
 	return nil
 }
 
@@ -286,7 +287,7 @@ func ResetClock(dir string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(l.write(nil, e.list.mark.revision), l.close())
+	return errors.Join(l.write(nil, e.list.mark.Position), l.close())
 }
 
 func inUse(dir string) error {

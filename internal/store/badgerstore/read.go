@@ -37,7 +37,15 @@ func (s *Store) snapshot(readAt uint64, update bool) *snapshot {
 }
 
 // read runs f on the state as of the last durable revision.
-func (s *Store) read(f func(*snapshot) error) (err error) {
+func (s *Store) read(f func(*snapshot) error) error {
+	generation := s.reads.begin()
+	defer s.reads.end(generation)
+	return s.readAt(s.applied.Load(), f)
+}
+
+// readAt runs f on the state as of a revision. The caller is in a generation of
+// reads that keeps it.
+func (s *Store) readAt(revision uint64, f func(*snapshot) error) (err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed || s.dbClosed || s.failure.Load() != nil {
@@ -45,9 +53,7 @@ func (s *Store) read(f func(*snapshot) error) (err error) {
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer s.stopAtDamage(&err)
-	generation := s.reads.begin()
-	defer s.reads.end(generation)
-	txn := s.snapshot(s.applied.Load(), false)
+	txn := s.snapshot(revision, false)
 	defer txn.Discard()
 	return f(txn)
 }
@@ -373,6 +379,52 @@ func iterateFrom(txn *snapshot, prefix, from []byte, reverse bool, f func(*badge
 		n++
 		if more, err := f(it.Item()); err != nil || !more {
 			return err
+		}
+	}
+	return nil
+}
+
+const (
+	// A page is what is read in one transaction of what is read whole: at most
+	// pageItems, and no more once values are pageBytes long together.
+	pageItems = 4096
+	pageBytes = 1 << 20
+)
+
+// eachPaged calls each with what decode makes of all items under prefix, read with
+// read a page at a time; those of which decode says that they don't count are left
+// out.
+func eachPaged[T any](
+	read func(func(*snapshot) error) error, prefix []byte,
+	decode func(*snapshot, *badger.Item) (t T, counts bool, err error), each func(T) error,
+) error {
+	for from := prefix; from != nil; {
+		var page []T
+		err := read(func(txn *snapshot) error {
+			items, size := 0, int64(0)
+			start := from
+			from = nil
+			return iterateFrom(txn, prefix, start, false, func(item *badger.Item) (bool, error) {
+				if items == pageItems || size >= pageBytes {
+					from = item.KeyCopy(nil)
+					return false, nil
+				}
+				items++
+				size += item.ValueSize()
+				t, counts, err := decode(txn, item)
+				if counts {
+					page = append(page, t)
+				}
+				return true, err
+			})
+		})
+		if err != nil {
+			return err
+		}
+		for _, t := range page {
+			if err := each(t); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -19,8 +19,15 @@ type reads struct {
 		_ [56]byte // keeps the counts on cache lines of their own
 	}
 	// since is the revision at which the generation began: none of its reads
-	// is of an earlier one.
-	since atomic.Uint64
+	// is of an earlier one. unread is that of the generation before: nobody reads
+	// before it.
+	since, unread atomic.Uint64
+}
+
+// start is for when nobody reads yet.
+func (r *reads) start(applied uint64) {
+	r.since.Store(applied)
+	r.unread.Store(applied)
 }
 
 // begin is called before the revision is looked at that will be read.
@@ -45,6 +52,7 @@ func (r *reads) next(applied uint64) (unread uint64, ok bool) {
 		return 0, false
 	}
 	unread = r.since.Swap(applied)
+	r.unread.Store(unread)
 	r.generation.Store(g + 1)
 	return unread, true
 }

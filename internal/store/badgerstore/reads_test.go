@@ -60,23 +60,39 @@ func TestLongReadLosesNothing(t *testing.T) {
 	}
 }
 
-// churnUntilCompacted overwrites settings until tables have been compacted.
+// churnUntilCompacted overwrites settings until everything there is, in memory too,
+// has been put into tables that were compacted.
 func churnUntilCompacted(t *testing.T, s *Store) {
 	t.Helper()
 	_, at := s.Settings("churn")
 	long := strings.Repeat("u", 4000)
-	deepest := func() (level int) {
-		for _, table := range s.db.Tables() {
-			level = max(level, table.Level)
+	churn := func(what string, until func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !until(); {
+			if time.Now().After(deadline) {
+				t.Fatalf("a minute later there is no %s", what)
+			}
+			at = mustCommit(t, s, store.Configure{Project: "churn", Revision: at, Settings: store.Settings{Users: []string{long}}})
 		}
-		return level
 	}
-	for deadline := time.Now().Add(time.Minute); deepest() == 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("a minute later nothing is compacted")
+	before := s.liveTables()
+	churn("new table", func() bool {
+		for id := range s.liveTables() {
+			if _, old := before[id]; !old {
+				return true
+			}
 		}
-		at = mustCommit(t, s, store.Configure{Project: "churn", Revision: at, Settings: store.Settings{Users: []string{long}}})
-	}
+		return false
+	})
+	before = s.liveTables()
+	churn("compaction", func() bool {
+		for id := range s.liveTables() {
+			if _, old := before[id]; old {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func TestReadsAreBoundedInTime(t *testing.T) {

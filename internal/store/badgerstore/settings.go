@@ -54,25 +54,33 @@ func configure(txn *snapshot, m store.Configure, revision uint64) ([]write, erro
 	if err := byToken(txn, m.Token, m.TokenRevision); err != nil {
 		return nil, err
 	}
-	value := m.Settings.Append(binary.BigEndian.AppendUint64(nil, revision))
-	return []write{{policyKey(m.Project), value}}, nil
+	return []write{settingWrite(m.Project, setting{m.Settings, revision})}, nil
+}
+
+func settingWrite(project string, s setting) write {
+	return write{policyKey(project), s.Append(binary.BigEndian.AppendUint64(nil, s.revision))}
 }
 
 // settingsAre returns store.ErrConflict if a project's settings aren't at that
 // revision.
 func settingsAre(txn *snapshot, project string, revision uint64) error {
-	var now setting
+	now, err := findSetting(txn, project)
+	if err == nil && now.revision != revision {
+		err = store.ErrConflict
+	}
+	return err
+}
+
+// findSetting returns the settings of a project, zero if it has none.
+func findSetting(txn *snapshot, project string) (setting, error) {
 	item, err := find(txn, policyKey(project))
-	if err == nil {
-		now, err = settingOf(item)
+	if errors.Is(err, store.ErrNotFound) {
+		return setting{}, nil
 	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
+	if err != nil {
+		return setting{}, err
 	}
-	if now.revision != revision {
-		return store.ErrConflict
-	}
-	return nil
+	return settingOf(item)
 }
 
 func settingOf(item *badger.Item) (now setting, err error) {

@@ -1,9 +1,9 @@
 package badgerstore
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -17,56 +17,67 @@ import (
 )
 
 // listReach is written along with what a batch takes away: where deleted.list is
-// before it and after it. So the list can be
+// before it and after it, and which revision the batch follows. So the list can be
 // completed after a crash between the two, and one that lacks more is damaged.
-type listReach struct{ before, after place }
+type listReach struct {
+	before, after place
+	follows       uint64
+}
+
+// numbers are what is written of it.
+func (r *listReach) numbers() []*uint64 {
+	return []*uint64{
+		&r.before.Epoch, &r.before.Revision, &r.before.records,
+		&r.after.Epoch, &r.after.Revision, &r.after.records, &r.follows,
+	}
+}
 
 func (r listReach) append(b []byte) []byte {
-	for _, n := range []uint64{r.before.revision, r.before.records, r.after.revision, r.after.records} {
-		b = binary.BigEndian.AppendUint64(b, n)
+	for _, n := range r.numbers() {
+		b = binary.BigEndian.AppendUint64(b, *n)
 	}
 	return b
 }
 
 // everythingUpTo is what the list of a store has to reach that had none.
-func everythingUpTo(revision uint64) listReach {
-	return listReach{after: place{revision, math.MaxUint64}}
+func everythingUpTo(at store.Position) listReach {
+	return listReach{after: place{at, math.MaxUint64}}
 }
 
 // reach returns what deleted.list has to reach; nothing if nothing has been taken
 // away yet.
 func (e *examination) reach() (r listReach) {
-	b := e.meta.get(metaList)
-	if len(b) != 4*8 {
+	b, numbers := e.meta.get(metaList), r.numbers()
+	if len(b) != 8*len(numbers) {
 		return r
 	}
-	for i, n := range []*uint64{&r.before.revision, &r.before.records, &r.after.revision, &r.after.records} {
+	for i, n := range numbers {
 		*n = binary.BigEndian.Uint64(b[8*i:])
 	}
 	return r
 }
 
 // takenBy returns what a mutation takes away that has these effects.
-func (s *Store) takenBy(m store.Mutation, writes []write, revision uint64) (all []takenAway) {
+func takenBy(m store.Mutation, writes []write, at store.Position) (all []takenAway) {
 	switch m := m.(type) {
 	case store.Configure:
 		if m.Settings.Enabled != nil {
-			return []takenAway{{revision: revision, project: m.Project, enabled: *m.Settings.Enabled}}
+			return []takenAway{{Position: at, project: m.Project, enabled: *m.Settings.Enabled}}
 		}
 	case store.Void:
-		return []takenAway{{revision: revision, project: m.Project, user: m.User, voided: true}}
+		return []takenAway{{Position: at, project: m.Project, user: m.User, voided: true}}
 	case store.Block:
-		return []takenAway{{revision: revision, project: m.Project, user: m.User, blocked: !m.Lift}}
+		return []takenAway{{Position: at, project: m.Project, user: m.User, blocked: !m.Lift}}
 	}
 	expiries := make(map[uuid.UUID]time.Time)
 	for _, w := range writes {
 		switch {
 		case w.key[0] == spaceExpires && w.value == nil:
-			at, id := timeAndID(w.key)
-			expiries[id] = at
+			expiry, id := timeAndID(w.key)
+			expiries[id] = expiry
 		case w.key[0] == spaceRevoked && w.value != nil:
 			_, id := timeAndID(w.key)
-			all = append(all, takenAway{revision: revision, token: id, expires: expiries[id]})
+			all = append(all, takenAway{Position: at, token: id, expires: expiries[id]})
 		}
 	}
 	return all
@@ -81,7 +92,7 @@ func timeAndID(key []byte) (time.Time, uuid.UUID) {
 func (s *Store) completeList(l listState, reach listReach) error {
 	done := l.last == reach.after
 	if reach.after.records == math.MaxUint64 {
-		done = l.mark.revision >= reach.after.revision
+		done = !l.mark.Before(reach.after.Position)
 	}
 	if done && !l.damaged {
 		return nil
@@ -94,15 +105,15 @@ func (s *Store) completeList(l listState, reach listReach) error {
 	defer f.Close()
 	until := listState{store: l.store}
 	if _, err := scanList(f, func(a takenAway, line []byte) error {
-		if a.revision <= reach.before.revision {
-			until.last, until.end = until.last.then(a.revision), until.end+int64(len(line))
+		if !reach.before.Before(a.Position) {
+			until.last, until.end = until.last.then(a.Position), until.end+int64(len(line))
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
 	until.end += int64(len(appendLine(nil, listTitle+" "+l.store.String())))
-	missing, err := s.takenBetween(reach.before.revision, reach.after.revision)
+	missing, err := s.takenBetween(reach.follows, reach.after.Position)
 	if err != nil {
 		return fmt.Errorf("completing %s: %w", deletedListName, err)
 	}
@@ -112,12 +123,18 @@ func (s *Store) completeList(l listState, reach listReach) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return s.list.append(missing, s.applied.Load())
+	return s.list.append(missing, s.Position())
 }
 
-// takenBetween returns what was taken away after one revision and up to another,
-// as the records say.
-func (s *Store) takenBetween(before, after uint64) (all []takenAway, err error) {
+// takenBetween returns what was taken away after one revision and up to another
+// one of an epoch, as the records say.
+func (s *Store) takenBetween(after uint64, until store.Position) (all []takenAway, err error) {
+	taken := func(revision uint64, a takenAway) {
+		if revision > after && revision <= until.Revision {
+			a.Position = store.Position{Epoch: until.Epoch, Revision: revision}
+			all = append(all, a)
+		}
+	}
 	err = s.read(func(txn *snapshot) error {
 		err := iterate(txn, []byte{spaceRevoked}, func(item *badger.Item) (bool, error) {
 			_, id := timeAndID(item.Key())
@@ -125,132 +142,37 @@ func (s *Store) takenBetween(before, after uint64) (all []takenAway, err error) 
 			if err != nil {
 				return false, lost(err, "a deleted token")
 			}
-			if r.Revision > before && r.Revision <= after {
-				a := takenAway{revision: r.Revision, token: r.ID}
-				a.expires, _ = r.Expires()
-				all = append(all, a)
-			}
+			expires, _ := r.Expires()
+			taken(r.Revision, takenAway{token: r.ID, expires: expires})
 			return true, nil
 		})
 		if err != nil {
 			return err
 		}
 		err = iterate(txn, []byte{spaceAccount}, func(item *badger.Item) (bool, error) {
-			some, err := takenFrom(item, before, after)
-			all = append(all, some...)
-			return true, err
+			o, err := ownerIn(item.Key())
+			if err != nil {
+				return false, err
+			}
+			account, err := accountIn(item)
+			if err != nil {
+				return false, err
+			}
+			taken(account.Void, takenAway{project: o.project, user: o.user, voided: true})
+			taken(account.BlockRevision, takenAway{project: o.project, user: o.user, blocked: account.IsBlocked()})
+			return true, nil
 		})
 		if err != nil {
 			return err
 		}
 		return iterate(txn, []byte{spacePolicy}, func(item *badger.Item) (bool, error) {
 			now, err := settingOf(item)
-			if err == nil && now.Enabled != nil && now.revision > before && now.revision <= after {
-				all = append(all, takenAway{revision: now.revision, project: string(item.Key()[1:]), enabled: *now.Enabled})
+			if err == nil && now.Enabled != nil {
+				taken(now.revision, takenAway{project: string(item.Key()[1:]), enabled: *now.Enabled})
 			}
 			return true, err
 		})
 	})
-	slices.SortStableFunc(all, func(a, b takenAway) int { return int(int64(a.revision) - int64(b.revision)) })
+	slices.SortStableFunc(all, func(a, b takenAway) int { return cmp.Compare(a.Revision, b.Revision) })
 	return all, err
-}
-
-// takenFrom returns what was taken away from a user as a whole.
-func takenFrom(item *badger.Item, before, after uint64) (all []takenAway, err error) {
-	o, err := ownerIn(item.Key())
-	if err != nil {
-		return nil, err
-	}
-	account, err := accountIn(item)
-	if err != nil {
-		return nil, err
-	}
-	if account.Void > before && account.Void <= after {
-		all = append(all, takenAway{revision: account.Void, project: o.project, user: o.user, voided: true})
-	}
-	if account.BlockRevision > before && account.BlockRevision <= after {
-		all = append(all, takenAway{revision: account.BlockRevision, project: o.project, user: o.user, blocked: account.IsBlocked()})
-	}
-	return all, nil
-}
-
-const (
-	// tidyFrom is the size below which a list isn't worth tidying.
-	tidyFrom = 1 << 20
-	// tidyAfter is how long a deleted token stays listed after it would have
-	// expired.
-	tidyAfter = 24 * time.Hour
-)
-
-// tidy rewrites the list without what no restore needs to know, if that is half
-// of it or more: deleted tokens that would have expired by now, and what was said
-// again later of a project's switch, or of a user's void or block. A token that never expires stays listed for ever.
-func (l *deletedList) tidy(dir string, now time.Time) error {
-	if l.end < tidyFrom {
-		return nil
-	}
-	file := filepath.Join(dir, deletedListName)
-	in, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	// The revision of the last record of what can be said again: a project's
-	// switch, a user's void, a user's block.
-	last := make(map[takenAway]uint64)
-	if _, err := scanList(in, func(a takenAway, _ []byte) error {
-		if a.token == uuid.Nil {
-			last[a.subject()] = a.revision
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	needed := func(a takenAway) bool {
-		if a.revision == l.last.revision {
-			return true // says where the list ends
-		}
-		if a.token == uuid.Nil {
-			return a.revision == last[a.subject()]
-		}
-		return a.expires.IsZero() || a.expires.Add(tidyAfter).After(now)
-	}
-	size := int64(0)
-	each := func(f func(line []byte) error) error {
-		if _, err := in.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		_, err := scanList(in, func(a takenAway, line []byte) error {
-			if needed(a) {
-				return f(line)
-			}
-			return nil
-		})
-		return err
-	}
-	if err := each(func(line []byte) error { size += int64(len(line)); return nil }); err != nil || size > l.end/2 {
-		return err
-	}
-	err = replaceFile(file, func(w io.Writer) error {
-		title := appendLine(nil, listTitle+" "+l.store.String())
-		size += int64(len(title))
-		if _, err := w.Write(title); err != nil {
-			return err
-		}
-		if err := each(func(line []byte) error { _, err := w.Write(line); return err }); err != nil {
-			return err
-		}
-		_, err := w.Write(l.mark.append(nil))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	_ = l.file.Close()
-	l.file, l.end, l.reserved = f, size, 0
-	return nil
 }

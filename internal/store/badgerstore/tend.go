@@ -99,7 +99,7 @@ func (w *committer) reopen() error {
 		return err
 	}
 	w.db = db
-	w.db.SetDiscardTs(w.reads.since.Load()) // nobody reads now
+	w.db.SetDiscardTs(w.reads.unread.Load())
 	w.space.begin()
 	w.logger.Debug("all tables of the token store are verified; compactions have started")
 	return nil
@@ -177,7 +177,7 @@ func (s *Store) tend() {
 }
 
 func (s *Store) tendOnce() error {
-	if err := s.list.note(s.applied.Load()); err != nil {
+	if err := s.list.note(s.Position()); err != nil {
 		return err
 	}
 	live := s.liveTables()

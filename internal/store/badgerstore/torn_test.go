@@ -35,7 +35,7 @@ func TestTornLogOpensAtOneRevision(t *testing.T) {
 	for i := range unmarked {
 		mustCommit(t, s, store.Create{Record: storetest.NewRecord("q", "carol", i)})
 	}
-	last, mark := s.applied.Load(), s.list.mark.revision
+	last, mark := s.applied.Load(), s.list.mark.Revision
 	logs, err := filepath.Glob(filepath.Join(dir, "db", "*.mem"))
 	if err != nil || len(logs) != 1 {
 		t.Fatalf("logs %v, %v, want one", logs, err)

@@ -106,3 +106,15 @@ func recordWrites(r *store.Record) []write {
 		{idKey(r.ID), idEntryFor(r).append(nil)},
 	}
 }
+
+// liveWrites are the entries of liveKeys.
+func liveWrites(r *store.Record) (writes []write) {
+	entry := listEntryOf(r).append(nil)
+	for _, key := range listKeys(r) {
+		writes = append(writes, write{key, entry})
+	}
+	if at, ok := r.Expires(); ok {
+		writes = append(writes, write{timeKey(spaceExpires, at, r.ID), nothing})
+	}
+	return writes
+}

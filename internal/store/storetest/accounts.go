@@ -372,7 +372,9 @@ func byToken(_ *testing.T, f *fixture) {
 	revoked, good := f.create(NewRecord("p", "bob", 0)), f.create(NewRecord("p", "bob", 1))
 	f.void("alice", 0, 1)
 	f.commit(store.Block{Project: "p", User: "carol", At: Epoch})
-	f.commit(store.Revoke{ID: revoked.ID, Revision: revoked.Revision, At: Epoch})
+	before := revoked
+	revoked.Revision = f.commit(store.Revoke{ID: revoked.ID, Revision: revoked.Revision, At: Epoch})
+	all(before, store.ErrConflict)
 	all(unknown, store.ErrConflict)
 	all(voided, store.ErrConflict)
 	all(blocked, store.ErrConflict)
@@ -409,7 +411,7 @@ func epochs(t *testing.T, f *fixture) {
 // Whoever has looked a token up, and finds the store at the same revision once a
 // void is acknowledged, has been told that the token is ended.
 func voidRevision(t *testing.T, f *fixture) {
-	for i := range 150 {
+	for i := range Rounds(30, 150) {
 		r := f.create(NewRecord("p", "alice", i))
 		var done atomic.Bool
 		var all sync.WaitGroup

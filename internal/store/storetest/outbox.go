@@ -63,8 +63,9 @@ func outbox(t *testing.T, f *fixture) {
 
 func outboxOrder(t *testing.T, f *fixture) {
 	var all []store.Line
-	for i := range 700 {
-		if i == 600 {
+	n := Rounds(300, 700)
+	for i := range n {
+		if i == n-100 {
 			f.commit(store.BeginEpoch{Epoch: 2})
 		}
 		text := fmt.Sprint("line ", i)

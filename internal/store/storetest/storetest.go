@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -25,7 +26,7 @@ type Open func(testing.TB) store.Store
 
 // Run runs the suite against the stores that open returns.
 func Run(t *testing.T, open Open) {
-	for _, c := range slices.Concat(tokenTests, accountTests, outboxTests, keyTests) {
+	for _, c := range slices.Concat(tokenTests, accountTests, outboxTests, keyTests, snapshotTests) {
 		t.Run(c.name, func(t *testing.T) { c.test(t, &fixture{T: t, Store: open(t)}) })
 	}
 }
@@ -64,6 +65,15 @@ var tokenTests = []test{
 	{"revisions grow by one", revisions},
 	{"a cancelled context commits nothing later", cancelled},
 	{"concurrent creates are all there", concurrent},
+}
+
+// Rounds returns how often something is tried that gains by being repeated: few
+// times, or many where ACCESS_TOKENS_TEST_LONG is 1.
+func Rounds(few, many int) int {
+	if os.Getenv("ACCESS_TOKENS_TEST_LONG") == "1" {
+		return many
+	}
+	return few
 }
 
 // Epoch is when the records of this suite begin to be made.
@@ -332,8 +342,9 @@ func createAfterRevoke(t *testing.T, f *fixture) {
 	parent := f.create(NewRecord("p", "alice", 1))
 	child := NewRecord("p", "alice", 2)
 	child.Parent = parent.ID
-	f.commit(store.Revoke{ID: parent.ID, Revision: parent.Revision, At: Epoch})
+	revoked := f.commit(store.Revoke{ID: parent.ID, Revision: parent.Revision, At: Epoch})
 	f.wantError(store.Create{Record: child, ParentRevision: parent.Revision}, store.ErrConflict)
+	f.wantError(store.Create{Record: child, ParentRevision: revoked}, store.ErrConflict)
 	child.Parent = uuid.UUID{1}
 	f.wantError(store.Create{Record: child, ParentRevision: parent.Revision}, store.ErrConflict)
 	diff(t, "list", []string{}, f.descriptions(store.Query{Project: "p"}))

@@ -1,0 +1,381 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+)
+
+// unfinished is the format of a store that is being restored: nobody opens it.
+var unfinished = []byte{0}
+
+// Restoring is a store in the making, of what a store.Snapshot of another one held.
+// First everything is added, then what was taken away since is taken away. Until it
+// is finished nobody can open it, so that no token that was deleted is valid, whatever
+// ends it midway. It isn't safe for concurrent use. Errors are for the owner.
+type Restoring struct {
+	s    *Store
+	head store.Head
+	// t is what isn't written yet, at revision.
+	t        *transaction
+	revision uint64
+
+	id   storeID
+	list *os.File
+	last place
+	// epoch is the latest that anything is of.
+	epoch          uint64
+	took, finished bool
+}
+
+// Restore begins to make a store in dir, in which there must be none; a hash key may
+// be there. It is to be finished or discarded.
+func Restore(dir string, o Options, head store.Head) (*Restoring, error) {
+	s, err := newStore(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkEmpty(dir); err != nil {
+		return nil, err
+	}
+	r := &Restoring{s: s, head: head, revision: head.Revision, id: uuid.New(), epoch: head.Epoch}
+	if s.db, err = openBadger(s.badgerOptions()); err != nil {
+		return nil, openError(dir, err)
+	}
+	s.unverified.Store(&unverified{}) // all that there is will have been written here
+	s.known = make(map[uint64]identity)
+	s.space.busy, s.space.listHasRoom = s.badgerIsBusy, func() bool { return true }
+	s.space.begin()
+	s.space.last = roomForCreates
+	if err := r.begin(); err != nil {
+		return nil, errors.Join(err, r.Discard())
+	}
+	return r, nil
+}
+
+// checkEmpty returns nil if there is no store in dir.
+func checkEmpty(dir string) error {
+	files, err := os.ReadDir(filepath.Join(dir, "db"))
+	if err != nil {
+		return err
+	}
+	there := len(files) > 0
+	for _, name := range []string{deletedListName, tableListName} {
+		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			there = true
+		}
+	}
+	if there {
+		return fmt.Errorf("there is a token store in %s, or what a restore that was broken off has left: a backup is restored into a directory that is empty, but for the hash key", dir)
+	}
+	return nil
+}
+
+func (r *Restoring) begin() (err error) {
+	if r.head.Epoch == 0 || r.head.Revision == 0 || len(r.head.Keys) == 0 {
+		return fmt.Errorf("a backup of a store at %+v can't be restored", r.head)
+	}
+	r.t = r.s.transaction(r.revision)
+	if err := r.put([]write{{metaFormat, unfinished}}); err != nil {
+		return err
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	name := filepath.Join(r.s.dir, deletedListName)
+	if r.list, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		return err
+	}
+	_, err = r.list.Write(appendLine(nil, listTitle+" "+r.id.String()))
+	return err
+}
+
+// AddRecord adds a record as it was.
+func (r *Restoring) AddRecord(record store.Record) error {
+	return r.add(func() ([]write, error) {
+		if record.Revision == 0 || record.Revision > r.head.Revision || record.CreatedRevision > record.Revision {
+			return nil, fmt.Errorf("token %s, made at revision %d, is of revision %d, in a backup of revision %d", record.ID, record.CreatedRevision, record.Revision, r.head.Revision)
+		}
+		if err := notTaken(r.t.txn, &record); err != nil {
+			return nil, fmt.Errorf("token %s is in the backup already: %w", record.ID, err)
+		}
+		r.head.Number = max(r.head.Number, record.Number)
+		writes := recordWrites(&record)
+		if record.IsRevoked() {
+			writes = append(writes, write{timeKey(spaceRevoked, record.Revoked, record.ID), nothing})
+		} else {
+			writes = append(writes, liveWrites(&record)...)
+		}
+		if record.Parent != uuid.Nil {
+			writes = append(writes, write{childKey(record.Parent, record.ID), nothing})
+		}
+		return writes, nil
+	})
+}
+
+// AddUse adds a token's last use. The token has to be there already, or it is passed
+// over.
+func (r *Restoring) AddUse(use store.Use) error {
+	return r.add(func() ([]write, error) { return touch(r.t.txn, store.Touch{Uses: []store.Use{use}}) })
+}
+
+// AddAccount adds what was kept of a user.
+func (r *Restoring) AddAccount(a store.UserAccount) error {
+	return r.add(func() ([]write, error) {
+		held := heldAccount{owner: owner{a.Project, a.User}, Account: a.Account}
+		held.hold = hold{blocked: a.Blocked, blockedBy: a.BlockedBy}
+		if !a.Swept {
+			held.hold.void, held.hold.voidAt = a.Void, a.VoidAt
+		}
+		return held.effect().writes, nil
+	})
+}
+
+// AddSettings adds what was set of a project.
+func (r *Restoring) AddSettings(p store.ProjectSettings) error {
+	return r.add(func() ([]write, error) {
+		return []write{settingWrite(p.Project, setting{p.Settings, p.Revision})}, nil
+	})
+}
+
+// Taken says what came of a list of what was taken away.
+type Taken struct {
+	// Changes is how many of its records changed anything.
+	Changes int
+	// UpTo is how far it goes: what was taken away later isn't known.
+	UpTo store.Position
+	// Damaged: it goes only as far as it is whole.
+	Damaged bool
+}
+
+// TakeAway takes away, once everything is added, what a deleted.list says was taken
+// away since, in the name of by, and makes it part of this store's: of a backup that
+// is restored later, and is of any age, nothing else would be known. It is called
+// once, or never if there is no list.
+func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, err error) {
+	if r.took {
+		return t, errors.New("something has been taken away already")
+	}
+	r.took = true
+	if err := r.flush(); err != nil {
+		return t, err
+	}
+	// The last record of what can be said again.
+	last := make(map[takenAway]takenAway)
+	state, err := scanList(list, func(a takenAway, line []byte) error {
+		if _, err := r.list.Write(line); err != nil {
+			return err
+		}
+		if a.token == uuid.Nil {
+			last[a.subject()] = a
+			return nil
+		}
+		return r.takeAway(a, by, at, &t.Changes)
+	})
+	if err != nil {
+		return t, fmt.Errorf("reading %s: %w", deletedListName, err)
+	}
+	for _, a := range slices.SortedFunc(maps.Values(last), func(a, b takenAway) int { return a.Compare(b.Position) }) {
+		// What came before the backup is in it.
+		if r.head.Before(a.Position) {
+			if err := r.takeAway(a, by, at, &t.Changes); err != nil {
+				return t, err
+			}
+		}
+	}
+	r.last = state.last
+	t.UpTo, t.Damaged = state.mark.Position, state.damaged
+	if t.Damaged {
+		t.UpTo = state.last.Position
+	}
+	r.epoch = max(r.epoch, state.mark.Epoch)
+	if state.mark.clock.After(r.head.Clock) {
+		r.head.Clock = state.mark.clock
+	}
+	return t, nil
+}
+
+func (r *Restoring) takeAway(a takenAway, by string, at time.Time, changes *int) error {
+	return r.s.guard(func() error {
+		m, err := r.against(a, by, at)
+		if err != nil || m == nil {
+			return err
+		}
+		e, err := effectOf(r.t.txn, m, r.revision+1)
+		if err != nil {
+			return err
+		}
+		if err := r.put(e.writes); err != nil {
+			return err
+		}
+		r.revision++
+		*changes++
+		return nil
+	})
+}
+
+// against returns the mutation by which something is taken away, nil if it is gone
+// already.
+func (r *Restoring) against(a takenAway, by string, at time.Time) (store.Mutation, error) {
+	switch {
+	case a.token != uuid.Nil:
+		record, err := recordByID(r.t.txn, a.token)
+		if errors.Is(err, store.ErrNotFound) || err == nil && record.IsRevoked() {
+			return nil, nil
+		}
+		return store.Revoke{ID: a.token, Revision: record.Revision, At: at}, err
+	case a.user == "":
+		now, err := findSetting(r.t.txn, a.project)
+		if err != nil || now.Enabled != nil && *now.Enabled == a.enabled {
+			return nil, err
+		}
+		revision := now.revision
+		now.Enabled = &a.enabled
+		return store.Configure{Project: a.project, Settings: now.Settings, Revision: revision}, nil
+	case a.voided:
+		return store.Void{Project: a.project, User: a.user, At: at}, nil
+	}
+	account, _, err := findAccount(r.t.txn, owner{a.project, a.user})
+	if err != nil || account.IsBlocked() == a.blocked {
+		return nil, err
+	}
+	return store.Block{Project: a.project, User: a.user, Revision: account.Revision, Lift: !a.blocked, At: at, By: by}, nil
+}
+
+// Finish begins an epoch, in which everything that was restored is there at once, and
+// closes the store. It is opened as any other. Lines go into its outbox.
+func (r *Restoring) Finish(lines ...[]byte) (store.Position, error) {
+	at, err := r.finish(lines)
+	if err != nil {
+		return at, fmt.Errorf("finishing the restore: %w", err)
+	}
+	return at, nil
+}
+
+func (r *Restoring) finish(lines [][]byte) (at store.Position, err error) {
+	if err := r.flush(); err != nil {
+		return at, err
+	}
+	at = store.Position{Epoch: r.epoch + 1, Revision: r.revision + 1}
+	if _, err := r.list.Write(mark{at, r.head.Clock}.append(nil)); err != nil {
+		return at, err
+	}
+	if err := errors.Join(r.list.Sync(), syncDir(r.s.dir)); err != nil {
+		return at, err
+	}
+	writes := append(keyWrites(r.head.Keys),
+		write{metaFormat, []byte{format}}, write{metaStoreID, r.id[:]},
+		write{metaRevision, batchMeta{at.Revision, r.revision, r.id}.encode()},
+		// What is listed is in the store. Its revisions say nothing here.
+		write{metaList, listReach{r.last, r.last, r.last.Revision}.append(nil)},
+		counterWrite(metaNumber, r.head.Number),
+	)
+	err = r.s.guard(func() error {
+		begun, err := beginEpoch(r.t.txn, store.BeginEpoch{Epoch: at.Epoch})
+		if err != nil {
+			return err
+		}
+		posted, err := post(r.t.txn, at, lines)
+		if err != nil {
+			return err
+		}
+		r.revision = at.Revision
+		if err := r.t.add(append(append(writes, begun.writes...), posted...)); err != nil {
+			return err
+		}
+		return r.commit()
+	})
+	if err != nil {
+		return at, err
+	}
+	if err := r.close(); err != nil {
+		return at, err
+	}
+	if err := r.s.writeDownLastTables(); err != nil {
+		return at, err
+	}
+	r.finished = true
+	return at, nil
+}
+
+// Discard removes what was made of a store that isn't finished. If it is, it does
+// nothing.
+func (r *Restoring) Discard() error {
+	if r.finished {
+		return nil
+	}
+	err := r.close()
+	for _, name := range []string{deletedListName, tableListName, "db"} {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(r.s.dir, name)))
+	}
+	return err
+}
+
+func (r *Restoring) close() error {
+	if r.t != nil {
+		r.t.txn.Discard()
+	}
+	err := closeDB(r.s.db)
+	if r.list != nil {
+		err = errors.Join(err, r.list.Close())
+		r.list = nil
+	}
+	return err
+}
+
+func (r *Restoring) add(writes func() ([]write, error)) error {
+	return r.s.guard(func() error {
+		if r.took {
+			return errors.New("nothing can be added once something was taken away")
+		}
+		all, err := writes()
+		if err != nil {
+			return err
+		}
+		return r.put(all)
+	})
+}
+
+// put writes later, with others.
+func (r *Restoring) put(writes []write) error {
+	err := r.t.add(writes)
+	if errors.Is(err, errNoFit) {
+		if err := r.flush(); err != nil {
+			return err
+		}
+		err = r.t.add(writes)
+	}
+	if errors.Is(err, errNoFit) {
+		return store.ErrTooLarge
+	}
+	return err
+}
+
+// flush writes what was put.
+func (r *Restoring) flush() error {
+	err := r.s.guard(r.commit)
+	if err == nil {
+		r.t = r.s.transaction(r.revision)
+	}
+	return err
+}
+
+func (r *Restoring) commit() error {
+	if r.s.space.look() < roomForCreates {
+		return store.ErrFull
+	}
+	if err := r.t.txn.CommitAt(r.revision, nil); err != nil {
+		return unavailable(err)
+	}
+	return r.s.space.wrote(r.t.size)
+}
