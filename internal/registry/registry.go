@@ -44,6 +44,8 @@ type Config struct {
 // concurrent use.
 type Registry struct {
 	Config
+	// Store hides Config's: by it nothing is changed.
+	Store store.Reader
 	uses  *uses
 	moves moves
 	// retaining guards Retain, and retained tells the keeper that it has changed.
@@ -78,7 +80,7 @@ type Registry struct {
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Registry{
-		Config: c, uses: newUses(), retained: make(chan struct{}, 1), creating: turns{atOnce: 1}, listing: newListing(),
+		Config: c, Store: c.Store, uses: newUses(), retained: make(chan struct{}, 1), creating: turns{atOnce: 1}, listing: newListing(),
 		projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop,
 	}
 	r.keeper.Go(func() { r.keep(ctx) })
@@ -122,7 +124,7 @@ func (r *Registry) flush(ctx context.Context) error {
 	uses := r.uses.take()
 	for len(uses) > 0 {
 		n := min(len(uses), 250)
-		if _, err := r.Store.Commit(ctx, store.Touch{Uses: uses[:n]}); err != nil {
+		if err := tend(ctx, r, store.Touch{Uses: uses[:n]}); err != nil {
 			r.uses.putBack(uses)
 			return err
 		}
@@ -151,10 +153,7 @@ func (r *Registry) purge(ctx context.Context) error {
 		if rounds == mostRounds {
 			return fmt.Errorf("token %s can't be purged: %w", first, store.ErrCorrupt)
 		}
-		err = sideBySide(ids, func(id uuid.UUID) error {
-			_, err := r.Store.Commit(ctx, store.Purge{ID: id})
-			return err
-		})
+		err = sideBySide(ids, func(id uuid.UUID) error { return tend(ctx, r, store.Purge{ID: id}) })
 		if err != nil {
 			return err
 		}
