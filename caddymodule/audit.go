@@ -6,15 +6,17 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// auditLog writes each change to Caddy's log.
+// auditLog writes each change to Caddy's log, and counts it.
 type auditLog struct{ logger *zap.Logger }
 
 // Changed implements registry.Auditor.
 func (l auditLog) Changed(e registry.Event) {
+	metrics.Changed(e.Project, e.Kind)
 	c := l.logger.Check(zap.InfoLevel, e.Kind)
 	if c == nil {
 		return
