@@ -20,8 +20,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/census"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
@@ -84,6 +86,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.rules = make(map[string]registry.Rules)
 	a.prefixes = make(map[string]bool)
 	a.ready = make(chan struct{})
+	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("access_tokens: metrics: %w", err)
+	}
 	if err := a.Check(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
@@ -287,6 +292,8 @@ type openStore struct {
 	pages    *page.Memory
 	failures *signinlimit.Limiter // of sign-ins, at all sites
 	streams  *streams.Streams
+	census   *census.Census
+	watched  *metrics.Watched
 	refusals refusals.Refusals // of tokens, for their owners
 	store    *badgerstore.Store
 	audit    auditor
@@ -353,7 +360,7 @@ func (a *App) open() (caddy.Destructor, error) {
 	// The store outlives this configuration, and so must its logger.
 	following := newFollowingLog(a.logger)
 	logger := following.logger(appName)
-	options := badgerstore.Options{Logger: logger}
+	options := badgerstore.Options{Logger: logger, Committed: metrics.Committed}
 	if len(a.keys) > 0 {
 		options.Key, options.Previous = a.keys[0], a.keys[1:]
 	}
@@ -376,7 +383,12 @@ func (a *App) open() (caddy.Destructor, error) {
 		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
 		Retain: a.retain(), Audit: audit, Logger: logger, Ended: open.Ended,
 	})
-	return &openStore{log: following, logger: logger, audit: audit, registry: tokens, streams: open, pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
+	s := &openStore{
+		log: following, logger: logger, audit: audit, registry: tokens, streams: open, census: census.New(opened, opened.Clock().Now, tokens.Projects),
+		pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened,
+	}
+	s.watched = metrics.Watch(s)
+	return s, nil
 }
 
 // tellOpened says which store this is: whoever has lost his tokens finds out that
@@ -395,6 +407,8 @@ func tellOpened(logger *zap.Logger, dir string, opened *badgerstore.Store) {
 
 // Destruct implements caddy.Destructor.
 func (s *openStore) Destruct() error {
+	s.watched.End()
+	s.census.Close()
 	s.streams.Close()
 	return errors.Join(s.registry.Close(), s.audit.file.Close(), s.store.Close())
 }

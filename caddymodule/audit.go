@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
@@ -33,6 +34,7 @@ func (a auditor) Lines(events []registry.Event) (lines [][]byte) {
 // Changed implements registry.Auditor.
 func (a auditor) Changed(events []registry.Event) error {
 	for _, e := range events {
+		metrics.Changed(e.Project, e.Kind)
 		if c := a.logger.Check(zap.InfoLevel, e.Kind); c != nil {
 			c.Write(auditFields(&e)...)
 		}

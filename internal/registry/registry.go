@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,6 +49,8 @@ type Registry struct {
 	Store store.Reader
 	uses  *uses
 	moves moves
+	// flushed is when the store last had all uses that were noted before.
+	flushed atomic.Pointer[time.Time]
 	// retaining guards Retain, and retained tells the keeper that it has changed.
 	retaining sync.Mutex
 	retained  chan struct{}
@@ -83,6 +86,7 @@ func New(c Config) *Registry {
 		Config: c, Store: c.Store, uses: newUses(), retained: make(chan struct{}, 1), creating: turns{atOnce: 1}, listing: newListing(),
 		projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop,
 	}
+	r.flushed.Store(new(time.Now()))
 	r.keeper.Go(func() { r.keep(ctx) })
 	return r
 }
@@ -121,6 +125,7 @@ func (r *Registry) keep(ctx context.Context) {
 // flush writes the last uses noted so far. What can't be written now is kept
 // for the next time.
 func (r *Registry) flush(ctx context.Context) error {
+	began := time.Now()
 	uses := r.uses.take()
 	for len(uses) > 0 {
 		n := min(len(uses), 250)
@@ -131,8 +136,13 @@ func (r *Registry) flush(ctx context.Context) error {
 		r.uses.written(uses[:n])
 		uses = uses[n:]
 	}
+	r.flushed.Store(&began)
 	return nil
 }
+
+// FlushAge is how old the oldest use can be that is in memory alone: more than a
+// few seconds only while the store can't take them.
+func (r *Registry) FlushAge() time.Duration { return time.Since(*r.flushed.Load()) }
 
 // purge removes the records of tokens that ended longer ago than they are
 // retained.
