@@ -22,6 +22,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/census"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
@@ -32,6 +33,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/streams"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 
+	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/command" // every build has it
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 )
 
@@ -48,6 +50,8 @@ type App struct {
 	logger *zap.Logger
 	dir    string
 	keys   []*token.Key // the first for new tokens; none are given: the store's own, once it is open
+	// auditFile is absolute, "" for none.
+	auditFile string
 
 	mu sync.Mutex
 	// rules and prefixes are what the sites of this configuration say.
@@ -94,6 +98,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionKeys(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
+	if err := a.provisionAudit(); err != nil {
+		return fmt.Errorf("access_tokens: audit file: %w", err)
+	}
 	if err := a.checkSameStore(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
@@ -120,6 +127,17 @@ func (a *App) checkSameStore() error {
 		return fmt.Errorf("the store has moved from %s to %s: restart required, so that nobody's token is refused by mistake; to keep the tokens, stop Caddy and move the directory", other.dir, a.dir)
 	}
 	return nil
+}
+
+func (a *App) provisionAudit() (err error) {
+	if a.Audit.File == "" {
+		return nil
+	}
+	path, err := caddyvalue.Expand(a.Audit.File)
+	if err == nil {
+		a.auditFile, err = filepath.Abs(path)
+	}
+	return err
 }
 
 func (a *App) provisionDir() (err error) {
@@ -220,6 +238,9 @@ func (a *App) lease(open func() (caddy.Destructor, error)) error {
 	if err := a.checkKeys(); err != nil {
 		return err
 	}
+	if err := a.opened.audit.file.Check(a.auditFile); err != nil {
+		return err
+	}
 	a.pages.Store(a.opened.pages)
 	a.failures.Store(a.opened.failures)
 	a.registry.Store(a.opened.registry)
@@ -275,6 +296,7 @@ type openStore struct {
 	watched  *metrics.Watched
 	refusals refusals.Refusals // of tokens, for their owners
 	store    *badgerstore.Store
+	audit    auditor
 	log      *followingLog
 	logger   *zap.Logger // of log
 
@@ -321,8 +343,10 @@ func (s *openStore) succeed(stopped *App) {
 
 func (s *openStore) adoptLast() {
 	if n := len(s.enforced); n > 0 {
-		s.registry.Adopt(s.enforced[n-1].rules)
-		s.log.follow(s.enforced[n-1].logger)
+		last := s.enforced[n-1]
+		s.audit.file.Use(last.auditFile)
+		s.registry.Adopt(last.rules)
+		s.log.follow(last.logger)
 		return
 	}
 	s.log.follow(caddy.Log())
@@ -344,7 +368,12 @@ func (a *App) open() (caddy.Destructor, error) {
 	if err != nil {
 		return nil, err
 	}
+	file, err := auditfile.Open(opened, a.auditFile, logger)
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
 	tellOpened(logger, a.dir, opened)
+	audit := auditor{logger.Named("audit"), file}
 	var tokens *registry.Registry
 	open := streams.New(func(o *streams.Opener) bool {
 		return tokens.Holds(tokens.Project(o.Project), o.Token, o.Client)
@@ -352,10 +381,10 @@ func (a *App) open() (caddy.Destructor, error) {
 	tokens = registry.New(registry.Config{
 		Store: opened,
 		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
-		Retain: a.retain(), Audit: auditLog{logger.Named("audit")}, Logger: logger, Ended: open.Ended,
+		Retain: a.retain(), Audit: audit, Logger: logger, Ended: open.Ended,
 	})
 	s := &openStore{
-		log: following, logger: logger, registry: tokens, streams: open, census: census.New(opened, opened.Clock().Now, tokens.Projects),
+		log: following, logger: logger, audit: audit, registry: tokens, streams: open, census: census.New(opened, opened.Clock().Now, tokens.Projects),
 		pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened,
 	}
 	s.watched = metrics.Watch(s)
@@ -381,7 +410,7 @@ func (s *openStore) Destruct() error {
 	s.watched.End()
 	s.census.Close()
 	s.streams.Close()
-	return errors.Join(s.registry.Close(), s.store.Close())
+	return errors.Join(s.registry.Close(), s.audit.file.Close(), s.store.Close())
 }
 
 // Interface guards

@@ -70,7 +70,7 @@ func TestARefusedConfigurationChangesNothing(t *testing.T) {
 		"a handler":      {"allow_generate everyone", "admins {env.NOT_SET_ANYWHERE}", "admins: evaluated placeholder"},
 		"another app":    {"bind 127.0.0.1", "bind 192.0.2.1", "http app module: start"},
 		"another module": {"access_tokens {\n\t\tallow", "log {\noutput file " + s.log + "/not-a-directory\n}\naccess_tokens {\nallow", "not-a-directory"},
-		"the hash key":   {"store badger", "hash_key " + strings.Repeat("k", 32) + "\nstore badger", "from now on, being under hash key"},
+		"the hash key":   {"store badger", "hash_key " + strings.Repeat("k", 32) + "\nstore badger", "from now on without hash key"},
 		"another store":  {"store badger " + s.dir + "/store", "store badger " + s.dir + "/other", "the store has moved"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -28,7 +28,7 @@ func (s *openStore) Tokens() map[string]census.Count { return s.census.Counts() 
 func (s *openStore) OpenStreams() map[string]int { return s.streams.Counts() }
 
 // AuditFailures implements metrics.Store.
-func (s *openStore) AuditFailures() uint64 { return 0 }
+func (s *openStore) AuditFailures() uint64 { return s.audit.file.Failures() }
 
 // Interface guard
 var _ metrics.Store = (*openStore)(nil)

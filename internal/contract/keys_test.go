@@ -311,7 +311,7 @@ func TestKilledWhileHashKeysRotate(t *testing.T) {
 		case output == "":
 			g.wantAll(t, values)
 			g.stop(t)
-		case !strings.Contains(output, " would be refused from now on, being under hash key"):
+		case !strings.Contains(output, " would be refused from now on without hash key"):
 			t.Fatalf("round %d: %s", round, output)
 		}
 		g.globals = after

@@ -241,7 +241,7 @@ func TestMethods(t *testing.T) {
 	t.Parallel()
 	g := start(t, site("allow_generate everyone"))
 	made := g.create(t, as("bob"), 3600, "")
-	collection := []string{"GET", "HEAD", "OPTIONS", "POST"}
+	collection := []string{"DELETE", "GET", "HEAD", "OPTIONS", "POST"}
 	item := []string{"DELETE", "GET", "HEAD", "OPTIONS"}
 
 	t.Run("OPTIONS answers 204 with Allow, without credentials", func(t *testing.T) {
@@ -264,7 +264,7 @@ func TestMethods(t *testing.T) {
 			{"POST", made.target(), item},
 			{"PUT", api, collection},
 			{"PATCH", api, collection},
-			{"DELETE", api, collection},
+			{"POST", blockedTarget, []string{"DELETE", "GET", "HEAD", "OPTIONS", "PUT"}},
 			{"PROPFIND", api, collection},
 			{"get", api, collection},
 		} {

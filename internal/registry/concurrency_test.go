@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/storetest"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
@@ -65,7 +66,8 @@ func (f *fixture) hasCompacted() bool {
 // Once Delete has returned, no authentication that starts later succeeds,
 // however many are under way.
 func TestDeleteIsEffectiveAtTheNextRequest(t *testing.T) {
-	const tokens, clients = 100, 64
+	const clients = 64
+	tokens := storetest.Rounds(25, 100)
 	f, p := newFixture(t), newProject("p")
 	stop := f.churn()
 	for range tokens {
@@ -115,13 +117,14 @@ func (f *fixture) deleteUnder(p *Project, m made, clients int) {
 // However fast a thief renews a token and what it got for it, once the line is
 // deleted nothing of it is left.
 func TestDeletingALineBeatsItsRenewals(t *testing.T) {
-	const lines, thieves = 12, 8
+	const thieves = 8
+	lines := storetest.Rounds(4, 12)
 	f, p := newFixture(t), newProject("p")
 	stop := f.churn()
 	longest := 0
 	// Short lines are deleted at once, long ones in steps.
 	for n := range lines {
-		grow := 5 + 10*n
+		grow := 5 + 110*n/(lines-1)
 		var mu sync.Mutex
 		root := f.issue(p, user("bob"), 3600)
 		line := []token.Value{root.value}

@@ -45,6 +45,8 @@ type Config struct {
 // concurrent use.
 type Registry struct {
 	Config
+	// Store hides Config's: by it nothing is changed.
+	Store store.Reader
 	uses  *uses
 	moves moves
 	// flushed is when the store last had all uses that were noted before.
@@ -81,7 +83,7 @@ type Registry struct {
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Registry{
-		Config: c, uses: newUses(), retained: make(chan struct{}, 1), creating: turns{atOnce: 1}, listing: newListing(),
+		Config: c, Store: c.Store, uses: newUses(), retained: make(chan struct{}, 1), creating: turns{atOnce: 1}, listing: newListing(),
 		projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop,
 	}
 	r.flushed.Store(new(time.Now()))
@@ -127,7 +129,7 @@ func (r *Registry) flush(ctx context.Context) error {
 	uses := r.uses.take()
 	for len(uses) > 0 {
 		n := min(len(uses), 250)
-		if _, err := r.Store.Commit(ctx, store.Touch{Uses: uses[:n]}); err != nil {
+		if err := tend(ctx, r, store.Touch{Uses: uses[:n]}); err != nil {
 			r.uses.putBack(uses)
 			return err
 		}
@@ -161,10 +163,7 @@ func (r *Registry) purge(ctx context.Context) error {
 		if rounds == mostRounds {
 			return fmt.Errorf("token %s can't be purged: %w", first, store.ErrCorrupt)
 		}
-		err = sideBySide(ids, func(id uuid.UUID) error {
-			_, err := r.Store.Commit(ctx, store.Purge{ID: id})
-			return err
-		})
+		err = sideBySide(ids, func(id uuid.UUID) error { return tend(ctx, r, store.Purge{ID: id}) })
 		if err != nil {
 			return err
 		}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"io"
 	"net/netip"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -18,10 +21,17 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/badgerstore"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/storetest"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 func TestMain(m *testing.M) {
+	// What rapid asks for in the environment or on the command line comes first.
+	if checks := storetest.Rounds(30, 100); os.Getenv("RAPID_CHECKS") == "" {
+		if err := flag.Set("rapid.checks", strconv.Itoa(checks)); err != nil {
+			panic(err)
+		}
+	}
 	// glog, which a dependency of Badger brings, starts it and never stops it.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
 }
@@ -138,16 +148,28 @@ func newProject(name string) *Project {
 // anySignIn is the callers' in tests: it may establish anybody.
 var anySignIn = []SignIn{{Knows: func(string) bool { return true }, NamesAdmins: true}}
 
-// ledger is an auditor that remembers.
+// ledger is an auditor that remembers. Unless they are nil, nothing can be written
+// because of notReady, and what has been changed because of notWritten.
 type ledger struct {
-	mu     sync.Mutex
-	events []Event
+	mu                   sync.Mutex
+	events               []Event
+	notReady, notWritten error
 }
 
-func (l *ledger) Changed(e Event) {
+func (l *ledger) Ready() error { return l.notReady }
+
+func (*ledger) Lines(events []Event) (lines [][]byte) {
+	for _, e := range events {
+		lines = append(lines, e.Text())
+	}
+	return lines
+}
+
+func (l *ledger) Changed(events []Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.events = append(l.events, e)
+	l.events = append(l.events, events...)
+	return l.notWritten
 }
 
 func user(id string) Caller { return SignedIn("", store.User{ID: id}, false) }

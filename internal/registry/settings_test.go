@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/storetest"
 )
 
 func (f *fixture) configure(p *Project, change store.Settings) Policy {
@@ -187,7 +188,7 @@ func TestNoDecisionByOldSettings(t *testing.T) {
 			}
 		})
 	}
-	for n := range 100 {
+	for n := range storetest.Rounds(20, 100) {
 		changed.Add(1) // odd: under way
 		f.configure(p, store.Settings{Enabled: new(n%2 == 1)})
 		changed.Add(1)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/storetest"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
@@ -123,7 +124,8 @@ func (f *fixture) create(p *Project, who string) token.Value {
 // However fast a script renews, with however many tokens: what it made before
 // is ended, and what it holds makes no more.
 func TestDeleteAllUnderRenewals(t *testing.T) {
-	const tokens, scripts = 10_000, 8
+	const scripts = 8
+	tokens := storetest.Rounds(2_000, 10_000)
 	f, p := newFixture(t), newProject("p")
 	f.tend()
 	values := make([]token.Value, tokens)
@@ -131,7 +133,7 @@ func TestDeleteAllUnderRenewals(t *testing.T) {
 	var all sync.WaitGroup
 	for range 64 {
 		all.Go(func() {
-			for i := next.Add(1) - 1; i < tokens; i = next.Add(1) - 1 {
+			for i := next.Add(1) - 1; i < int64(tokens); i = next.Add(1) - 1 {
 				values[i] = f.create(p, "bob")
 			}
 		})
@@ -285,15 +287,15 @@ func TestChangesOfUsersAreAudited(t *testing.T) {
 	var got []string
 	last := store.Position{}
 	for _, e := range f.audit.events {
-		got = append(got, fmt.Sprintf("%s by %s of %s %d", e.Kind, e.Actor.User, e.User, e.Tokens))
+		got = append(got, fmt.Sprintf("%s by %s of %s", e.Kind, e.Actor.User, e.User))
 		if e.Position.Before(last) || e.Epoch != 1 || !e.Time.Equal(epoch) || e.Project != "p" {
 			t.Errorf("after %v comes %+v", last, e)
 		}
 		last = e.Position
 	}
 	want := []string{
-		"token_created by bob of  0", "token_created by bob of  0", "token_renewed by bob of  0", "token_deleted by bob of  0",
-		"tokens_deleted by alice of bob 2", "user_blocked by alice of bob 0", "user_unblocked by alice of bob 0",
+		"token_created by bob of bob", "token_created by bob of bob", "token_renewed by bob of bob", "token_deleted by bob of bob",
+		"tokens_deleted by alice of bob", "user_blocked by alice of bob", "user_unblocked by alice of bob",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("events (-want +got):\n%s", d)

@@ -7,8 +7,9 @@ import (
 )
 
 // Snapshot is what a store holds as of one position, for whoever reads for long,
-// such as a backup: everything but the outbox, whatever is changed meanwhile. It is
-// read a little at a time, so that nothing waits for it and little is in memory.
+// such as a backup: everything but the outbox and the hashes that tokens had under
+// other keys, whatever is changed meanwhile. It is read a little at a time, so that
+// nothing waits for it and little is in memory.
 //
 // What it is of has to stay on disk as long as it is open. So a snapshot that has
 // been open for long, or since which much has been written, ends by itself: then
@@ -44,6 +45,8 @@ type Head struct {
 type UserAccount struct {
 	Project, User string
 	Account
+	// Swept: the records of all that its Void has ended say so.
+	Swept bool
 }
 
 // ProjectSettings are the settings of a project, and the revision at which they

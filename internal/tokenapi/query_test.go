@@ -8,8 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
@@ -168,6 +170,7 @@ func details(err error) string {
 func FuzzListing(f *testing.F) {
 	for _, query := range []string{
 		"", "limit=10&offset=20&includeCount=true&user=*", "user=", "user=a%26b", "limit=1001&user=x", "limit=0x1", "offset=2147483648",
+		"sort=-lastUsed&state=active", "sort=expiredAt&unusedFor=36525", "state=expired&after=0bc1d49f-5475-4c62-a0ba-6ad269389ada", "after=&sort=-",
 		"limit=1&limit=2", "%", "a;b", "includeCount=maybe", "limit=+1", "user=%00%ff", "user=a&user=b&limit=",
 	} {
 		f.Add(query)
@@ -192,7 +195,7 @@ func FuzzListing(f *testing.F) {
 			t.Fatalf("?%q: %+v", query, got)
 		}
 		again, err := parseListing(queryOf(got))
-		if err != nil || again != got {
+		if err != nil || !cmp.Equal(again, got) {
 			t.Fatalf("?%q is %+v, which as ?%q is %+v, %v", query, got, queryOf(got), again, err)
 		}
 	})
@@ -206,13 +209,29 @@ func queryOf(l registry.Listing) string {
 	if l.User != "" {
 		q.Set("user", l.User)
 	}
+	for name, order := range orders {
+		if order == l.Order && l.Descending {
+			q.Set("sort", "-"+name)
+		} else if order == l.Order {
+			q.Set("sort", name)
+		}
+	}
+	if l.State != registry.AnyState {
+		q.Set("state", map[registry.State]string{registry.Active: "active", registry.Expired: "expired"}[l.State])
+	}
+	if l.UnusedFor > 0 {
+		q.Set("unusedFor", strconv.Itoa(int(l.UnusedFor/(24*time.Hour))))
+	}
+	if l.After != uuid.Nil {
+		q.Set("after", l.After.String())
+	}
 	return q.Encode()
 }
 
 func isSentence(details string) bool {
 	for _, ending := range []string{" must be given once.", " must be true or false."} {
 		if name, found := strings.CutSuffix(details, ending); found {
-			return slices.Contains([]string{"limit", "offset", "includeCount", "user"}, name)
+			return slices.Contains([]string{"limit", "offset", "includeCount", "user", "sort", "state", "unusedFor", "after"}, name)
 		}
 	}
 	return slices.Contains([]string{
@@ -221,5 +240,9 @@ func isSentence(details string) bool {
 		"limit must be a whole number from 1 to 1000.",
 		"limit must be a whole number from 1 to 2147483647.",
 		"offset must be a whole number from 0 to 2147483647.",
+		"sort must be createdAt, expiredAt or lastUsed, with - in front for the reverse.",
+		"state must be active or expired.",
+		"unusedFor must be a whole number from 1 to 36525.",
+		"after must be the id of a token of the list.",
 	}, details)
 }

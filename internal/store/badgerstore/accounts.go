@@ -207,19 +207,25 @@ func holdOf(txn *snapshot, o owner) (a heldAccount, err error) {
 	if a.Account, err = accountOf(txn, o); err != nil {
 		return a, err
 	}
+	flags, err := holdFlags(txn, o)
+	a.hold = hold{blocked: a.Blocked, blockedBy: a.BlockedBy}
+	if flags&holdsVoid != 0 {
+		a.hold.void, a.hold.voidAt = a.Void, a.VoidAt
+	}
+	return a, err
+}
+
+// holdFlags are those of an account's hold, 0 if it has none.
+func holdFlags(txn *snapshot, o owner) (byte, error) {
 	var flags [1]byte
 	item, err := find(txn, ownerKey(spaceHold, o))
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
 	if err == nil {
 		err = copyValue(item, flags[:])
 	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return a, err
-	}
-	a.hold = hold{blocked: a.Blocked, blockedBy: a.BlockedBy}
-	if flags[0]&holdsVoid != 0 {
-		a.hold.void, a.hold.voidAt = a.Void, a.VoidAt
-	}
-	return a, nil
+	return flags[0], err
 }
 
 // effect is that the account becomes as it is.

@@ -84,6 +84,7 @@ type Store struct {
 	options Options
 	db      *badger.DB
 	keys    atomic.Pointer[[]*token.Key]
+	own     *token.Key // if it was opened with that
 	logger  *zap.Logger
 	space   *space
 	clock   *clock.Clock
@@ -284,20 +285,6 @@ func stallAt(compactors int) int {
 		return 1000
 	}
 	return badger.DefaultOptions("").NumLevelZeroTablesStall
-}
-
-// openKeys checks the keys that are given against those the store was used with
-// last, and goes on with them.
-func (s *Store) openKeys() error {
-	keys := append(s.Keys(), s.options.Previous...)
-	if err := s.CheckKeys(keys, s.clock.Certain()); err != nil {
-		return err
-	}
-	if err := s.NoteKeys(context.Background(), keys); err != nil {
-		return fmt.Errorf("noting the hash keys in the token store in %s: %w", s.dir, err)
-	}
-	s.UseKeys(keys)
-	return nil
 }
 
 // show lets readers see what has become durable.

@@ -15,7 +15,7 @@ import (
 // its tables: old versions are given up at once here, memtables are tiny, and
 // the store is opened anew again and again.
 func TestCompactionBringsNothingBack(t *testing.T) {
-	const rounds, perRound, memTable = 8, 150, 256 << 10
+	const perRound, memTable = 150, 256 << 10
 	type state int
 	const (
 		valid state = iota
@@ -32,7 +32,7 @@ func TestCompactionBringsNothingBack(t *testing.T) {
 		return r
 	}
 	deepest := 0
-	for round := range rounds {
+	for round := range storetest.Rounds(4, 8) {
 		s := open(t, dir, Options{MemTableSize: memTable})
 		for i := range perRound {
 			n := round*perRound + i

@@ -154,7 +154,7 @@ func checkIndexes(t *testing.T, s *Store) {
 // With memtables this small a round fills a few, so that some are being put
 // away or compacted when the process dies.
 func TestKillLosesNothingAcknowledged(t *testing.T) {
-	const rounds, memTable = 30, 256 << 10
+	rounds, memTable := storetest.Rounds(6, 30), int64(256<<10)
 	dir := t.TempDir()
 	known := acknowledged{map[int]uint64{}, map[int]uint64{}, map[int]uint64{}, 0}
 	key := ""

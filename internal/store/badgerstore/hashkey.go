@@ -15,8 +15,14 @@ import (
 
 func (s *Store) keyFile() string { return filepath.Join(s.dir, "hash.key") }
 
-// OwnKey is the key that the store has made for where none is given.
-func (s *Store) OwnKey() (*token.Key, error) { return loadKey(s.keyFile(), false) }
+// OwnKey is the key that the store has made for where none is given. If none was
+// given when it was opened, its file isn't needed any more.
+func (s *Store) OwnKey() (*token.Key, error) {
+	if s.own != nil {
+		return s.own, nil
+	}
+	return loadKey(s.keyFile(), false)
+}
 
 // loadKey reads the key file, or makes it if the store is new. A key that is
 // missing beside a store with records is an error: a new one would refuse every

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -36,18 +35,15 @@ func (s *Store) UseKeys(keys []*token.Key) { s.keys.Store(&keys) }
 
 // CheckKeys returns nil if the store can go on with these keys, the first of
 // which is to be for new tokens: the present first one is among them, and no
-// token has need of one that they leave out. Certain is a time that isn't ahead
-// of the truth, or tokens that haven't expired would be taken for expired.
+// living token is under one that they leave out. Certain is a time that isn't
+// ahead of the truth, or tokens that haven't expired would be taken for expired.
 func (s *Store) CheckKeys(keys []*token.Key, certain time.Time) error {
 	ids := idsOf(keys)
-	known, err := s.knownKeys()
-	if err != nil {
-		return err
+	if s.inForce(ids) {
+		return nil
 	}
-	if slices.ContainsFunc(known, func(id token.KeyID) bool { return !slices.Contains(ids, id) }) {
-		if err := s.checkLeftOut(ids, certain); err != nil {
-			return err
-		}
+	if err := s.checkLeftOut(ids, certain); err != nil {
+		return err
 	}
 	if present := s.Key().ID(); !slices.Contains(ids, present) {
 		return fmt.Errorf("the hash key in force, %s, isn't given any more, and tokens are still made under it: give it as a previous key, behind the new one", present)
@@ -55,41 +51,65 @@ func (s *Store) CheckKeys(keys []*token.Key, certain time.Time) error {
 	return nil
 }
 
-// checkLeftOut returns nil if all living tokens are under the keys of these ids.
+// inForce tells whether the keys in use are those of these ids.
+func (s *Store) inForce(ids []token.KeyID) bool { return slices.Equal(ids, idsOf(s.Keys())) }
+
+// checkLeftOut returns nil if all living tokens are under keys of these ids.
 func (s *Store) checkLeftOut(ids []token.KeyID, certain time.Time) error {
+	missing := func(id token.KeyID) bool { return !slices.Contains(ids, id) }
+	if known, err := s.knownKeys(); err != nil || !slices.ContainsFunc(known, missing) {
+		return err
+	}
 	use, err := s.KeyUse(certain)
 	if err != nil {
 		return err
 	}
-	maps.DeleteFunc(use, func(id token.KeyID, _ int) bool { return slices.Contains(ids, id) })
-	if len(use) == 0 {
-		return nil
-	}
-	total, under := 0, make([]string, 0, len(use))
+	total, without := 0, []string(nil)
 	for id, n := range use {
-		total += n
-		under = append(under, id.String())
+		if missing(id) {
+			total += n
+			without = append(without, "hash key "+id.String())
+		}
 	}
-	slices.Sort(under)
-	tokens, keys := "1 living token", "hash key "
-	if total > 1 {
+	tokens := "1 living token"
+	switch {
+	case total == 0:
+		return nil
+	case total > 1:
 		tokens = fmt.Sprintf("%d living tokens", total)
 	}
-	if len(under) > 1 {
-		keys = "hash keys "
-	}
-	return fmt.Errorf("%s in the token store in %s would be refused from now on, being under %s, which isn't given: give it too, as a previous key behind the one for new tokens, until they have been used or have ended", tokens, s.dir, keys+strings.Join(under, " and "))
+	slices.Sort(without)
+	return fmt.Errorf("%s in the token store in %s would be refused from now on without %s: give what is missing as a previous key, behind the one for new tokens, until all have been used or have ended", tokens, s.dir, strings.Join(without, " and "))
 }
 
 // NoteKeys makes durable which keys the store is going to use, which CheckKeys
 // has allowed.
 func (s *Store) NoteKeys(ctx context.Context, keys []*token.Key) error {
 	ids := idsOf(keys)
-	if known, err := s.knownKeys(); err != nil || slices.Equal(ids, known) {
-		return err
+	if s.inForce(ids) {
+		return nil
 	}
 	_, err := s.Commit(ctx, store.NoteKeys{Keys: ids})
 	return err
+}
+
+// openKeys goes on with the keys that are given, if they are all that living
+// tokens need.
+func (s *Store) openKeys() error {
+	keys := append(s.Keys(), s.options.Previous...)
+	ids := idsOf(keys)
+	if err := s.checkLeftOut(ids, s.clock.Certain()); err != nil {
+		return err
+	}
+	known, err := s.knownKeys()
+	if err == nil && !slices.Equal(ids, known) {
+		_, err = s.Commit(context.Background(), store.NoteKeys{Keys: ids})
+	}
+	if err != nil {
+		return fmt.Errorf("noting the hash keys in the token store in %s: %w", s.dir, err)
+	}
+	s.UseKeys(keys)
+	return nil
 }
 
 // knownKeys are those that records may be under, in the order in which they were

@@ -1,7 +1,9 @@
 package badgerstore
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +63,7 @@ func TestWhichKeysAStoreGoesOnWith(t *testing.T) {
 
 	refused("2 living tokens", b)
 	refused("2 living tokens", b, c)
-	refused("under hash key "+a.ID().String(), b)
+	refused("without hash key "+a.ID().String(), b)
 	closeStore(t, opens(a))
 	closeStore(t, opens(b, a))
 	closeStore(t, opens(a)) // and back, without b, which no token is under
@@ -128,7 +130,7 @@ func TestWhichKeysAStoreGoesOnWith(t *testing.T) {
 	r := made[0]
 	r.ID, r.Hash, r.Key = uuid.New(), token.Hash{1}, c.ID()
 	mustCommit(t, s, store.Create{Record: r})
-	s.checkKeys(t, now, "3 living tokens in the token store in "+dir+" would be refused from now on, being under hash keys ", a)
+	s.checkKeys(t, now, "3 living tokens in the token store in "+dir+" would be refused from now on without hash key ", a)
 }
 
 // checkKeys fails unless a reload with these keys is refused with that text, or
@@ -138,6 +140,23 @@ func (s *Store) checkKeys(t *testing.T, certain time.Time, want string, keys ...
 	err := s.CheckKeys(keys, certain)
 	if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 		t.Errorf("a reload with %v: %v, want %q", keys, err, want)
+	}
+}
+
+// Whoever reloads a configuration with the same keys needs nothing of the store,
+// which may have stopped.
+func TestTheSameKeysAreFineForAStoreThatHasStopped(t *testing.T) {
+	a, b := someKey(t, "a"), someKey(t, "b")
+	s := open(t, t.TempDir(), Options{Key: a, Previous: []*token.Key{b}})
+	closeStore(t, s)
+	same, other := []*token.Key{a, b}, []*token.Key{b, a}
+	if err := errors.Join(s.CheckKeys(same, time.Now()), s.NoteKeys(t.Context(), same)); err != nil {
+		t.Errorf("with the same keys: %v", err)
+	}
+	for _, err := range []error{s.CheckKeys(other, time.Now()), s.NoteKeys(t.Context(), other)} {
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("with others: %v, want %v", err, store.ErrUnavailable)
+		}
 	}
 }
 
@@ -151,6 +170,16 @@ func TestTheStoresOwnKey(t *testing.T) {
 	dir = t.TempDir()
 	s = open(t, dir, Options{})
 	own := s.Key()
+	file := readFile(t, s.keyFile())
+	if err := os.Remove(s.keyFile()); err != nil {
+		t.Fatal(err)
+	}
+	if key, err := s.OwnKey(); err != nil || key.ID() != own.ID() {
+		t.Errorf("while it is in use, its own key is %v, %v", key, err)
+	}
+	if err := os.WriteFile(s.keyFile(), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	closeStore(t, s)
 	s = open(t, dir, Options{Key: a, Previous: []*token.Key{own}})
 	if key, err := s.OwnKey(); err != nil || key.ID() != own.ID() {

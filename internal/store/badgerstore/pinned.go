@@ -97,13 +97,17 @@ func (p *pinned) Uses(each func(store.Use) error) error {
 
 // Accounts implements store.Snapshot.
 func (p *pinned) Accounts(each func(store.UserAccount) error) error {
-	return eachPaged(p.read, []byte{spaceAccount}, func(_ *snapshot, item *badger.Item) (a store.UserAccount, _ bool, err error) {
+	return eachPaged(p.read, []byte{spaceAccount}, func(txn *snapshot, item *badger.Item) (a store.UserAccount, _ bool, err error) {
 		o, err := ownerIn(item.Key())
 		if err != nil {
 			return a, false, err
 		}
 		a = store.UserAccount{Project: o.project, User: o.user}
-		a.Account, err = accountIn(item)
+		if a.Account, err = accountIn(item); err != nil || a.Void == 0 {
+			return a, true, err
+		}
+		flags, err := holdFlags(txn, o)
+		a.Swept = flags&holdsVoid == 0
 		return a, true, err
 	}, each)
 }

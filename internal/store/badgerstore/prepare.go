@@ -158,6 +158,7 @@ func (s *Store) loadKey(isNew bool) error {
 		if key, err = loadKey(s.keyFile(), isNew); err != nil {
 			return err
 		}
+		s.own = key
 	}
 	s.UseKeys([]*token.Key{key})
 	return nil

@@ -133,8 +133,10 @@ func (r *Restoring) AddUse(use store.Use) error {
 func (r *Restoring) AddAccount(a store.UserAccount) error {
 	return r.add(func() ([]write, error) {
 		held := heldAccount{owner: owner{a.Project, a.User}, Account: a.Account}
-		// Whether all that it has ended says so by itself, whoever sweeps will see.
-		held.hold = hold{a.Void, a.VoidAt, a.Blocked, a.BlockedBy}
+		held.hold = hold{blocked: a.Blocked, blockedBy: a.BlockedBy}
+		if !a.Swept {
+			held.hold.void, held.hold.voidAt = a.Void, a.VoidAt
+		}
 		return held.effect().writes, nil
 	})
 }

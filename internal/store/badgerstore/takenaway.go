@@ -68,8 +68,14 @@ func parseTakenAway(text string) (a takenAway, err error) {
 	what, how := text[:at], text[at+1:]
 	switch kind {
 	case "deleted":
-		if a.token, err = uuid.Parse(what); err != nil || how == "never" {
+		if a.token, err = uuid.Parse(what); err != nil {
 			return a, err
+		}
+		if a.token == uuid.Nil {
+			return a, errors.New("no token")
+		}
+		if how == "never" {
+			return a, nil
 		}
 		seconds, err := strconv.ParseInt(how, 10, 64)
 		a.expires = time.Unix(seconds, 0).UTC()

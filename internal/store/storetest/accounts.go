@@ -411,7 +411,7 @@ func epochs(t *testing.T, f *fixture) {
 // Whoever has looked a token up, and finds the store at the same revision once a
 // void is acknowledged, has been told that the token is ended.
 func voidRevision(t *testing.T, f *fixture) {
-	for i := range 150 {
+	for i := range Rounds(30, 150) {
 		r := f.create(NewRecord("p", "alice", i))
 		var done atomic.Bool
 		var all sync.WaitGroup

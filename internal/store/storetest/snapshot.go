@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
@@ -87,6 +89,9 @@ func fill(f *fixture) (c Contents) {
 	f.commit(store.Purge{ID: purged.ID})
 	voided := f.create(NewRecord("p", "dora", 0))
 	f.void("dora", 0, 1)
+	swept := f.create(NewRecord("p", "frank", 0))
+	sweep := store.Sweep{Voided: store.Voided{Project: "p", User: "frank", Before: f.void("frank", time.Hour, 1)}, IDs: []uuid.UUID{swept.ID}, Last: true}
+	swept.Revoked, swept.Revision = Epoch.Add(time.Hour), f.commit(sweep)
 	f.commit(store.Block{Project: "q", User: "erin", At: Epoch, By: "carol"})
 	settings := store.Settings{Enabled: new(true), Generate: "users", Users: []string{"bob"}}
 	atSettings := f.commit(store.Configure{Project: "p", Settings: settings})
@@ -95,16 +100,16 @@ func fill(f *fixture) (c Contents) {
 	slices.SortFunc(uses, func(a, b store.Use) int { return slices.Compare(a.ID[:], b.ID[:]) })
 
 	c = Contents{
-		Head:     store.Head{Position: f.Position(), Number: 7},
-		Records:  append(slices.Clone(line), limited, moved, voided),
+		Head:     store.Head{Position: f.Position(), Number: 8},
+		Records:  append(slices.Clone(line), limited, moved, voided, swept),
 		Uses:     uses,
 		Settings: []store.ProjectSettings{{Project: "p", Settings: settings, Revision: atSettings}},
 	}
 	for _, key := range f.Keys() {
 		c.Head.Keys = append(c.Head.Keys, key.ID())
 	}
-	for _, name := range [][2]string{{"p", "alice"}, {"p", "bob"}, {"p", "carol"}, {"p", "dora"}, {"q", "alice"}, {"q", "erin"}} {
-		c.Accounts = append(c.Accounts, store.UserAccount{Project: name[0], User: name[1], Account: f.account(name[0], name[1])})
+	for _, name := range [][2]string{{"p", "alice"}, {"p", "bob"}, {"p", "carol"}, {"p", "dora"}, {"p", "frank"}, {"q", "alice"}, {"q", "erin"}} {
+		c.Accounts = append(c.Accounts, store.UserAccount{Project: name[0], User: name[1], Account: f.account(name[0], name[1]), Swept: name[1] == "frank"})
 	}
 	return c
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -64,6 +65,15 @@ var tokenTests = []test{
 	{"revisions grow by one", revisions},
 	{"a cancelled context commits nothing later", cancelled},
 	{"concurrent creates are all there", concurrent},
+}
+
+// Rounds returns how often something is tried that gains by being repeated: few
+// times, or many where ACCESS_TOKENS_TEST_LONG is 1.
+func Rounds(few, many int) int {
+	if os.Getenv("ACCESS_TOKENS_TEST_LONG") == "1" {
+		return many
+	}
+	return few
 }
 
 // Epoch is when the records of this suite begin to be made.
