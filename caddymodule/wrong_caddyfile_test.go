@@ -301,6 +301,10 @@ func TestWrongCaddyfile(t *testing.T) {
 			"the access_token matcher takes no arguments, at Caddyfile:4"},
 		{"the matcher with a block", "http://:8080 {\n@script access_token {\nprefix cat\n}\nrespond @script ok\n}\n",
 			"the access_token matcher takes no block, at Caddyfile:3"},
+		{"the other matcher with arguments", "http://:8080 {\n@ready access_tokens_ready store\nrespond @ready ok\n}\n",
+			"the access_tokens_ready matcher takes no arguments, at Caddyfile:2"},
+		{"the other matcher with a block", "http://:8080 {\n@ready access_tokens_ready {\nstore\n}\nrespond @ready ok\n}\n",
+			"the access_tokens_ready matcher takes no block, at Caddyfile:3"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, _, err := adapt(t, test.caddyfile)
