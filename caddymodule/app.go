@@ -20,7 +20,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/census"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
@@ -30,6 +33,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/streams"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 
+	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/command" // every build has it
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 )
 
@@ -46,6 +50,8 @@ type App struct {
 	logger *zap.Logger
 	dir    string
 	keys   []*token.Key // the first for new tokens; none are given: the store's own, once it is open
+	// auditFile is absolute, "" for none.
+	auditFile string
 
 	mu sync.Mutex
 	// rules and prefixes are what the sites of this configuration say.
@@ -80,6 +86,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.rules = make(map[string]registry.Rules)
 	a.prefixes = make(map[string]bool)
 	a.ready = make(chan struct{})
+	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("access_tokens: metrics: %w", err)
+	}
 	if err := a.Check(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
@@ -88,6 +97,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionKeys(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
+	}
+	if err := a.provisionAudit(); err != nil {
+		return fmt.Errorf("access_tokens: audit file: %w", err)
 	}
 	if err := a.checkSameStore(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
@@ -115,6 +127,17 @@ func (a *App) checkSameStore() error {
 		return fmt.Errorf("the store has moved from %s to %s: restart required, so that nobody's token is refused by mistake; to keep the tokens, stop Caddy and move the directory", other.dir, a.dir)
 	}
 	return nil
+}
+
+func (a *App) provisionAudit() (err error) {
+	if a.Audit.File == "" {
+		return nil
+	}
+	path, err := caddyvalue.Expand(a.Audit.File)
+	if err == nil {
+		a.auditFile, err = filepath.Abs(path)
+	}
+	return err
 }
 
 func (a *App) provisionDir() (err error) {
@@ -215,6 +238,9 @@ func (a *App) lease(open func() (caddy.Destructor, error)) error {
 	if err := a.checkKeys(); err != nil {
 		return err
 	}
+	if err := a.opened.audit.file.Check(a.auditFile); err != nil {
+		return err
+	}
 	a.pages.Store(a.opened.pages)
 	a.failures.Store(a.opened.failures)
 	a.registry.Store(a.opened.registry)
@@ -266,8 +292,11 @@ type openStore struct {
 	pages    *page.Memory
 	failures *signinlimit.Limiter // of sign-ins, at all sites
 	streams  *streams.Streams
+	census   *census.Census
+	watched  *metrics.Watched
 	refusals refusals.Refusals // of tokens, for their owners
 	store    *badgerstore.Store
+	audit    auditor
 	log      *followingLog
 	logger   *zap.Logger // of log
 
@@ -314,8 +343,10 @@ func (s *openStore) succeed(stopped *App) {
 
 func (s *openStore) adoptLast() {
 	if n := len(s.enforced); n > 0 {
-		s.registry.Adopt(s.enforced[n-1].rules)
-		s.log.follow(s.enforced[n-1].logger)
+		last := s.enforced[n-1]
+		s.audit.file.Use(last.auditFile)
+		s.registry.Adopt(last.rules)
+		s.log.follow(last.logger)
 		return
 	}
 	s.log.follow(caddy.Log())
@@ -329,7 +360,7 @@ func (a *App) open() (caddy.Destructor, error) {
 	// The store outlives this configuration, and so must its logger.
 	following := newFollowingLog(a.logger)
 	logger := following.logger(appName)
-	options := badgerstore.Options{Logger: logger}
+	options := badgerstore.Options{Logger: logger, Committed: metrics.Committed}
 	if len(a.keys) > 0 {
 		options.Key, options.Previous = a.keys[0], a.keys[1:]
 	}
@@ -337,7 +368,12 @@ func (a *App) open() (caddy.Destructor, error) {
 	if err != nil {
 		return nil, err
 	}
+	file, err := auditfile.Open(opened, a.auditFile, logger)
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
 	tellOpened(logger, a.dir, opened)
+	audit := auditor{logger.Named("audit"), file}
 	var tokens *registry.Registry
 	open := streams.New(func(o *streams.Opener) bool {
 		return tokens.Holds(tokens.Project(o.Project), o.Token, o.Client)
@@ -345,9 +381,14 @@ func (a *App) open() (caddy.Destructor, error) {
 	tokens = registry.New(registry.Config{
 		Store: opened,
 		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
-		Retain: a.retain(), Audit: auditLog{logger.Named("audit")}, Logger: logger, Ended: open.Ended,
+		Retain: a.retain(), Audit: audit, Logger: logger, Ended: open.Ended,
 	})
-	return &openStore{log: following, logger: logger, registry: tokens, streams: open, pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened}, nil
+	s := &openStore{
+		log: following, logger: logger, audit: audit, registry: tokens, streams: open, census: census.New(opened, opened.Clock().Now, tokens.Projects),
+		pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened,
+	}
+	s.watched = metrics.Watch(s)
+	return s, nil
 }
 
 // tellOpened says which store this is: whoever has lost his tokens finds out that
@@ -366,8 +407,10 @@ func tellOpened(logger *zap.Logger, dir string, opened *badgerstore.Store) {
 
 // Destruct implements caddy.Destructor.
 func (s *openStore) Destruct() error {
+	s.watched.End()
+	s.census.Close()
 	s.streams.Close()
-	return errors.Join(s.registry.Close(), s.store.Close())
+	return errors.Join(s.registry.Close(), s.audit.file.Close(), s.store.Close())
 }
 
 // Interface guards

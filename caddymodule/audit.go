@@ -1,64 +1,62 @@
 package caddymodule
 
 import (
-	"time"
+	"bytes"
+	"encoding/json"
 
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// auditLog writes each change to Caddy's log.
-type auditLog struct{ logger *zap.Logger }
+// auditor writes each change to Caddy's log and, if there is one, to a file.
+type auditor struct {
+	logger *zap.Logger
+	file   *auditfile.Writer
+}
+
+// Ready implements registry.Auditor.
+func (a auditor) Ready() error { return a.file.Ready() }
+
+// Lines implements registry.Auditor.
+func (a auditor) Lines(events []registry.Event) (lines [][]byte) {
+	if !a.file.Wanted() {
+		return nil
+	}
+	for _, e := range events {
+		lines = append(lines, e.Text())
+	}
+	return lines
+}
 
 // Changed implements registry.Auditor.
-func (l auditLog) Changed(e registry.Event) {
-	c := l.logger.Check(zap.InfoLevel, e.Kind)
-	if c == nil {
-		return
+func (a auditor) Changed(events []registry.Event) error {
+	for _, e := range events {
+		metrics.Changed(e.Project, e.Kind)
+		if c := a.logger.Check(zap.InfoLevel, e.Kind); c != nil {
+			c.Write(auditFields(&e)...)
+		}
 	}
-	fields := []zap.Field{
-		zap.String("time", timestamp(e.Time)), zap.String("event", e.Kind), zap.Uint64("epoch", e.Epoch), zap.Uint64("revision", e.Revision),
-		zap.String("project", e.Project), zap.Any("actor", actorFields(e.Actor)),
-	}
-	if e.Actor.ClientIP != "" {
-		fields = append(fields, zap.String("client_ip", e.Actor.ClientIP))
-	}
-	if e.Actor.RequestID != "" {
-		fields = append(fields, zap.String("request_id", e.Actor.RequestID))
-	}
-	if e.Token != nil {
-		fields = append(fields, tokenFields(e)...)
-	}
-	if e.Kind == registry.SettingsChanged {
-		fields = append(fields, zap.Any("before", e.Before), zap.Any("after", e.After))
-	}
-	c.Write(fields...)
+	return a.file.Await(events[0].Position)
 }
 
-func actorFields(a registry.Actor) map[string]string {
-	actor := map[string]string{"user": a.User, "by": a.By}
-	if a.TokenID != uuid.Nil {
-		actor["token_id"] = a.TokenID.String()
-	}
-	return actor
-}
-
-func tokenFields(e registry.Event) []zap.Field {
-	fields := []zap.Field{zap.String("token_id", e.Token.ID.String()), zap.String("user", e.Token.User.ID)}
-	if at, ends := e.Token.Expires(); ends {
-		fields = append(fields, zap.String("expires", timestamp(at)))
-	}
-	if e.Token.Parent != (store.Record{}).Parent {
-		fields = append(fields, zap.String("parent_id", e.Token.Parent.String()))
-	}
-	if e.Successors {
-		fields = append(fields, zap.Bool("successors", true))
+// auditFields are those of an event's text, whose one form is in the registry.
+func auditFields(e *registry.Event) []zap.Field {
+	fields := []zap.Field{zap.Uint64("epoch", e.Epoch), zap.Uint64("revision", e.Revision)}
+	text := json.NewDecoder(bytes.NewReader(e.Text()))
+	_, _ = text.Token() // {
+	for text.More() {
+		name, err := text.Token()
+		var value any
+		if err == nil {
+			err = text.Decode(&value)
+		}
+		if err != nil {
+			panic(err) // it was encoded a moment ago
+		}
+		fields = append(fields, zap.Any(name.(string), value))
 	}
 	return fields
 }
-
-// timestamp is in UTC with milliseconds (RFC 3339), as the routes write it.
-func timestamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -33,6 +33,7 @@ func init() {
 //	        previous <text>...
 //	    }
 //	    retain   expired|deleted <duration>
+//	    audit    file <path>
 //	}
 //
 // retain and previous can be repeated.
@@ -76,6 +77,14 @@ func globalOptions(a *config.App) grammar.Options {
 		},
 		"hash_key": func(d *caddyfile.Dispenser) error { return parseHashKey(d, a) },
 		"retain":   func(d *caddyfile.Dispenser) error { return parseRetain(d, &a.Retain) },
+		"audit": func(d *caddyfile.Dispenser) error {
+			args := d.RemainingArgs()
+			if len(args) != 2 || args[0] != "file" || args[1] == "" {
+				return d.Errf("audit takes a kind and a path; write `audit file <path>`; without audit, changes are in Caddy's log alone")
+			}
+			a.Audit.File = args[1]
+			return grammar.NoBlock(d, "audit")
+		},
 	}
 }
 

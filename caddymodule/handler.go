@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/accesslog"
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/lingering"
@@ -45,6 +47,7 @@ type Handler struct {
 
 	challenge tokenapi.Challenge
 	accessLog *accesslog.Log
+	counts    *metrics.Project // nil until it is provisioned
 }
 
 // CaddyModule implements caddy.Module.
@@ -74,7 +77,8 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.signIns, err = newSignIns(modules.([]any), h.logger.With(zap.String("project", h.Project))); err != nil {
+	h.counts = metrics.Use(h.Project)
+	if h.signIns, err = newSignIns(modules.([]any), h.counts, h.logger.With(zap.String("project", h.Project))); err != nil {
 		return err
 	}
 	if h.signIns.readFront() && h.ForeignToken == config.Pass {
@@ -111,10 +115,26 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	return h.app.addSite(h.Project, h.Prefix, rules)
 }
 
+// Cleanup implements caddy.CleanerUpper. It also runs after a Provision that failed.
+func (h *Handler) Cleanup() error {
+	if h.counts != nil {
+		h.counts.Release()
+	}
+	return nil
+}
+
 var errInFrontAndForeign = errors.New("`sign_in placeholder`, or another sign-in that reads whom a handler in front established, can't stand beside `foreign_token pass`: whoever that handler took the API's own token for would pass for a user of ours; remove one of them")
 
 // metKey is the variable that marks a request as seen.
 const metKey = "access_tokens.met"
+
+// countedKey is the variable that marks a request as counted: it was refused for
+// its credentials, or because too many sign-ins have failed.
+const countedKey = "access_tokens.counted"
+
+func markCounted(r *http.Request) { caddyhttp.SetVar(r.Context(), countedKey, true) }
+
+func isCounted(r *http.Request) bool { return caddyhttp.GetVar(r.Context(), countedKey) != nil }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
@@ -131,6 +151,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // bodies reads what is left of the bodies of requests that are answered here, of
 // all configurations.
 var bodies = lingering.New(lingering.Defaults)
+
+// serveOwn answers r, which is for one of our own paths, and counts it unless that
+// has been done.
+func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request, how func(http.ResponseWriter) error) {
+	defer func() { // also where the answer is cut off
+		if !isCounted(r) {
+			h.counts.Passed()
+		}
+	}()
+	h.answer(w, r, how)
+}
 
 // answer answers r here, such that the answer arrives. An error is what to refuse
 // it with.
@@ -169,14 +200,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		h.answer(w, r, func(w http.ResponseWriter) error { return h.manage(w, r, request.Authorization, rest, found) })
+		h.serveOwn(w, r, func(w http.ResponseWriter) error { return h.manage(w, r, request.Authorization, rest, found) })
 		return nil
 	}
 	switch place, rest := h.locatePage(&request.Path); place {
 	case incoming.NearMiss:
 		return refused{tokenapi.ErrNoRoute}
 	case incoming.Ours:
-		h.answer(w, r, func(w http.ResponseWriter) error {
+		h.serveOwn(w, r, func(w http.ResponseWriter) error {
 			return h.servePage(w, r, request.Authorization, rest, found, cookies)
 		})
 		return nil
@@ -185,6 +216,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return refused{err}
 	}
+	h.counts.Passed()
 	if request.Upgraded && r.ProtoMajor == 1 {
 		// The client is told what it could upgrade to (RFC 9110 section 7.8).
 		w.Header().Set("Upgrade", "websocket")
@@ -292,6 +324,8 @@ func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (st
 	if auth.Value.IsZero() {
 		return store.Record{}, h.app.whyInvalid(auth)
 	}
+	began := time.Now()
+	defer func() { h.counts.Authenticated(time.Since(began)) }()
 	tokens, err := h.registry(r)
 	if err != nil {
 		return store.Record{}, err
@@ -343,5 +377,6 @@ func (h *Handler) identified(r *http.Request, c *registry.Caller) {
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

@@ -110,13 +110,17 @@ func (a *App) whyInvalid(auth incoming.Authorization) error {
 }
 
 // UnmarshalCaddyfile reads `access_token`, without arguments.
-func (*Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (*Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return noArguments(d) }
+
+// noArguments reads a matcher's name, and refuses what follows.
+func noArguments(d *caddyfile.Dispenser) error {
 	for d.Next() {
+		name := d.Val()
 		if d.NextArg() {
-			return d.Errf("the access_token matcher takes no arguments")
+			return d.Errf("the %s matcher takes no arguments", name)
 		}
 		if d.NextBlock(0) {
-			return d.Errf("the access_token matcher takes no block")
+			return d.Errf("the %s matcher takes no block", name)
 		}
 	}
 	return nil

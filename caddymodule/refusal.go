@@ -39,6 +39,8 @@ func (h *Handler) logRefusal(r *http.Request, status int, reason error) {
 	accesslog.Add(r, zap.String("project", h.Project))
 	if refusal := refusalOf(status, reason); refusal != "" {
 		accesslog.Add(r, zap.String("refusal", refusal))
+		h.counts.Refused(refusal)
+		markCounted(r)
 	}
 	if denial, ok := errors.AsType[*registry.Denial](reason); ok && denial.Token.ID != uuid.Nil {
 		accesslog.Add(r, zap.String("token_id", denial.Token.ID.String()))

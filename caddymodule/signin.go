@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -49,6 +50,10 @@ func (h *Handler) askSignIns(r *http.Request, auth incoming.Authorization, found
 	attempt, err := h.app.failures.Load().Begin(r.Context(), h.limit(), signinlimit.Guess{
 		Authorities: h.signIns.authorities(), Address: caddyvalue.ClientAddress(r), User: basicUser(auth), Credentials: credentialsIn(r),
 	})
+	if _, limited := errors.AsType[*signinlimit.LimitedError](err); limited {
+		h.counts.Limited()
+		markCounted(r)
+	}
 	if err != nil {
 		return registry.Caller{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -24,7 +25,8 @@ type signIns struct {
 
 type signInModule struct {
 	signin.SignIn
-	id string // as Caddy names the module
+	id   string // as Caddy names the module
+	said metrics.SignIn
 }
 
 // as returns a sign-in's optional interface, if it has that.
@@ -33,14 +35,15 @@ func as[T any](m signInModule) (T, bool) {
 	return t, ok
 }
 
-func newSignIns(modules []any, logger *zap.Logger) (signIns, error) {
+func newSignIns(modules []any, counts *metrics.Project, logger *zap.Logger) (signIns, error) {
 	all := signIns{logger: logger}
 	for _, m := range modules {
 		s, ok := m.(signin.SignIn)
 		if !ok {
 			return all, fmt.Errorf("sign_in: %T is no signin.SignIn", m)
 		}
-		all.modules = append(all.modules, signInModule{s, string(m.(caddy.Module).CaddyModule().ID)})
+		id := string(m.(caddy.Module).CaddyModule().ID)
+		all.modules = append(all.modules, signInModule{s, id, counts.SignIn(id)})
 	}
 	return all, nil
 }
@@ -124,19 +127,24 @@ func (s signIns) ask(r *http.Request, found inFront) (p principal, failed bool, 
 		user, err := s.askOne(r, i, found)
 		switch {
 		case errors.Is(err, signin.ErrNotMine):
+			m.said.NotMine.Inc()
 			if taker, ok := as[signin.CredentialTaker](m); ok && taker.HasCredentials(r) {
 				failed, no = true, saidBy(m, tokenapi.ErrNotSignedIn, err)
 			}
 			continue
 		case errors.Is(err, signin.ErrDenied):
+			m.said.No.Inc()
 			s.pretend(r, i+1)
 			return principal{}, true, saidBy(m, tokenapi.ErrNotSignedIn, err)
 		case err != nil:
+			m.said.Error.Inc()
 			failed = failed || !errors.Is(err, signin.ErrNotChecked)
 			return principal{}, failed, saidBy(m, errCantTell, err)
 		case !s.accepts(m, user):
+			m.said.No.Inc()
 			return principal{}, true, tokenapi.ErrNotSignedIn
 		}
+		m.said.Yes.Inc()
 		return principal{user, m.id}, false, nil
 	}
 	return principal{}, true, no

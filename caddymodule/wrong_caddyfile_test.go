@@ -12,8 +12,10 @@ const (
 	argon2idOfSomething = "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg"
 
 	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_cookies, max_lifetime, max_tokens_per_user, open_streams, page, prefix, project, public, script_access, sign_in, sign_in_limit, strip, without_token"
-	globalOptionNames = "hash_key, retain, store"
+	globalOptionNames = "audit, hash_key, retain, store"
 	kindNames         = "basic, front, guest, impostor, placeholder, upstream" // of which front, guest and impostor are this test's own
+
+	auditUsage = "audit takes a kind and a path; write `audit file <path>`; without audit, changes are in Caddy's log alone, at Caddyfile:3"
 
 	aliceSignsIn = "\nsign_in basic {\nalice " + bcryptOfSomething + "\n}"
 )
@@ -252,6 +254,13 @@ func TestWrongCaddyfile(t *testing.T) {
 			"hash_key takes one value; write `hash_key <text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>`, at Caddyfile:3"},
 		{"hash_key too short", globally("hash_key correct-horse"),
 			"hash_key: a hash key has at least 32 characters; `openssl rand -hex 32` makes one, at Caddyfile:3"},
+		{"audit with nothing", globally("audit"), auditUsage},
+		{"audit without its kind", globally("audit /var/log/caddy/access-tokens.jsonl"), auditUsage},
+		{"audit of another kind", globally("audit syslog local0"), auditUsage},
+		{"audit with an empty path", globally(`audit file ""`), auditUsage},
+		{"audit with two paths", globally("audit file /a /b"), auditUsage},
+		{"audit with a block", globally("audit file /a {\nsync\n}"), "audit takes no block, at Caddyfile:4"},
+		{"audit twice", globally("audit file /a\naudit file /b"), "audit is written twice; write it once, at Caddyfile:4"},
 		{"hash_key twice", globally("hash_key {env.A}\nhash_key {env.B}"), "hash_key is written twice; write it once, at Caddyfile:4"},
 		{"hash_key with two keys", globally("hash_key {env.NEW} {env.OLD}"),
 			"hash_key takes one value; write `hash_key <text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>`, at Caddyfile:3"},
@@ -391,6 +400,8 @@ func TestUnusableCaddyfile(t *testing.T) {
 			`access_tokens: hash_key: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
 		{"hash_key: a file that doesn't exist", globally("hash_key {file./nowhere/tokens.key}"),
 			`access_tokens: hash_key: evaluated placeholder {file./nowhere/tokens.key} is empty` + placeholdersAllowed},
+		{"audit file: an empty variable", globally("audit file {env.EMPTY}"),
+			`access_tokens: audit file: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
 		{"hash_key: too short after all", globally("hash_key {env.SHORT}"),
 			"access_tokens: hash_key: a hash key has at least 32 characters; `openssl rand -hex 32` makes one"},
 

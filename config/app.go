@@ -31,6 +31,9 @@ type App struct {
 
 	// How long records stay after their token ended.
 	Retain Retain `json:"retain,omitzero"`
+
+	// Where each change is written to, besides Caddy's log.
+	Audit Audit `json:"audit,omitzero"`
 }
 
 // Store says where tokens are kept.
@@ -50,6 +53,15 @@ type Retain struct {
 
 	// After deletion. Default: 90d.
 	Deleted caddy.Duration `json:"deleted,omitempty"`
+}
+
+// Audit says where each change is written to, besides Caddy's log.
+type Audit struct {
+	// A file, which is made if need be, with mode 0600: for each change it gets a
+	// line of JSON that is on disk before the change is acknowledged, chained to
+	// the line before by its hash. Placeholders such as {env.AUDIT_FILE} are
+	// replaced. Default: none.
+	File string `json:"file,omitempty"`
 }
 
 const day = 24 * time.Hour

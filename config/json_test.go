@@ -28,6 +28,9 @@ var everything = map[string]struct {
 		"retain": {
 			"expired": 2592000000000000,
 			"deleted": 7776000000000000
+		},
+		"audit": {
+			"file": "/var/log/caddy/access-tokens.jsonl"
 		}
 	}`},
 	"site": {func() any { return new(Site) }, `{

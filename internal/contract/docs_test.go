@@ -43,6 +43,8 @@ func TestExamplesInTheDocuments(t *testing.T) {
 			if e.file != signInModules { // TestTheDocumentedSignInModule runs that one
 				t.Run(e.String(), func(t *testing.T) { t.Parallel(); programIsACaddy(t, program, e) })
 			}
+		case "logrotate":
+			t.Run(e.String(), func(t *testing.T) { t.Parallel(); logrotateRotates(t, e) })
 		case "text":
 			t.Run(e.String(), func(t *testing.T) { treeIsThere(t, e) })
 		case "sh":

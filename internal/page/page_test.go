@@ -47,7 +47,9 @@ func (d *desk) fix(fixed store.Settings) {
 
 type noAudit struct{}
 
-func (noAudit) Changed(registry.Event) {}
+func (noAudit) Ready() error                    { return nil }
+func (noAudit) Lines([]registry.Event) [][]byte { return nil }
+func (noAudit) Changed([]registry.Event) error  { return nil }
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()

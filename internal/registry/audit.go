@@ -1,6 +1,10 @@
 package registry
 
 import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"reflect"
 	"time"
 
 	"github.com/google/uuid"
@@ -8,9 +12,20 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// Auditor is told of every change and who made it, in no particular order, once
-// it is durable and before it is acknowledged. It is called concurrently.
-type Auditor interface{ Changed(Event) }
+// Auditor is told of every change and who made it, in no particular order: a
+// registry can change nothing without one. It is called concurrently.
+type Auditor interface {
+	// Ready returns why events can't be written at present where they have to be,
+	// nil if they can.
+	Ready() error
+	// Lines returns what has to leave the store because of a change: a line of each
+	// of its events, or nothing if nothing has to.
+	Lines([]Event) [][]byte
+	// Changed is told of a change's events once it is durable, and before it is
+	// acknowledged. It returns when they are written where they have to be, or why
+	// that has to wait.
+	Changed([]Event) error
+}
 
 // The kinds of change.
 const (
@@ -23,35 +38,53 @@ const (
 	UserUnblocked   = "user_unblocked"
 )
 
-// Event is one change. It holds neither a token's value nor its hash.
+// Kinds are all of them.
+var Kinds = []string{TokenCreated, TokenRenewed, TokenDeleted, TokensDeleted, SettingsChanged, UserBlocked, UserUnblocked}
+
+// Event is one change as it is written for people and programs to read, for
+// years. It holds neither a token's value nor its hash.
 type Event struct {
-	Time time.Time
-	Kind string
-	// Position is the change's in the store.
-	store.Position
-	Project string
-	Actor   Actor
-	// Token is what was made, renewed into, or deleted; nil for other changes.
-	Token *store.Record
-	// Successors: all that descends from Token was deleted with it.
-	Successors bool
-	// User is who was blocked, unblocked, or rid of all tokens, of which Tokens
-	// were living.
-	User   string
-	Tokens int
+	// Position is the change's in the store, zero before it is made.
+	store.Position `json:"-"`
+
+	Time    Time   `json:"time"`
+	Kind    string `json:"event"`
+	Project string `json:"project"`
+	Actor   Actor  `json:"actor"`
+	Origin
+
+	// TokenID is what was made, renewed into, or deleted. Expires is zero if it
+	// never does; Parent is what it renews. Scopes and Addresses are what it is
+	// limited to. Successors: all that descends from it was deleted with it.
+	TokenID    uuid.UUID      `json:"token_id,omitzero"`
+	User       string         `json:"user,omitempty"` // whose it is, or who was blocked, unblocked or rid of all tokens
+	Expires    Time           `json:"expires,omitzero"`
+	Parent     uuid.UUID      `json:"parent_id,omitzero"`
+	Scopes     []string       `json:"scopes,omitempty"`
+	Addresses  []netip.Prefix `json:"addresses,omitempty"`
+	Successors bool           `json:"successors,omitempty"`
+
 	// Before and After are what administrators had set and have set, for a
 	// change of settings.
-	Before, After store.Settings
+	Before *store.Settings `json:"before,omitempty"`
+	After  *store.Settings `json:"after,omitempty"`
 }
+
+// Time is written in UTC with milliseconds (RFC 3339), as the routes write it.
+type Time struct{ time.Time }
+
+func (t Time) String() string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// MarshalJSON implements json.Marshaler.
+func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `"`), nil }
 
 // Actor is who made a change.
 type Actor struct {
-	User string
+	User string `json:"user,omitempty"`
 	// By is the kind of sign-in that established the user, or ByToken.
-	By string
+	By string `json:"by"`
 	// TokenID is the actor's token, zero if the actor signed in.
-	TokenID uuid.UUID
-	Origin
+	TokenID uuid.UUID `json:"token_id,omitzero"`
 }
 
 // ByToken is Actor.By of whoever holds a token.
@@ -60,30 +93,50 @@ const ByToken = "token"
 // Origin is where a request came from.
 type Origin struct {
 	// ClientIP is the client's address, "" if it has none.
-	ClientIP string
+	ClientIP string `json:"client_ip,omitempty"`
 	// RequestID names the request in other logs.
-	RequestID string
+	RequestID string `json:"request_id,omitempty"`
 }
 
-// actor returns who c is to an auditor.
-func (c *Caller) actor() Actor {
-	a := Actor{User: c.User.ID, By: c.By, Origin: c.Origin}
+// event is a change that c makes in p.
+func (c *Caller) event(kind string, p *Project, at time.Time) Event {
+	by := Actor{User: c.User.ID, By: c.By}
 	if c.Token != nil {
-		a.By, a.TokenID = ByToken, c.Token.ID
+		by.By, by.TokenID = ByToken, c.Token.ID
 	}
-	return a
+	return Event{Time: Time{at}, Kind: kind, Project: p.Name, Actor: by, Origin: c.Origin}
 }
 
-// changed tells the auditor of a change by c.
-func (r *Registry) changed(c *Caller, p *Project, e Event) {
-	e.Project, e.Actor = p.Name, c.actor()
-	switch e.Kind {
-	case TokenDeleted:
-		r.Ended(p.Name, e.Token.User.ID)
-	case TokensDeleted, UserBlocked:
-		r.Ended(p.Name, e.User)
-	case SettingsChanged:
-		r.Ended(p.Name, "")
+// of returns e as a change of a token.
+func (e Event) of(r *store.Record) Event {
+	e.TokenID, e.User, e.Parent, e.Scopes, e.Addresses = r.ID, r.User.ID, r.Parent, r.Scopes, r.Addresses
+	if at, expires := r.Expires(); expires {
+		e.Expires = Time{at}
 	}
-	r.Audit.Changed(e)
+	return e
+}
+
+// Text returns e as a JSON object on one line, without its position.
+func (e *Event) Text() []byte {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // for people who read it; it is never HTML
+	if err := encoder.Encode(e); err != nil {
+		panic(err) // texts, times and ids can be encoded
+	}
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
+}
+
+// takesAway tells whether e only takes away: that goes on while nothing can be
+// written about it.
+func (e *Event) takesAway() bool {
+	switch e.Kind {
+	case TokenDeleted, TokensDeleted, UserBlocked:
+		return true
+	case SettingsChanged:
+		off := *e.Before
+		off.Enabled = new(false)
+		return reflect.DeepEqual(off, *e.After)
+	}
+	return false
 }

@@ -89,19 +89,27 @@ func (r *Registry) Issue(ctx context.Context, p *Project, c Caller, w Wish) (tok
 		defer r.renewing.RUnlock()
 	}
 	made, err := r.add(ctx, p, c, record, w.Replace)
+	if errors.Is(err, errUnaudited) {
+		err = r.settle(ctx, p, c, record.ID, w.Replace, err)
+	}
 	if err != nil {
 		return token.Value{}, Token{}, err
 	}
 	record.Revision, record.CreatedRevision = made.Revision, made.Revision
-	kind := TokenCreated
-	if c.Token != nil {
-		kind = TokenRenewed
-	}
-	r.changed(&c, p, Event{Time: now, Kind: kind, Position: made.Position, Token: &record})
-	if w.Replace {
-		r.changed(&c, p, Event{Time: now, Kind: TokenDeleted, Position: made.Position, Token: c.Token})
-	}
 	return value, Token{Record: record}, nil
+}
+
+// settle decides about a token that was made and couldn't be written down any
+// more: it ends again. One that has replaced its parent lives on, since the parent
+// is gone for good; what says so is in the store, and will be written.
+func (r *Registry) settle(ctx context.Context, p *Project, c Caller, id uuid.UUID, replaced bool, unaudited error) error {
+	if replaced {
+		return nil
+	}
+	if err := r.revoke(ctx, p, c, id, r.Now().UTC().Truncate(time.Millisecond)); err != nil {
+		return err
+	}
+	return unaudited
 }
 
 // errTaken: two tokens would have the same value or id.
@@ -112,6 +120,13 @@ var errTaken = fmt.Errorf("%w: the source of random bytes repeats itself", store
 // looked at, it decides again.
 func (r *Registry) add(ctx context.Context, p *Project, c Caller, record store.Record, replace bool) (done store.Outcome, err error) {
 	var last store.Create
+	events := []Event{c.event(TokenCreated, p, record.Created).of(&record)}
+	if c.Token != nil {
+		events[0].Kind = TokenRenewed
+	}
+	if replace {
+		events = append(events, c.event(TokenDeleted, p, record.Created).of(c.Token))
+	}
 	for {
 		m := store.Create{Record: record, ReplacesParent: replace, Limit: p.current().MaxTokensPerUser}
 		policy := r.Policy(p)
@@ -135,7 +150,7 @@ func (r *Registry) add(ctx context.Context, p *Project, c Caller, record store.R
 		if last.Record.ID != uuid.Nil && m.SettingsRevision == last.SettingsRevision && m.AccountRevision == last.AccountRevision && m.ParentRevision == last.ParentRevision {
 			return done, errTaken
 		}
-		done, err = r.Store.Commit(ctx, m)
+		done, err = r.commit(ctx, m, events...)
 		if errors.Is(err, store.ErrLimit) {
 			return done, refuse(ErrLimit, "You have as many tokens as project %q allows, %d. Delete one that you no longer need, or renew one with \"replace\": true.", p.Name, m.Limit)
 		}

@@ -59,6 +59,9 @@ func (l *listing) begin(ctx context.Context, of turnOf) (done func(), err error)
 		return func() { <-l.all; left() }, nil
 	case <-ctx.Done():
 		left()
+		if cause := context.Cause(ctx); !errors.Is(cause, ErrBusy) {
+			return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, cause)
+		}
 		return nil, fmt.Errorf("%w: too many lists are being read", store.ErrUnavailable)
 	}
 }

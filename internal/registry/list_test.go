@@ -258,6 +258,12 @@ func TestListsUnderWayAreBounded(t *testing.T) {
 		if _, err := l.begin(context.Background(), carol); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("one too many of all: %v", err)
 		}
+		// Whichever of the two it would have waited for.
+		for range 20 {
+			if _, err := l.begin(gone, carol); !errors.Is(err, context.Canceled) {
+				t.Errorf("one too many of all, of a client that has gone: %v", err)
+			}
+		}
 		held[1]()
 		if _, err := l.begin(context.Background(), carol); err != nil {
 			t.Error(err)

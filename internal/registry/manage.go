@@ -90,23 +90,20 @@ func (r *Registry) Delete(ctx context.Context, p *Project, c Caller, id uuid.UUI
 			return r.revokeSuccessors(ctx, p, c, id)
 		}
 		m := store.Revoke{ID: id, Revision: record.Revision, At: r.Now().UTC().Truncate(time.Millisecond), Successors: successors}
-		done, err := r.Store.Commit(ctx, m)
+		e := c.event(TokenDeleted, p, m.At).of(&record)
+		e.Successors = successors
+		_, err = r.commit(ctx, m, e)
 		tooLarge := errors.Is(err, store.ErrTooLarge)
 		if tooLarge {
 			// The token first, so that it is refused at once; the next round
 			// does the rest.
-			m.Successors = false
-			done, err = r.Store.Commit(ctx, m)
+			m.Successors, e.Successors = false, false
+			_, err = r.commit(ctx, m, e)
 		}
-		switch {
-		case err == nil:
-			r.changed(&c, p, Event{Time: m.At, Kind: TokenDeleted, Position: done.Position, Token: &record, Successors: m.Successors})
-			if !tooLarge {
-				return nil
-			}
-		case !errors.Is(err, store.ErrConflict):
-			return err
+		if err == nil && tooLarge || errors.Is(err, store.ErrConflict) {
+			continue
 		}
+		return err
 	}
 }
 
@@ -137,11 +134,7 @@ func (r *Registry) revoke(ctx context.Context, p *Project, c Caller, id uuid.UUI
 		if err != nil {
 			return err
 		}
-		done, err := r.Store.Commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: at})
-		if err == nil {
-			r.changed(&c, p, Event{Time: at, Kind: TokenDeleted, Position: done.Position, Token: &record})
-			return nil
-		}
+		_, err = r.commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: at}, c.event(TokenDeleted, p, at).of(&record))
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}

@@ -38,7 +38,7 @@ func (r *Registry) byValue(v token.Value) (record store.Record, move *store.Reha
 func (r *Registry) UseKeys(keys []*token.Key) {
 	r.deciding.Lock()
 	defer r.deciding.Unlock()
-	r.Store.UseKeys(keys)
+	r.Config.Store.UseKeys(keys)
 }
 
 // maxMoves bounds the tokens that wait to be moved to the first key. Others are
@@ -80,7 +80,7 @@ func (r *Registry) moveUsed(ctx context.Context) error {
 		if waiting[id].Key != r.Store.Keys()[0].ID() {
 			return nil // The keys have changed since it was used.
 		}
-		_, err := r.Store.Commit(ctx, waiting[id])
+		err := tend(ctx, r, waiting[id])
 		if errors.Is(err, store.ErrConflict) {
 			return nil
 		}
@@ -90,8 +90,8 @@ func (r *Registry) moveUsed(ctx context.Context) error {
 
 // EndUnderOtherKeys ends all living tokens that haven't been moved to the first
 // key, and returns how many those were: once they are, the other keys aren't
-// needed any more. By is who wants that.
-func (r *Registry) EndUnderOtherKeys(ctx context.Context, by Actor) (ended int, err error) {
+// needed any more. By is who wants that, and from where.
+func (r *Registry) EndUnderOtherKeys(ctx context.Context, by Actor, from Origin) (ended int, err error) {
 	now := r.Now().UTC().Truncate(time.Millisecond)
 	for {
 		under := make(map[uuid.UUID]store.Record)
@@ -109,13 +109,13 @@ func (r *Registry) EndUnderOtherKeys(ctx context.Context, by Actor) (ended int, 
 		var revoked atomic.Int64
 		err = sideBySide(slices.Collect(maps.Keys(under)), func(id uuid.UUID) error {
 			record := under[id]
-			done, err := r.Store.Commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: now})
+			e := Event{Time: Time{now}, Kind: TokenDeleted, Project: record.Project, Actor: by, Origin: from}
+			_, err := r.commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: now}, e.of(&record))
 			if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 				return nil // It was used or deleted meanwhile, or the next round is about it.
 			}
 			if err == nil {
 				revoked.Add(1)
-				r.Audit.Changed(Event{Time: now, Kind: TokenDeleted, Position: done.Position, Project: record.Project, Actor: by, Token: &record})
 			}
 			return err
 		})

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -59,6 +60,19 @@ func (r *Registry) project(name string) *Project {
 		r.projects[name] = p
 	}
 	return p
+}
+
+// Projects returns the names of those that the configuration that runs has, sorted.
+func (r *Registry) Projects() (names []string) {
+	r.projectsMu.Lock()
+	defer r.projectsMu.Unlock()
+	for name, p := range r.projects {
+		if p.Exists() == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Adopt puts the rules of another configuration in force, for all projects.

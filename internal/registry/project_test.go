@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -64,7 +65,10 @@ func TestAnotherConfigurationDecides(t *testing.T) {
 	f.Adopt(map[string]Rules{"p": without})
 	wantRefusal(t, "the way to sign in is gone", f.Delete(ctx, p, dora, kept.ID, false), ErrForbidden)
 
-	f.Adopt(map[string]Rules{"q": rulesFor("bob")})
+	f.Adopt(map[string]Rules{"q": rulesFor("bob"), "a": {}})
+	if got := f.Projects(); !slices.Equal(got, []string{"a", "q"}) {
+		t.Errorf("the projects are %v", got)
+	}
 	for what, err := range map[string]error{
 		"authenticate": func() error { _, err := f.Authenticate(p, kept.value, netip.Addr{}); return err }(),
 		"issue":        func() error { _, _, err := f.Issue(ctx, p, carol, Wish{LifetimeSeconds: 60}); return err }(),

@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,8 +45,12 @@ type Config struct {
 // concurrent use.
 type Registry struct {
 	Config
+	// Store hides Config's: by it nothing is changed.
+	Store store.Reader
 	uses  *uses
 	moves moves
+	// flushed is when the store last had all uses that were noted before.
+	flushed atomic.Pointer[time.Time]
 	// retaining guards Retain, and retained tells the keeper that it has changed.
 	retaining sync.Mutex
 	retained  chan struct{}
@@ -78,9 +83,10 @@ type Registry struct {
 func New(c Config) *Registry {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Registry{
-		Config: c, uses: newUses(), retained: make(chan struct{}, 1), creating: turns{atOnce: 1}, listing: newListing(),
+		Config: c, Store: c.Store, uses: newUses(), retained: make(chan struct{}, 1), creating: turns{atOnce: 1}, listing: newListing(),
 		projects: make(map[string]*Project), settingsPace: rate.NewLimiter(settingsRate, settingsBurst), stop: stop,
 	}
+	r.flushed.Store(new(time.Now()))
 	r.keeper.Go(func() { r.keep(ctx) })
 	return r
 }
@@ -119,18 +125,24 @@ func (r *Registry) keep(ctx context.Context) {
 // flush writes the last uses noted so far. What can't be written now is kept
 // for the next time.
 func (r *Registry) flush(ctx context.Context) error {
+	began := time.Now()
 	uses := r.uses.take()
 	for len(uses) > 0 {
 		n := min(len(uses), 250)
-		if _, err := r.Store.Commit(ctx, store.Touch{Uses: uses[:n]}); err != nil {
+		if err := tend(ctx, r, store.Touch{Uses: uses[:n]}); err != nil {
 			r.uses.putBack(uses)
 			return err
 		}
 		r.uses.written(uses[:n])
 		uses = uses[n:]
 	}
+	r.flushed.Store(&began)
 	return nil
 }
+
+// FlushAge is how old the oldest use can be that is in memory alone: more than a
+// few seconds only while the store can't take them.
+func (r *Registry) FlushAge() time.Duration { return time.Since(*r.flushed.Load()) }
 
 // purge removes the records of tokens that ended longer ago than they are
 // retained.
@@ -151,10 +163,7 @@ func (r *Registry) purge(ctx context.Context) error {
 		if rounds == mostRounds {
 			return fmt.Errorf("token %s can't be purged: %w", first, store.ErrCorrupt)
 		}
-		err = sideBySide(ids, func(id uuid.UUID) error {
-			_, err := r.Store.Commit(ctx, store.Purge{ID: id})
-			return err
-		})
+		err = sideBySide(ids, func(id uuid.UUID) error { return tend(ctx, r, store.Purge{ID: id}) })
 		if err != nil {
 			return err
 		}

@@ -148,16 +148,28 @@ func newProject(name string) *Project {
 // anySignIn is the callers' in tests: it may establish anybody.
 var anySignIn = []SignIn{{Knows: func(string) bool { return true }, NamesAdmins: true}}
 
-// ledger is an auditor that remembers.
+// ledger is an auditor that remembers. Unless they are nil, nothing can be written
+// because of notReady, and what has been changed because of notWritten.
 type ledger struct {
-	mu     sync.Mutex
-	events []Event
+	mu                   sync.Mutex
+	events               []Event
+	notReady, notWritten error
 }
 
-func (l *ledger) Changed(e Event) {
+func (l *ledger) Ready() error { return l.notReady }
+
+func (*ledger) Lines(events []Event) (lines [][]byte) {
+	for _, e := range events {
+		lines = append(lines, e.Text())
+	}
+	return lines
+}
+
+func (l *ledger) Changed(events []Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.events = append(l.events, e)
+	l.events = append(l.events, events...)
+	return l.notWritten
 }
 
 func user(id string) Caller { return SignedIn("", store.User{ID: id}, false) }

@@ -49,15 +49,12 @@ func (r *Registry) Configure(ctx context.Context, p *Project, c Caller, change s
 	if err := CheckSettings(change); err != nil {
 		return Policy{}, err
 	}
-	// Once it may be committed it is seen through: whoever goes away has changed
-	// the settings all the same, and the log has to say so.
-	committing := context.WithoutCancel(ctx)
 	for {
 		before, _ := r.Store.Settings(p.Name)
 		if err := r.settingsPace.WaitN(ctx, min(len(change.Over(before).Append(nil)), settingsBurst)); err != nil {
 			return Policy{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		}
-		policy, err := r.configure(committing, p, c, change)
+		policy, err := r.configure(ctx, p, c, change)
 		if !errors.Is(err, store.ErrConflict) {
 			return policy, err
 		}
@@ -86,12 +83,11 @@ func (r *Registry) configure(ctx context.Context, p *Project, c Caller, change s
 	if reflect.DeepEqual(before, m.Settings) {
 		return r.Policy(p), nil
 	}
-	at := r.Now()
-	done, err := r.Store.Commit(ctx, m)
-	if err != nil {
+	e := c.event(SettingsChanged, p, r.Now())
+	e.Before, e.After = &before, &m.Settings
+	if _, err := r.commit(ctx, m, e); err != nil {
 		return Policy{}, err
 	}
-	r.changed(&c, p, Event{Time: at, Kind: SettingsChanged, Position: done.Position, Before: before, After: m.Settings})
 	return r.Policy(p), nil
 }
 

@@ -26,21 +26,17 @@ func (r *Registry) DeleteAll(ctx context.Context, p *Project, c Caller, user str
 	if err := p.mayDeleteAll(c, user); err != nil {
 		return 0, err
 	}
-	// Once it may be committed it is seen through.
-	committing := context.WithoutCancel(ctx)
 	for {
 		m := store.Void{Project: p.Name, User: user, At: r.Now().UTC().Truncate(time.Millisecond)}
 		if m.Token, m.TokenRevision, err = r.mayStill(r.Policy(p), c); err != nil {
 			return 0, err
 		}
-		done, err := r.Store.Commit(committing, m)
-		if errors.Is(err, store.ErrConflict) {
-			continue
+		e := c.event(TokensDeleted, p, m.At)
+		e.User = user
+		done, err := r.commit(ctx, m, e)
+		if !errors.Is(err, store.ErrConflict) {
+			return done.Ended, err
 		}
-		if err == nil {
-			r.changed(&c, p, Event{Time: m.At, Kind: TokensDeleted, Position: done.Position, User: user, Tokens: done.Ended})
-		}
-		return done.Ended, err
 	}
 }
 
@@ -141,7 +137,7 @@ func (p *Project) administrates(c Caller, user string) (Caller, error) {
 }
 
 func (r *Registry) setBlocked(ctx context.Context, p *Project, c Caller, user string, blocked bool) error {
-	committing := context.WithoutCancel(ctx)
+	kind := map[bool]string{true: UserBlocked, false: UserUnblocked}[blocked]
 	for {
 		account, err := r.Store.Account(p.Name, user)
 		if err != nil {
@@ -154,15 +150,11 @@ func (r *Registry) setBlocked(ctx context.Context, p *Project, c Caller, user st
 		if account.IsBlocked() == blocked {
 			return nil
 		}
-		done, err := r.Store.Commit(committing, m)
-		if errors.Is(err, store.ErrConflict) {
-			continue
+		e := c.event(kind, p, m.At)
+		e.User = user
+		if _, err = r.commit(ctx, m, e); !errors.Is(err, store.ErrConflict) {
+			return err
 		}
-		if err == nil {
-			kind := map[bool]string{true: UserBlocked, false: UserUnblocked}[blocked]
-			r.changed(&c, p, Event{Time: m.At, Kind: kind, Position: done.Position, User: user})
-		}
-		return err
 	}
 }
 
@@ -221,7 +213,7 @@ func (r *Registry) sweep(ctx context.Context) error {
 }
 
 func (r *Registry) sweepSome(ctx context.Context, m store.Sweep) error {
-	_, err := r.Store.Commit(ctx, m)
+	err := tend(ctx, r, m)
 	if errors.Is(err, store.ErrConflict) {
 		return nil // There is another void, and the next round is about that one.
 	}

@@ -128,6 +128,7 @@ func TestLastUseSurvivesAStoreThatCantBeWritten(t *testing.T) {
 		return nil
 	})), newProject("p")
 	a, b := f.issue(p, user("bob"), 3600), f.issue(p, user("bob"), 3600)
+	began := time.Now()
 	f.wantAuthenticated(p, a)
 	f.wantAuthenticated(p, b)
 	for i := range 3 {
@@ -141,8 +142,15 @@ func TestLastUseSurvivesAStoreThatCantBeWritten(t *testing.T) {
 	if err := f.flush(context.Background()); !errors.Is(err, broken) {
 		t.Fatal(err)
 	}
+	if waited, age := time.Since(began), f.FlushAge(); age < waited {
+		t.Errorf("uses have been in memory alone for %v, and it says %v", waited, age)
+	}
 	broken = nil
+	began = time.Now()
 	f.mustFlush()
+	if age, passed := f.FlushAge(), time.Since(began); age > passed {
+		t.Errorf("they were written %v ago, and it says %v", passed, age)
+	}
 	for m, want := range map[*made]time.Time{&a: epoch, &b: epoch.Add(time.Second)} {
 		f.wantLastUsed(p, *m, want)
 		if stored, err := f.store.LastUsed(m.ID); err != nil || !stored[0].At.Equal(want) {

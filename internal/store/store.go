@@ -45,6 +45,24 @@ var (
 // see everything acknowledged before they were called. Any error other than
 // the ones named wraps ErrUnavailable.
 type Store interface {
+	Reader
+
+	// Commit orders m and returns what became of it once it is durable and
+	// visible. It fails with ErrConflict, ErrNotFound, ErrLimit, ErrTooLarge,
+	// ErrFull or ErrOutboxFull, and then nothing has changed. If ctx ends first,
+	// m may still be committed.
+	//
+	// Lines are what must leave the store because of m. They go into its
+	// outbox with m or not at all, and stay there until they are Delivered.
+	Commit(ctx context.Context, m Mutation, lines ...[]byte) (Outcome, error)
+
+	// UseKeys replaces Keys. NoteKeys has noted them, the present first one is
+	// among them, and no living token is under another one.
+	UseKeys([]*token.Key)
+}
+
+// Reader is what can be asked of a Store.
+type Reader interface {
 	// ByHash returns the record under a value's hash, whether it is valid,
 	// expired or revoked, or ErrNotFound. It never waits for a write.
 	ByHash(token.Hash) (Record, error)
@@ -119,18 +137,8 @@ type Store interface {
 	// is zero, in the order of their changes; none if there are no more.
 	Outbox(after LinePlace) ([]Line, error)
 
-	// Commit orders m and returns what became of it once it is durable and
-	// visible. It fails with ErrConflict, ErrNotFound, ErrLimit, ErrTooLarge,
-	// ErrFull or ErrOutboxFull, and then nothing has changed. If ctx ends first,
-	// m may still be committed.
-	//
-	// Lines are what must leave the store because of m. They go into its
-	// outbox with m or not at all, and stay there until they are Delivered.
-	Commit(ctx context.Context, m Mutation, lines ...[]byte) (Outcome, error)
-
-	// UseKeys replaces Keys. NoteKeys has noted them, the present first one is
-	// among them, and no living token is under another one.
-	UseKeys([]*token.Key)
+	// Receipt is that of the last Delivered that had one, nil if none had.
+	Receipt() ([]byte, error)
 }
 
 // MaxOutbox bounds the lines in an outbox, in bytes.
@@ -325,8 +333,12 @@ type Rehash struct {
 type NoteKeys struct{ Keys []token.KeyID }
 
 // Delivered takes lines out of the outbox. Those that aren't in it are passed
-// over.
-type Delivered struct{ Lines []LinePlace }
+// over. A Receipt, unless it is nil, takes the place of the one before: whoever
+// delivers lines finds in it where they have gone.
+type Delivered struct {
+	Lines   []LinePlace
+	Receipt []byte
+}
 
 func (Create) mutation()     {}
 func (Revoke) mutation()     {}

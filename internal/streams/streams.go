@@ -78,14 +78,11 @@ func (s *Streams) Ended(project, user string) {
 	}
 }
 
-// Count returns how many streams of a project are open.
-func (s *Streams) Count(project string) (n int) {
-	s.grown.each(func(st *Stream) {
-		if st.opener.Project == project {
-			n++
-		}
-	})
-	return n
+// Counts returns how many streams are open, by project.
+func (s *Streams) Counts() map[string]int {
+	counts := make(map[string]int)
+	s.grown.each(func(st *Stream) { counts[st.opener.Project]++ })
+	return counts
 }
 
 func (s *Streams) rouse() {

@@ -158,7 +158,7 @@ func TestStreamsEndWithTheirToken(t *testing.T) {
 			if bobs.Proto != protocol {
 				t.Fatalf("it is %s", bobs.Proto)
 			}
-			s.wait(t, "there are three", func() bool { return s.Count("p") == 3 })
+			s.wait(t, "there are three", func() bool { return s.Counts()["p"] == 3 })
 			asked := s.asked.Load()
 			s.end("bob", "one")
 			if got := s.await(t, 1)[0]; got.path != "/bobs" || !got.isCut || !errors.Is(got.cause, context.Canceled) {
@@ -170,7 +170,7 @@ func TestStreamsEndWithTheirToken(t *testing.T) {
 			if n := s.asked.Load() - asked; n > 2 {
 				t.Errorf("asked about %d streams, of which two are bob's", n)
 			}
-			if n := s.Count("p"); n != 2 {
+			if n := s.Counts()["p"]; n != 2 {
 				t.Errorf("%d are open, want 2", n)
 			}
 			for _, resp := range []*http.Response{bobsOther, carols} {
@@ -234,7 +234,7 @@ func TestAStreamEndsWhenItsTokenExpires(t *testing.T) {
 	s := newSite(t, untilCancelled)
 	s.get(t, "/expires", "bob", "one", "Expires", "yes")
 	s.get(t, "/stays", "bob", "two")
-	s.wait(t, "there are two", func() bool { return s.Count("p") == 2 })
+	s.wait(t, "there are two", func() bool { return s.Counts()["p"] == 2 })
 	s.mu.Lock()
 	s.now = s.now.Add(time.Hour)
 	s.mu.Unlock()
@@ -254,7 +254,7 @@ func TestAWriterThatWaitsIsCut(t *testing.T) {
 		}
 	})
 	s.get(t, "/", "bob", "one") // and isn't read
-	s.wait(t, "there is one", func() bool { return s.Count("p") == 1 })
+	s.wait(t, "there is one", func() bool { return s.Counts()["p"] == 1 })
 	s.end("bob", "one")
 	if e := s.await(t, 1)[0]; !e.isCut {
 		t.Error("it isn't cut")
@@ -283,7 +283,7 @@ func TestConnectionsThatWereTakenOver(t *testing.T) {
 	transport.Protocols.SetHTTP1(true)
 	resp := s.get(t, "/", "bob", "one", "WebSocket", "yes", "Upgrade", "websocket", "Connection", "Upgrade")
 	hear(t, resp.Body, "hello")
-	s.wait(t, "there is one", func() bool { return s.Count("p") == 1 })
+	s.wait(t, "there is one", func() bool { return s.Counts()["p"] == 1 })
 	s.end("bob", "one")
 	if e := s.await(t, 1)[0]; !e.isCut {
 		t.Error("it isn't cut")
@@ -336,7 +336,7 @@ func TestManyAtOnce(t *testing.T) {
 					t.Error("a stream ended by itself")
 				}
 			}
-			if n := s.Count("p"); n > 0 {
+			if n := s.Counts()["p"]; n > 0 {
 				t.Errorf("%d are left", n)
 			}
 			return

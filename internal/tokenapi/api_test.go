@@ -90,7 +90,9 @@ func (d *desk) fix(fixed store.Settings) {
 
 type noAudit struct{}
 
-func (noAudit) Changed(registry.Event) {}
+func (noAudit) Ready() error                    { return nil }
+func (noAudit) Lines([]registry.Event) [][]byte { return nil }
+func (noAudit) Changed([]registry.Event) error  { return nil }
 
 // errDown is a sign-in's own trouble.
 var errDown = errors.New("the sign-in's server is down")

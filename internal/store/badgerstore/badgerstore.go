@@ -56,6 +56,9 @@ type Options struct {
 	Previous []*token.Key
 	// Logger gets what the owner should know. Required.
 	Logger *zap.Logger
+	// Committed, if it isn't nil, is told how long each transaction took to become
+	// durable. It mustn't wait for anything.
+	Committed func(time.Duration)
 
 	// MemTableSize is in bytes, 8 MiB if 0. Tests choose a small one, for
 	// memtables that fill up soon.
@@ -122,6 +125,8 @@ type Store struct {
 	// failure is why the store has stopped, and failed closed then.
 	failure atomic.Pointer[error]
 	failed  chan struct{}
+	// writesFail: a write has failed, and no other is tried.
+	writesFail atomic.Bool
 
 	verification verification
 	unverified   atomic.Pointer[unverified]

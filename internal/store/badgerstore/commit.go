@@ -200,10 +200,14 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 	if len(accepted) == 0 {
 		return rest
 	}
+	began := time.Now()
 	err := w.write(t, accepted)
 	if err != nil {
 		w.logger.Error("the token store can't be written any more; it refuses all changes until it is restarted", zap.Error(err))
 		w.broken = err
+		w.writesFail.Store(true)
+	} else if w.options.Committed != nil {
+		w.options.Committed(time.Since(began))
 	}
 	for _, c := range accepted {
 		c.finish(err)

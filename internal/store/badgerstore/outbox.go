@@ -64,10 +64,28 @@ func delivered(txn *snapshot, m store.Delivered) (writes []write, err error) {
 		size -= min(size, uint64(item.ValueSize()))
 		writes = append(writes, write{key, nil})
 	}
-	if len(writes) == 0 {
-		return nil, nil
+	if len(writes) > 0 {
+		writes = append(writes, counterWrite(metaOutbox, size))
 	}
-	return append(writes, counterWrite(metaOutbox, size)), nil
+	if m.Receipt != nil {
+		writes = append(writes, write{metaReceipt, m.Receipt})
+	}
+	return writes, nil
+}
+
+// Receipt implements store.Store.
+func (s *Store) Receipt() (receipt []byte, err error) {
+	err = s.read(func(txn *snapshot) error {
+		item, err := find(txn, metaReceipt)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			receipt, err = item.ValueCopy(nil)
+		}
+		return unavailable(err)
+	})
+	return receipt, err
 }
 
 // Outbox implements store.Store.

@@ -147,10 +147,7 @@ func (s *space) measure() (r room, free, needed int64) {
 		s.logger.Error("can't tell how much room the token store has", zap.Error(err))
 		free = 0
 	}
-	needed = s.rotation() + maxCompaction
-	if s.nearlyFull(free) {
-		needed = s.rotation() + s.compaction()
-	}
+	needed = s.needed(free)
 	switch {
 	case free >= needed+s.spare():
 		r = roomForCreates
@@ -164,6 +161,21 @@ func (s *space) measure() (r room, free, needed int64) {
 		r = roomForRevocations
 	}
 	return r, free, needed + s.spare()
+}
+
+// needed is what has to be free for last uses and purges, given what is.
+func (s *space) needed(free int64) int64 {
+	if s.nearlyFull(free) {
+		return s.rotation() + s.compaction()
+	}
+	return s.rotation() + maxCompaction
+}
+
+// takesCreates tells whether there is room for everything. Unlike look it isn't
+// for the committer alone.
+func (s *space) takesCreates() bool {
+	free, err := s.disk.free()
+	return err == nil && free >= s.needed(free)+s.spare()
 }
 
 // report tells the owner what there is room for. needed is what new tokens take.

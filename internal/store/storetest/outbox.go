@@ -15,6 +15,7 @@ var outboxTests = []test{
 	{"what leaves the store is committed with the change", outbox},
 	{"lines come in order and leave when they are delivered", outboxOrder},
 	{"lines are tied to their change", outboxRefused},
+	{"what has been delivered has a receipt", outboxReceipt},
 }
 
 func (f *fixture) post(m store.Mutation, lines ...string) store.Outcome {
@@ -95,6 +96,25 @@ func outboxRefused(t *testing.T, f *fixture) {
 		t.Errorf("creating it twice: %v", err)
 	}
 	diff(t, "the outbox", []store.Line(nil), f.lines(store.LinePlace{}))
+}
+
+func outboxReceipt(t *testing.T, f *fixture) {
+	want := func(receipt string) {
+		t.Helper()
+		if got, err := f.Receipt(); err != nil || string(got) != receipt {
+			t.Errorf("the receipt is %q, %v, want %q", got, err, receipt)
+		}
+	}
+	want("")
+	f.commit(store.Delivered{Receipt: []byte("before anything")})
+	want("before anything")
+	posted := f.post(store.Touch{}, "line")
+	place := store.LinePlace{Position: posted.Position}
+	f.commit(store.Delivered{Lines: []store.LinePlace{place}, Receipt: []byte("one line")})
+	want("one line")
+	diff(t, "the outbox", []store.Line(nil), f.lines(store.LinePlace{}))
+	f.commit(store.Delivered{Lines: []store.LinePlace{place}})
+	want("one line")
 }
 
 // RunFullOutbox fills up an outbox, which takes a while: once for each store is

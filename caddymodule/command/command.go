@@ -1,0 +1,67 @@
+// Package command is what Caddy's command line has of access tokens:
+// `caddy access-tokens`, of which each subcommand has a file of its own.
+package command
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "access-tokens",
+		Usage: "<command>",
+		Short: "Looks after API access tokens",
+		Long: `
+Looks after what the module access_tokens keeps.
+
+The exit code is 0 where all is done, 1 where something failed, 2 where the
+command was used wrongly, and 3 where nothing matched.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.Example = "  $ caddy access-tokens audit /var/log/caddy/access-tokens.jsonl"
+			cmd.SetFlagErrorFunc(wrongUse)
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return cmd.Help()
+				}
+				return wrongUse(cmd, fmt.Errorf("there is no command %q", args[0]))
+			}
+			cmd.AddCommand(auditCommand())
+		},
+	})
+}
+
+// What a command's process ends with.
+const (
+	exitDone           = 0
+	exitFailed         = 1
+	exitWrongUse       = 2
+	exitNothingMatched = 3
+)
+
+// exit ends cmd with a code. What there is to say has been said.
+func exit(cmd *cobra.Command, code int) error {
+	cmd.SilenceErrors = true
+	if code == exitFailed {
+		return errFailed
+	}
+	// Caddy keeps how an exit code is passed on to itself, but for this.
+	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, nil)
+}
+
+var errFailed = fmt.Errorf("failed") // which Caddy's main ends with 1
+
+// fail says why cmd can't do what it is to do.
+func fail(cmd *cobra.Command, err error) error {
+	cmd.PrintErrln("Error:", err)
+	return exit(cmd, exitFailed)
+}
+
+// wrongUse says what is wrong with how cmd was called.
+func wrongUse(cmd *cobra.Command, err error) error {
+	cmd.PrintErrf("Error: %v\nSee `%s --help`.\n", err, cmd.CommandPath())
+	return exit(cmd, exitWrongUse)
+}
