@@ -33,7 +33,10 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/streams"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 
-	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/command" // every build has it
+	// Every build has these.
+	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/command"
+	_ "github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/webhook"
+
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
 )
 
