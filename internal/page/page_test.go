@@ -52,7 +52,7 @@ func (noAudit) Ready() error                    { return nil }
 func (noAudit) Lines([]registry.Event) [][]byte { return nil }
 func (noAudit) Changed([]registry.Event) error  { return nil }
 
-func newDesk(t *testing.T) *desk {
+func newDesk(t *testing.T, changes ...func(*registry.Config)) *desk {
 	t.Helper()
 	opened, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: zap.NewNop()})
 	if err != nil {
@@ -60,11 +60,15 @@ func newDesk(t *testing.T) *desk {
 	}
 	d := &desk{clock: newClock(), store: opened, gone: make(map[string]bool)}
 	d.rules.SignIns = []registry.SignIn{{Knows: func(user string) bool { return !d.gone[user] }, NamesAdmins: true}}
-	tokens := registry.New(registry.Config{
+	config := registry.Config{
 		Ended: func(string, string) {},
 		Store: opened, Now: d.Now, Certain: d.Now, Random: rand.Reader,
 		Retain: registry.Retain{Expired: day, Deleted: day}, Audit: noAudit{}, Logger: zap.NewNop(),
-	})
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	tokens := registry.New(config)
 	t.Cleanup(func() {
 		if err := errors.Join(tokens.Close(), opened.Close()); err != nil && !errors.Is(err, store.ErrUnavailable) {
 			t.Error(err)

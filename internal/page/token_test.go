@@ -160,11 +160,10 @@ func TestDeleteSeveral(t *testing.T) {
 
 // Who deletes several learns how many are left if the store fails in between.
 func TestDeleteSeveralFailsInBetween(t *testing.T) {
-	d := newOffice(t)
+	d := newOffice(t, func(c *registry.Config) { c.Store = &failsAfter{Store: c.Store, commits: 1} })
 	_, first := d.issue(t, store.User{ID: "bob"}, 86400, "")
 	_, second := d.issue(t, store.User{ID: "bob"}, 86400, "")
 	d.signIn(t, "bob")
-	d.page.Registry.Store = &failsAfter{Store: d.page.Registry.Store, commits: 1}
 	w := d.post(t, "/delete", url.Values{"id": {first.ID.String() + " " + second.ID.String()}})
 	wantSays(t, w, http.StatusServiceUnavailable, "1 of 2 tokens are deleted", "still work")
 	if w.Header().Get("Retry-After") == "" {

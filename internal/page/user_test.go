@@ -17,9 +17,9 @@ import (
 
 // newOffice is a desk where everybody may make tokens, and root is an
 // administrator by name.
-func newOffice(t *testing.T) *desk {
+func newOffice(t *testing.T, changes ...func(*registry.Config)) *desk {
 	t.Helper()
-	d := newDesk(t)
+	d := newDesk(t, changes...)
 	d.rules.Admins = map[string]bool{"root": true}
 	d.fix(store.Settings{Generate: "everyone"})
 	return d
