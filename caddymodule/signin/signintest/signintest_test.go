@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -155,14 +156,13 @@ func TestBroken(t *testing.T) {
 func TestBrokenWhenManyAsk(t *testing.T) {
 	var asked atomic.Int32
 	second := make(chan struct{})
+	var once sync.Once
 	alone := sign(func(r *http.Request) (signin.User, error) {
-		switch asked.Add(1) {
-		case 1:
-			<-second // which is asked meanwhile
-		case 2:
-			defer close(second)
+		if asked.Add(1) > 1 {
+			once.Do(func() { close(second) })
 			return signin.User{}, errors.New("busy")
 		}
+		<-second // which is asked meanwhile
 		return proper{}.SignIn(r)
 	})
 	if problems := checkConcurrently(alone, properCases); len(problems) == 0 {
