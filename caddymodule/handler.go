@@ -225,7 +225,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if opener.Token == uuid.Nil || h.OpenStreams == config.Leave {
 		return next.ServeHTTP(w, r)
 	}
-	return h.follow(w, r, next, opener, request.Upgraded)
+	return h.follow(w, r, next, opener)
 }
 
 // forward prepares r for the next handler, as its token's user's or without a
@@ -242,8 +242,8 @@ func (h *Handler) forward(r *http.Request, repl *caddy.Replacer, request *incomi
 }
 
 // follow ends what the next handler does once the token doesn't hold any more.
-func (h *Handler) follow(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, o streams.Opener, upgrade bool) error {
-	stream, r := h.app.opened.streams.Begin(w, r, o, upgrade)
+func (h *Handler) follow(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, o streams.Opener) error {
+	stream := h.app.opened.streams.Begin(w, r, o)
 	defer stream.End()
 	err := next.ServeHTTP(stream, r)
 	if stream.End() {

@@ -27,6 +27,36 @@ func TestPlaceholdersReachTheHandlersBehind(t *testing.T) {
 	}
 }
 
+// What handlers behind change of a request shows in Caddy's placeholders, as it
+// does without the directive.
+func TestChangesOfHandlersBehindShowInPlaceholders(t *testing.T) {
+	t.Parallel()
+	g := start(t, strings.Replace(site("allow_generate everyone"), "reverse_proxy {$UPSTREAM}", `
+	handle {
+		request_header Host behind.example
+		method PUT
+		rewrite * /behind
+		respond "{http.request.method} {http.request.host}{http.request.uri}"
+	}
+`, 1))
+	got := g.do(t, ask{auth: bearer(g.create(t, as("bob"), 3600, "").value)})
+	if want := "PUT behind.example/behind"; got.status != http.StatusOK || got.body != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// An error route has a request that hasn't ended.
+func TestErrorRoutesCanProxy(t *testing.T) {
+	t.Parallel()
+	g := start(t, strings.Replace(site("allow_generate everyone"), "reverse_proxy {$UPSTREAM}", `
+	reverse_proxy 127.0.0.1:{$PORT3}
+	handle_errors {
+		reverse_proxy {$UPSTREAM}
+	}
+`, 1))
+	wantProxied(t, g.do(t, ask{auth: bearer(g.create(t, as("bob"), 3600, "").value)}), "bob")
+}
+
 func TestTheAccessLogNamesTheUser(t *testing.T) {
 	t.Parallel()
 	g := start(t, strings.Replace(site("allow_generate everyone"), "bind 127.0.0.1", "bind 127.0.0.1\n\tlog", 1))

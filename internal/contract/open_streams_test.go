@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -169,6 +171,72 @@ func TestWhatIsNotYetAnsweredIsFinished(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	hear(t, resp.Body, "first last")
+}
+
+// Clients such as Java's ask in passing whether a server would rather go on in
+// another protocol. Their answers are as anybody's.
+func TestAnswersBesideADroppedUpgradeAreFinished(t *testing.T) {
+	t.Parallel()
+	g := start(t, site("allow_generate everyone"))
+	deleted := make(chan struct{})
+	g.api.play("/begun", func(conn net.Conn, _ *bufio.Reader, _ *http.Request) {
+		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun")
+		select {
+		case <-deleted:
+		case <-t.Context().Done():
+		}
+		fmt.Fprint(conn, " end")
+	})
+	made := g.create(t, as("bob"), 3600, "")
+	_, in := g.converse(t, "GET /begun HTTP/1.1\r\nHost: x\r\nAuthorization: "+bearer(made.value)+"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n\r\n")
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	defer resp.Body.Close()
+	g.remove(t, as("bob"), made.target())
+	close(deleted)
+	hear(t, resp.Body, "begun end")
+}
+
+// A file goes another way to the client than what an API sends.
+func TestDownloadsEndWithTheirToken(t *testing.T) {
+	t.Parallel()
+	g := prepare(t, strings.Replace(site("allow_generate everyone"), "reverse_proxy {$UPSTREAM}", "root {$DIR}\nfile_server", 1))
+	const size = 1 << 40 // of nothing but holes
+	file, err := os.Create(filepath.Join(g.dir, "large"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(file.Truncate(size), file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	g.up(t)
+	for _, what := range []string{"one that is read", "one that isn't"} {
+		made := g.create(t, as("bob"), 3600, "")
+		_, in := g.converse(t, "GET /large HTTP/1.1\r\nHost: x\r\nAuthorization: "+bearer(made.value)+"\r\n\r\n")
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil || resp.StatusCode != http.StatusOK || resp.ContentLength != size {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		ended := make(chan error, 1)
+		read := func() {
+			_, err := io.Copy(io.Discard, in)
+			ended <- err
+		}
+		if what == "one that is read" {
+			go read()
+		}
+		begun := time.Now()
+		g.wait(t, "it is a stream", func() bool { return time.Since(begun) > 1100*time.Millisecond })
+		g.remove(t, as("bob"), made.target())
+		if what != "one that is read" {
+			go read()
+		}
+		if err := until(t, what+" ends", ended); err != nil {
+			t.Errorf("%s ends with %v", what, err)
+		}
+	}
 }
 
 // All of a user's streams go at once, and cost the others nothing.

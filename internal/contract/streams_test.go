@@ -56,15 +56,14 @@ func tell(t *testing.T, other chan<- string, what string) {
 }
 
 // until waits for a signal of the other side.
-func until(t *testing.T, what string, signal <-chan string) string {
+func until[T any](t *testing.T, what string, signal <-chan T) (said T) {
 	t.Helper()
 	select {
-	case said := <-signal:
-		return said
+	case said = <-signal:
 	case <-time.After(patience):
 		t.Fatalf("waited in vain until %s", what)
-		return ""
 	}
+	return said
 }
 
 func TestARequestBodyIsStreamed(t *testing.T) {

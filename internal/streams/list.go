@@ -53,3 +53,10 @@ func (l *list) each(f func(*Stream)) {
 		f(st)
 	}
 }
+
+// doubt doubts a stream that is in l, or was.
+func (l *list) doubt(st *Stream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st.doubted = true
+}

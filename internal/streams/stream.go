@@ -3,11 +3,13 @@ package streams
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,8 +19,6 @@ type Stream struct {
 	streams *Streams
 	opener  Opener
 	cancel  context.CancelFunc
-	// upgrade: what the request asks for is a stream from its beginning.
-	upgrade bool
 
 	// begun is when the answer began, zero before.
 	begun time.Time
@@ -28,38 +28,42 @@ type Stream struct {
 	before, behind *Stream
 	doubted        bool
 
+	// isCut: it was ended here.
+	isCut atomic.Bool
+
 	// mu guards what follows, and everything below the writer once it is cut. It
 	// is locked before a list is.
 	mu sync.Mutex
 	in *list
-	// over: the request has been answered. isCut: it was ended here.
-	over, isCut bool
+	// over: the request has been answered.
+	over bool
 	// conn is the connection that was taken over.
 	conn net.Conn
 }
 
-// Begin follows the answer to r. It returns the writer and the request to go on
-// with. End is to be called when the request has been answered; upgrade says
-// that the request is for a WebSocket.
-func (s *Streams) Begin(w http.ResponseWriter, r *http.Request, o Opener, upgrade bool) (*Stream, *http.Request) {
+// Begin follows the answer to r, and returns the writer to answer with. End is to
+// be called when the request has been answered. From now on r has another
+// context, which ends with the stream: r itself, since what others know of the
+// request is what they see of r.
+func (s *Streams) Begin(w http.ResponseWriter, r *http.Request, o Opener) *Stream {
 	ctx, cancel := context.WithCancel(r.Context())
-	return &Stream{ResponseWriter: w, streams: s, opener: o, cancel: cancel, upgrade: upgrade}, r.WithContext(ctx)
+	*r = *r.WithContext(ctx)
+	return &Stream{ResponseWriter: w, streams: s, opener: o, cancel: cancel}
 }
 
 // End says that the request has been answered. It tells whether the answer was
 // cut off, so that its connection has to end too ([http.ErrAbortHandler]). It can
-// be called again.
+// be called again. The context goes on, for whoever answers instead of a handler
+// that failed; it ends with the one that it was made of.
 func (st *Stream) End() (isCut bool) {
 	st.mu.Lock()
+	defer st.mu.Unlock()
 	st.over = true
-	isCut = st.isCut
 	if st.in != nil {
 		st.in.remove(st)
 		st.in = nil
 	}
-	st.mu.Unlock()
-	st.cancel()
-	return isCut
+	return st.isCut.Load()
 }
 
 // begins notes that the answer begins.
@@ -69,15 +73,22 @@ func (st *Stream) begins() {
 	}
 	st.begun = time.Now()
 	s := st.streams
-	if st.upgrade {
-		st.move(&s.grown)
-		s.rouse()
-		return
-	}
 	st.move(&s.young[rand.N(len(s.young))]) //nolint:gosec // it spreads locks, and is no secret
 	if !s.ticking.Load() && s.ticking.CompareAndSwap(false, true) {
 		s.rouse()
 	}
+}
+
+// switches notes that the connection becomes another protocol's, which is a
+// stream from its beginning.
+func (st *Stream) switches() {
+	if !st.begun.IsZero() {
+		return
+	}
+	st.begun = time.Now()
+	s := st.streams
+	st.move(&s.grown)
+	s.rouse()
 }
 
 // move puts the stream into another list, unless it is over.
@@ -95,21 +106,38 @@ func (st *Stream) move(to *list) {
 	to.add(st)
 }
 
-// cut ends the stream.
+// errCut is what writing fails with once the stream is cut.
+var errCut = errors.New("the token that opened this doesn't hold any more")
+
+// cut ends the stream. It may be called again, as long as the stream isn't over.
 func (st *Stream) cut() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.over || st.isCut {
+	if st.over {
 		return
 	}
-	st.isCut = true
+	first := !st.isCut.Swap(true)
 	st.cancel()
-	if st.conn != nil {
-		st.conn.Close()
-		return
+	switch {
+	case st.conn == nil:
+		st.stopWrite()
+	case first:
+		go st.conn.Close() // By TLS that takes 5 s where the other side doesn't read.
 	}
-	// Whoever waits for a client that doesn't read goes on.
-	_ = http.NewResponseController(st.ResponseWriter).SetWriteDeadline(time.Unix(1, 0))
+}
+
+// stopWrite lets whoever waits for a client that doesn't read go on. The writers
+// in between belong to whoever writes, and may set other deadlines.
+func (st *Stream) stopWrite() {
+	w := st.ResponseWriter
+	for {
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = outer.Unwrap()
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
 }
 
 // Unwrap lets [http.ResponseController] reach the writer below.
@@ -117,27 +145,54 @@ func (st *Stream) Unwrap() http.ResponseWriter { return st.ResponseWriter }
 
 // WriteHeader implements [http.ResponseWriter].
 func (st *Stream) WriteHeader(status int) {
-	if status >= http.StatusOK || status == http.StatusSwitchingProtocols {
+	switch {
+	case status == http.StatusSwitchingProtocols:
+		st.switches()
+	case status >= http.StatusOK:
 		st.begins()
 	}
 	st.ResponseWriter.WriteHeader(status)
 }
 
+// atOnce is how much is written, in bytes, without a look at whether the stream
+// is cut.
+const atOnce = 256 << 10
+
 // Write implements [http.ResponseWriter].
-func (st *Stream) Write(p []byte) (int, error) {
+func (st *Stream) Write(p []byte) (n int, err error) {
 	st.begins()
-	return st.ResponseWriter.Write(p)
+	for !st.isCut.Load() {
+		some, err := st.ResponseWriter.Write(p[:min(atOnce, len(p))])
+		n, p = n+some, p[some:]
+		if err != nil || len(p) == 0 {
+			return n, err
+		}
+	}
+	return n, errCut
 }
 
 // ReadFrom implements [io.ReaderFrom].
-func (st *Stream) ReadFrom(r io.Reader) (int64, error) {
+func (st *Stream) ReadFrom(r io.Reader) (n int64, err error) {
 	st.begins()
-	return io.Copy(st.ResponseWriter, r)
+	for !st.isCut.Load() {
+		some, err := io.CopyN(st.ResponseWriter, r, atOnce)
+		n += some
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, errCut
 }
 
 // FlushError flushes as [http.ResponseController.Flush] does.
 func (st *Stream) FlushError() error {
 	st.begins()
+	if st.isCut.Load() {
+		return errCut
+	}
 	return http.NewResponseController(st.ResponseWriter).Flush()
 }
 
@@ -149,11 +204,11 @@ func (st *Stream) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	st.mu.Lock()
 	st.conn = conn
-	isCut := st.isCut
+	isCut := st.isCut.Load()
 	st.mu.Unlock()
 	if isCut {
 		conn.Close()
 	}
-	st.begins()
+	st.switches()
 	return conn, buffered, nil
 }

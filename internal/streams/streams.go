@@ -149,6 +149,8 @@ func (s *Streams) examine() time.Duration {
 	for _, st := range suspects {
 		if !s.holds(&st.opener) {
 			st.cut()
+			// Again, until it is over: a deadline may have been overridden.
+			s.grown.doubt(st)
 		}
 	}
 	return next

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -27,6 +28,8 @@ type site struct {
 	*httptest.Server
 	*Streams
 	answer func(w http.ResponseWriter, r *http.Request)
+	// around is what stands between the server's writer and the stream.
+	around func(http.ResponseWriter) http.ResponseWriter
 	// ended is told of each request that is over, and how.
 	ended chan end
 
@@ -43,7 +46,7 @@ type end struct {
 }
 
 func newSite(t *testing.T, answer func(w http.ResponseWriter, r *http.Request)) *site {
-	s := &site{answer: answer, ended: make(chan end, 100), invalid: map[uuid.UUID]bool{}, now: time.Unix(1e9, 0)}
+	s := &site{answer: answer, around: func(w http.ResponseWriter) http.ResponseWriter { return w }, ended: make(chan end, 100), invalid: map[uuid.UUID]bool{}, now: time.Unix(1e9, 0)}
 	s.Streams = New(func(o *Opener) bool {
 		s.asked.Add(1)
 		s.mu.Lock()
@@ -72,7 +75,7 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Expires") != "" {
 		o.Expires = time.Unix(1e9, 0).Add(time.Hour)
 	}
-	st, r := s.Begin(w, r, o, r.Header.Get("WebSocket") != "")
+	st := s.Begin(s.around(w), r, o)
 	func() {
 		defer func() { _ = recover() }() // as reverse_proxy panics where its copying ends early
 		s.answer(st, r)
@@ -261,6 +264,87 @@ func TestAWriterThatWaitsIsCut(t *testing.T) {
 	}
 }
 
+// patientWriter gives each write a minute, whatever the deadline was, as Caddy's
+// own writers do.
+type patientWriter struct{ http.ResponseWriter }
+
+func (w patientWriter) Write(p []byte) (int, error) {
+	if err := http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
+		return 0, err
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w patientWriter) SetWriteDeadline(time.Time) error { return nil }
+func (w patientWriter) Unwrap() http.ResponseWriter      { return w.ResponseWriter }
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// Whatever writers there are in between, and however fast the client reads.
+func TestAWriterThatIsPatientIsCut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, endless{}) })
+	s.around = func(w http.ResponseWriter) http.ResponseWriter { return patientWriter{w} }
+	for _, reads := range []bool{true, false} {
+		resp := s.get(t, "/", "bob", fmt.Sprint(reads))
+		if reads {
+			go func() { _, _ = io.Copy(io.Discard, resp.Body) }()
+		}
+		s.wait(t, "there is one", func() bool { return s.Counts()["p"] == 1 })
+		s.end("bob", fmt.Sprint(reads))
+		if e := s.await(t, 1)[0]; !e.isCut {
+			t.Error("it isn't cut")
+		}
+	}
+}
+
+// slowToClose is a connection whose Close takes until it is let go.
+type slowToClose struct {
+	net.Conn
+	closing, letGo chan struct{}
+}
+
+func (c *slowToClose) Close() error {
+	close(c.closing)
+	<-c.letGo
+	return c.Conn.Close()
+}
+
+type hijackable struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (w hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return w.conn, nil, nil }
+
+// TLS says goodbye before it closes a connection, and waits for a client that
+// doesn't read.
+func TestNobodyWaitsForAConnectionThatIsSlowToClose(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, untilCancelled)
+	here, there := net.Pipe()
+	defer there.Close()
+	conn := &slowToClose{here, make(chan struct{}), make(chan struct{})}
+	slow := s.Begin(hijackable{httptest.NewRecorder(), conn}, httptest.NewRequest(http.MethodGet, "/", nil), Opener{Project: "p", User: "bob", Token: uuid.NewSHA1(uuid.Nil, []byte("slow"))})
+	if _, _, err := slow.Hijack(); err != nil {
+		t.Fatal(err)
+	}
+	s.get(t, "/", "bob", "one")
+	s.wait(t, "there are two", func() bool { return s.Counts()["p"] == 2 })
+	s.end("bob", "slow")
+	<-conn.closing
+	s.end("bob", "one")
+	if e := s.await(t, 1)[0]; !e.isCut {
+		t.Error("it isn't cut")
+	}
+	close(conn.letGo)
+	if !slow.End() {
+		t.Error("the slow one isn't cut")
+	}
+}
+
 // A connection that was taken over is a stream from its beginning.
 func TestConnectionsThatWereTakenOver(t *testing.T) {
 	t.Parallel()
@@ -281,7 +365,7 @@ func TestConnectionsThatWereTakenOver(t *testing.T) {
 	transport := s.Client().Transport.(*http.Transport)
 	transport.Protocols = new(http.Protocols)
 	transport.Protocols.SetHTTP1(true)
-	resp := s.get(t, "/", "bob", "one", "WebSocket", "yes", "Upgrade", "websocket", "Connection", "Upgrade")
+	resp := s.get(t, "/", "bob", "one", "Upgrade", "websocket", "Connection", "Upgrade")
 	hear(t, resp.Body, "hello")
 	s.wait(t, "there is one", func() bool { return s.Counts()["p"] == 1 })
 	s.end("bob", "one")
@@ -312,7 +396,6 @@ func TestManyAtOnce(t *testing.T) {
 				r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path, nil)
 				r.Header.Set("User", "bob")
 				r.Header.Set("Token", "one")
-				r.Header.Set("WebSocket", map[bool]string{true: "websocket"}[n%4 == 0])
 				resp, err := s.Client().Do(r)
 				if err != nil {
 					continue // cut before its header arrived
@@ -357,7 +440,8 @@ func BenchmarkAnswer(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		w := httptest.NewRecorder()
 		for pb.Next() {
-			st, _ := s.Begin(w, r, Opener{Project: "p", User: "bob"}, false)
+			r := *r
+			st := s.Begin(w, &r, Opener{Project: "p", User: "bob"})
 			st.WriteHeader(http.StatusOK)
 			st.End()
 		}
@@ -369,8 +453,8 @@ func BenchmarkIdle(b *testing.B) {
 	s := New(func(*Opener) bool { return true }, time.Now)
 	defer s.Close()
 	for range 10_000 {
-		st, _ := s.Begin(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil), Opener{Expires: time.Now().Add(time.Hour)}, true)
-		st.WriteHeader(http.StatusOK)
+		st := s.Begin(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil), Opener{Expires: time.Now().Add(time.Hour)})
+		st.WriteHeader(http.StatusSwitchingProtocols)
 	}
 	b.ResetTimer()
 	for b.Loop() {
