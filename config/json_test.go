@@ -79,6 +79,7 @@ var everything = map[string]struct {
 			"locale"
 		],
 		"script_access": true,
+		"open_streams": "leave",
 		"api": "/v4/tokens",
 		"page": "off"
 	}`},

@@ -21,7 +21,7 @@ func TestDefaults(t *testing.T) {
 			"Remote-Email": "{http.auth.user.email}",
 			"Remote-Name":  "{http.auth.user.name}",
 		},
-		IdentityEncoding: "utf-8",
+		IdentityEncoding: "utf-8", OpenStreams: "close",
 	}
 	if diff := cmp.Diff(site, Site{}.Complete()); diff != "" {
 		t.Errorf("site (-want +got):\n%s", diff)
@@ -48,7 +48,7 @@ func TestDefaultsReplaceNothing(t *testing.T) {
 	on, days, tokens := true, 7, 1000
 	site := Site{
 		Project: "p", Prefix: "pp", Admins: []string{"a"}, APIAccess: &on, AllowGenerate: &AllowGenerate{Who: Everyone},
-		MaxLifetimeDays: &days, MaxTokensPerUser: &tokens, Identity: map[string]string{"X-User": "x"}, IdentityEncoding: Percent, Strip: []string{"X-Y"}, KeepCookies: []string{"c"}, API: "/tokens", Page: "off",
+		MaxLifetimeDays: &days, MaxTokensPerUser: &tokens, Identity: map[string]string{"X-User": "x"}, IdentityEncoding: Percent, Strip: []string{"X-Y"}, KeepCookies: []string{"c"}, OpenStreams: Leave, API: "/tokens", Page: "off",
 		SignInLimit: &SignInLimit{1, caddy.Duration(time.Hour)}, WithoutToken: Pass, ForeignToken: Pass,
 	}
 	if diff := cmp.Diff(site, site.Complete()); diff != "" {

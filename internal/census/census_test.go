@@ -2,6 +2,7 @@ package census
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,14 +99,23 @@ func wantCounts(t *testing.T, c *Census, want map[string]Count) {
 
 // slow are lists with so many tokens, of which reading a page takes some time.
 type slow struct {
+	mu           sync.Mutex // of what follows
 	tokens, read int
 	takes        time.Duration
 	busy         time.Duration
 	broken       bool
 }
 
+func (l *slow) change(how func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	how()
+}
+
 func (l *slow) Scan(q store.Query) ([]store.Entry, error) {
 	<-time.After(l.takes)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.busy += l.takes
 	if l.broken {
 		return nil, errors.New("a disk that can't be read")
@@ -131,8 +141,11 @@ func TestPace(t *testing.T) {
 		c := New(lists, time.Now, inProject("p"))
 		for c.Counts()["p"].Active == 0 {
 			<-time.After(time.Second)
-			if passed := time.Since(began); lists.busy > passed/share+lists.takes {
-				t.Fatalf("it has been busy for %v of %v", lists.busy, passed)
+			lists.mu.Lock()
+			busy := lists.busy
+			lists.mu.Unlock()
+			if passed := time.Since(began); busy > passed/share+lists.takes {
+				t.Fatalf("it has been busy for %v of %v", busy, passed)
 			}
 		}
 		if n := c.Counts()["p"].Active; n != lists.tokens {
@@ -150,7 +163,7 @@ func TestFewTokensAreCountedOften(t *testing.T) {
 		lists := &slow{tokens: 10, takes: 10 * time.Microsecond}
 		c := New(lists, time.Now, inProject("p"))
 		<-time.After(time.Second)
-		lists.tokens = 11
+		lists.change(func() { lists.tokens = 11 })
 		<-time.After(every)
 		if n := c.Counts()["p"].Active; n != 11 {
 			t.Errorf("%d tokens, want 11", n)
@@ -165,12 +178,12 @@ func TestACountThatFails(t *testing.T) {
 		lists := &slow{tokens: 10, takes: time.Millisecond}
 		c := New(lists, time.Now, inProject("p"))
 		<-time.After(time.Second)
-		lists.broken = true
+		lists.change(func() { lists.broken = true })
 		<-time.After(time.Minute)
 		if n := c.Counts()["p"].Active; n != 10 {
 			t.Errorf("%d tokens while the lists can't be read, want 10", n)
 		}
-		lists.broken, lists.tokens = false, 20
+		lists.change(func() { lists.broken, lists.tokens = false, 20 })
 		<-time.After(time.Minute)
 		if n := c.Counts()["p"].Active; n != 20 {
 			t.Errorf("%d tokens once they can be again, want 20", n)

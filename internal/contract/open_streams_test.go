@@ -173,32 +173,6 @@ func TestWhatIsNotYetAnsweredIsFinished(t *testing.T) {
 	hear(t, resp.Body, "first last")
 }
 
-// Clients such as Java's ask in passing whether a server would rather go on in
-// another protocol. Their answers are as anybody's.
-func TestAnswersBesideADroppedUpgradeAreFinished(t *testing.T) {
-	t.Parallel()
-	g := start(t, site("allow_generate everyone"))
-	deleted := make(chan struct{})
-	g.api.play("/begun", func(conn net.Conn, _ *bufio.Reader, _ *http.Request) {
-		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun")
-		select {
-		case <-deleted:
-		case <-t.Context().Done():
-		}
-		fmt.Fprint(conn, " end")
-	})
-	made := g.create(t, as("bob"), 3600, "")
-	_, in := g.converse(t, "GET /begun HTTP/1.1\r\nHost: x\r\nAuthorization: "+bearer(made.value)+"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n\r\n")
-	resp, err := http.ReadResponse(in, nil)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%v, %v", resp, err)
-	}
-	defer resp.Body.Close()
-	g.remove(t, as("bob"), made.target())
-	close(deleted)
-	hear(t, resp.Body, "begun end")
-}
-
 // A file goes another way to the client than what an API sends.
 func TestDownloadsEndWithTheirToken(t *testing.T) {
 	t.Parallel()
