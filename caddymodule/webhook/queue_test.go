@@ -27,7 +27,7 @@ func TestAMessageIsTriedEightTimesInAnHour(t *testing.T) {
 			return errDown
 		}, zap.New(core))
 		q.add(message{id: "1", name: "e"})
-		time.Sleep(2 * time.Hour)
+		<-time.After(2 * time.Hour)
 		synctest.Wait()
 		if len(tries) != 8 || tries[0] != 0 || tries[7] > time.Hour || tries[7] < 50*time.Minute {
 			t.Errorf("tried after %v", tries)
@@ -64,7 +64,7 @@ func TestAMessageIsSentAgainUntilItIsTaken(t *testing.T) {
 		down = false
 		mu.Unlock()
 		q.add(message{id: "2"})
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"1", "2", "1"}, sent); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
@@ -123,6 +123,6 @@ func TestAQueueEndsWithItsMessages(t *testing.T) {
 		if len(lost) != 1 || lost[0].ContextMap()["events"] != int64(2) {
 			t.Errorf("it is said that %v", lost)
 		}
-		time.Sleep(2 * time.Hour) // what waits for its next try ends too
+		<-time.After(2 * time.Hour) // what waits for its next try ends too
 	})
 }
