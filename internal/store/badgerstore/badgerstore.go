@@ -60,6 +60,10 @@ type Options struct {
 	// durable. It mustn't wait for anything.
 	Committed func(time.Duration)
 
+	// Cache is how many bytes of records are in memory at most, DefaultCache if 0,
+	// none if less.
+	Cache int64
+
 	// MemTableSize is in bytes, 8 MiB if 0. Tests choose a small one, for
 	// memtables that fill up soon.
 	MemTableSize int64
@@ -134,6 +138,7 @@ type Store struct {
 	withoutCompactors bool
 	allVerified       chan struct{}
 	checked           checkedRecords
+	cache             *cache
 	// known is what is known of the tables, writtenDown what is of it on disk.
 	knownMu            sync.Mutex
 	known, writtenDown map[uint64]identity
@@ -194,6 +199,7 @@ func newStore(dir string, o Options) (*Store, error) {
 		stop:    make(chan struct{}),
 		failed:  make(chan struct{}), allVerified: make(chan struct{}),
 		verification: o.verification.orDefault(),
+		cache:        newCache(max(0, cmp.Or(o.Cache, DefaultCache))),
 	}
 	return s, s.space.checkOpen()
 }
@@ -312,6 +318,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
+	s.cache.close()
 
 	close(s.stop)
 	s.committer.Wait()

@@ -268,6 +268,7 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 	w.written.Add(t.size)
 	w.showSettings(accepted)
 	w.addHolds(accepted)
+	w.cache.drop(accepted, at.Revision)
 	w.show(at)
 	w.liftHolds(accepted)
 	return nil

@@ -38,9 +38,16 @@ func (s *Store) snapshot(readAt uint64, update bool) *snapshot {
 
 // read runs f on the state as of the last durable revision.
 func (s *Store) read(f func(*snapshot) error) error {
+	_, err := s.readLast(f)
+	return err
+}
+
+// readLast is read, and says which revision that was.
+func (s *Store) readLast(f func(*snapshot) error) (revision uint64, err error) {
 	generation := s.reads.begin()
 	defer s.reads.end(generation)
-	return s.readAt(s.applied.Load(), f)
+	revision = s.applied.Load()
+	return revision, s.readAt(revision, f)
 }
 
 // readAt runs f on the state as of a revision. The caller is in a generation of
@@ -61,10 +68,19 @@ func (s *Store) readAt(revision uint64, f func(*snapshot) error) (err error) {
 // ByHash implements store.Store.
 func (s *Store) ByHash(h token.Hash) (r store.Record, err error) {
 	holds := *s.holds.Load()
-	err = s.read(func(txn *snapshot) error {
+	if known := s.cache.get(&h); known != nil {
+		r = *known
+		holds.end(&r)
+		return r, nil
+	}
+	revision, err := s.readLast(func(txn *snapshot) error {
 		r, err = recordByHash(txn, h)
 		return err
 	})
+	// One that has moved to another key is found there when it changes.
+	if err == nil && r.Hash == h {
+		s.cache.put(&r, revision)
+	}
 	holds.end(&r)
 	return r, err
 }
