@@ -93,6 +93,7 @@ type Store struct {
 	space   *space
 	clock   *clock.Clock
 	list    *deletedList
+	uses    *usesFile
 
 	// applied is the last revision that is on disk. Readers read at it.
 	applied atomic.Uint64
@@ -228,6 +229,9 @@ func (s *Store) open() error {
 	if err == nil {
 		err = s.dropAside(e)
 	}
+	if err == nil {
+		s.uses, err = openUses(s.dir, s.list.store, s.isNew, s.logger)
+	}
 	if err != nil {
 		_ = s.db.Close()
 		if s.list != nil {
@@ -325,6 +329,7 @@ func (s *Store) Close() error {
 	s.stopTending()
 	s.tending.Wait()
 	defer s.list.close()
+	defer s.uses.close()
 	if s.failure.Load() != nil {
 		// What is damaged stays as it is, and the mark where it was.
 		if !s.dbClosed {

@@ -192,7 +192,7 @@ func (s *Store) LastUsed(ids ...uuid.UUID) ([]store.Use, error) {
 	uses := make([]store.Use, len(ids))
 	err := s.read(func(txn *snapshot) (err error) {
 		for i, id := range ids {
-			if uses[i], err = lastUsed(txn, id); err != nil {
+			if uses[i], err = s.lastUsed(txn, id); err != nil {
 				return err
 			}
 		}
@@ -273,7 +273,29 @@ func find(txn *snapshot, key []byte) (*badger.Item, error) {
 }
 
 // lastUsed returns when a token was last used, zero for never.
-func lastUsed(txn *snapshot, id uuid.UUID) (store.Use, error) {
+func (s *Store) lastUsed(txn *snapshot, id uuid.UUID) (store.Use, error) {
+	r, err := recordByID(txn, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Use{ID: id}, nil
+	}
+	if err != nil {
+		return store.Use{}, err
+	}
+	old, err := numberlessUse(txn, id)
+	if err != nil || r.Number == 0 {
+		return old, err
+	}
+	use, err := s.uses.last(id, r.Number)
+	use.Number = 0
+	if old.At.After(use.At) {
+		use = old
+	}
+	return use, err
+}
+
+// numberlessUse returns when a token was last used that had no number, or before
+// there was a file of last uses, zero for never.
+func numberlessUse(txn *snapshot, id uuid.UUID) (store.Use, error) {
 	item, err := find(txn, usedKey(id))
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Use{ID: id}, nil

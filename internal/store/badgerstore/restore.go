@@ -36,6 +36,7 @@ type Restoring struct {
 	// epoch is the latest that anything is of.
 	epoch          uint64
 	took, finished bool
+	uses           []store.Use // that aren't written yet
 }
 
 // Restore begins to make a store in dir, in which there must be none; a hash key may
@@ -70,7 +71,7 @@ func checkEmpty(dir string) error {
 		return err
 	}
 	there := len(files) > 0
-	for _, name := range []string{deletedListName, tableListName} {
+	for _, name := range []string{deletedListName, tableListName, usesFileName} {
 		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			there = true
 		}
@@ -96,7 +97,10 @@ func (r *Restoring) begin() (err error) {
 	if r.list, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		return err
 	}
-	_, err = r.list.Write(appendLine(nil, listTitle+" "+r.id.String()))
+	if _, err = r.list.Write(appendLine(nil, listTitle+" "+r.id.String())); err != nil {
+		return err
+	}
+	r.s.uses, err = openUses(r.s.dir, r.id, true, r.s.logger)
 	return err
 }
 
@@ -126,7 +130,20 @@ func (r *Restoring) AddRecord(record store.Record) error {
 // AddUse adds a token's last use. The token has to be there already, or it is passed
 // over.
 func (r *Restoring) AddUse(use store.Use) error {
-	return r.add(func() ([]write, error) { return touch(r.t.txn, store.Touch{Uses: []store.Use{use}}) })
+	return r.add(func() ([]write, error) {
+		writes, uses, err := touch(r.t.txn, store.Touch{Uses: []store.Use{use}})
+		r.uses = append(r.uses, uses...)
+		if len(r.uses) >= usesWindow {
+			err = errors.Join(err, r.writeUses())
+		}
+		return writes, err
+	})
+}
+
+func (r *Restoring) writeUses() error {
+	err := r.s.uses.write(r.uses)
+	r.uses = r.uses[:0]
+	return err
 }
 
 // AddAccount adds what was kept of a user.
@@ -263,7 +280,7 @@ func (r *Restoring) Finish(lines ...[]byte) (store.Position, error) {
 }
 
 func (r *Restoring) finish(lines [][]byte) (at store.Position, err error) {
-	if err := r.flush(); err != nil {
+	if err := errors.Join(r.flush(), r.writeUses()); err != nil {
 		return at, err
 	}
 	at = store.Position{Epoch: r.epoch + 1, Revision: r.revision + 1}
@@ -315,7 +332,7 @@ func (r *Restoring) Discard() error {
 		return nil
 	}
 	err := r.close()
-	for _, name := range []string{deletedListName, tableListName, "db"} {
+	for _, name := range []string{deletedListName, tableListName, usesFileName, "db"} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(r.s.dir, name)))
 	}
 	return err
@@ -326,6 +343,10 @@ func (r *Restoring) close() error {
 		r.t.txn.Discard()
 	}
 	err := closeDB(r.s.db)
+	if r.s.uses != nil {
+		err = errors.Join(err, r.s.uses.close())
+		r.s.uses = nil
+	}
 	if r.list != nil {
 		err = errors.Join(err, r.list.Close())
 		r.list = nil
