@@ -49,7 +49,7 @@ func (b *bench) run(ctx context.Context) (r results, err error) {
 	if r.about, err = b.about(ctx); err != nil {
 		return r, err
 	}
-	if b.handler {
+	if b.handler && b.only == "" {
 		b.say("the handler alone")
 		if r.handler, err = b.measureHandler(ctx); err != nil {
 			return r, err
@@ -65,7 +65,11 @@ func (b *bench) run(ctx context.Context) (r results, err error) {
 	}
 	b.keep(api)
 	b.api = address
-	for _, part := range []func(context.Context, *results) error{b.measureGrowth, b.measureCases, b.measureOthers, b.measureWriting} {
+	parts := []func(context.Context, *results) error{b.measureGrowth, b.measureCases, b.measureOthers, b.measureWriting}
+	if b.only != "" {
+		parts = []func(context.Context, *results) error{b.fillAll, b.measureCases, b.measureOthers}
+	}
+	for _, part := range parts {
 		if err := part(ctx, &r); err != nil {
 			return r, err
 		}
@@ -73,9 +77,11 @@ func (b *bench) run(ctx context.Context) (r results, err error) {
 	return r, nil
 }
 
+func (b *bench) wanted(name, way string) bool { return strings.Contains(name+", "+way, b.only) }
+
 // add compares, if that is wanted.
 func (b *bench) add(ctx context.Context, to *[]result, c comparison) error {
-	if !strings.Contains(c.name+", "+c.way, b.only) {
+	if !b.wanted(c.name, c.way) {
 		return nil
 	}
 	r, err := b.compare(ctx, c)
@@ -183,6 +189,11 @@ func (b *bench) measureCases(ctx context.Context, r *results) (err error) {
 			return err
 		}
 	}
+	if b.profile != "" {
+		if err := b.writeProfile(ctx, with, many(0, 0)); err != nil {
+			return err
+		}
+	}
 	for _, refused := range []struct {
 		name, kind string
 		target     float64
@@ -195,6 +206,12 @@ func (b *bench) measureCases(ctx context.Context, r *results) (err error) {
 		}
 	}
 	return nil
+}
+
+// fillAll is measureGrowth without measuring.
+func (b *bench) fillAll(ctx context.Context, _ *results) error {
+	_, err := b.fill(ctx, 0, b.tokens)
+	return err
 }
 
 // count writes a number of tokens for people.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -23,6 +24,9 @@ func buildCaddy(ctx context.Context, dir string) (string, error) {
 // site is one address of a server, and what its Caddyfile says of it.
 type site struct{ name, directives string }
 
+// admin is what the endpoint is called among the sites where there is one.
+const admin = "admin"
+
 // server is a process with the addresses of its sites.
 type server struct {
 	*process
@@ -41,7 +45,14 @@ const directive = `access_tokens {
 func (b *bench) startCaddy(name, globals string, sites ...site) (*server, error) {
 	s := &server{at: make(map[string]string)}
 	var file strings.Builder
-	fmt.Fprintf(&file, "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n\tgrace_period 1s\n\tlog {\n\t\tlevel WARN\n\t}\n%s}\n", globals)
+	if b.profile != "" { // which its admin endpoint gives
+		address, err := freeAddress()
+		if err != nil {
+			return nil, err
+		}
+		s.at[admin] = address
+	}
+	fmt.Fprintf(&file, "{\n\tadmin %s\n\tauto_https off\n\tpersist_config off\n\tgrace_period 1s\n\tlog {\n\t\tlevel WARN\n\t}\n%s}\n", cmp.Or(s.at[admin], "off"), globals)
 	for _, site := range sites {
 		address, err := freeAddress()
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 	"time"
 
@@ -21,10 +23,27 @@ const writers = 64
 // tokensEach is how many tokens a user has.
 const tokensEach = 10
 
-// fill puts tokens into the store in dir, those from one number up to another, by the
+// fill puts those tokens into the store that aren't there from an earlier run, and
+// returns how many were made a second.
+func (b *bench) fill(ctx context.Context, from, to int) (perSecond float64, err error) {
+	info, err := os.Stat(b.valuesFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	if err == nil {
+		from = max(from, int(info.Size())/(valueLen+1))
+	}
+	if from >= to {
+		return 0, nil
+	}
+	b.say("making tokens, up to %s", count(to))
+	return makeTokens(ctx, b.store(), b.valuesFile(), from, to)
+}
+
+// makeTokens puts tokens into the store in dir, those from one number up to another, by the
 // same way as the server's: each is durable before its maker has it. It returns how
 // many were made a second.
-func fill(ctx context.Context, dir, valuesFile string, from, to int) (perSecond float64, err error) {
+func makeTokens(ctx context.Context, dir, valuesFile string, from, to int) (perSecond float64, err error) {
 	opened, err := badgerstore.Open(dir, badgerstore.Options{Logger: zap.NewNop()})
 	if err != nil {
 		return 0, err

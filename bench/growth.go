@@ -9,8 +9,8 @@ import (
 // size is what is measured of a store with so many tokens.
 type size struct {
 	tokens     int
-	perSecond  float64 // made, while the store grew to this
-	disk       int64   // bytes
+	perSecond  float64 // made, while the store grew to this; 0: they were there
+	disk       int64   // bytes, unless tokens were there before
 	warm, cold spread  // from the start to the first answer, in ms
 	bareStart  spread  // the same without the directive
 	own, files int64   // bytes in memory when idle
@@ -36,8 +36,7 @@ func (b *bench) measureGrowth(ctx context.Context, r *results) error {
 func (b *bench) measureSize(ctx context.Context, from, to int) (s size, err error) {
 	defer b.stopSince(len(b.running), &err)
 	s.tokens = to
-	b.say("making tokens, up to %s", count(to))
-	if s.perSecond, err = fill(ctx, b.store(), b.valuesFile(), from, to); err != nil {
+	if s.perSecond, err = b.fill(ctx, from, to); err != nil {
 		return s, err
 	}
 	values, err := openValues(b.valuesFile())
@@ -76,8 +75,10 @@ func (b *bench) measureSize(ctx context.Context, from, to int) (s size, err erro
 	if err := with.stop(); err != nil {
 		return s, err
 	}
-	if s.disk, err = sizeOnDisk(b.store()); err != nil {
-		return s, err
+	if s.perSecond > 0 {
+		if s.disk, err = sizeOnDisk(b.store()); err != nil {
+			return s, err
+		}
 	}
 	var warm, cold, bare []float64
 	for range b.starts {

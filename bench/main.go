@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -49,7 +50,7 @@ type options struct {
 	starts            int
 	busy, idle        time.Duration
 	handler           bool
-	only              string
+	only, profile     string
 	write             string
 	provisional       bool
 	dir               string
@@ -66,10 +67,11 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.busy, "busy", 10*time.Second, "how long tokens are made, and others wait beside that")
 	flags.DurationVar(&o.idle, "idle", 5*time.Second, "how long a server is left alone before its memory is looked at")
 	flags.BoolVar(&o.handler, "handler", true, "measure the handler alone too, by go test -bench")
-	flags.StringVar(&o.only, "only", "", "a part of the names of the comparisons that are wanted alone")
+	flags.StringVar(&o.only, "only", "", "measure nothing but the comparisons whose names contain this")
+	flags.StringVar(&o.profile, "profile", "", "write a CPU profile of the server with the directive into this file, while it is asked with tokens at random; for go tool pprof")
 	flags.StringVar(&o.write, "write", "", "put the results into this document, and its pictures into images beside it")
 	flags.BoolVar(&o.provisional, "provisional", false, "call the results provisional: others are at work on this machine")
-	flags.StringVar(&o.dir, "dir", "", "where servers and stores are; a temporary directory if empty")
+	flags.StringVar(&o.dir, "dir", "", "where servers and the store are; what is there is used again; a temporary directory if empty")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -101,6 +103,12 @@ func measure(args []string) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
 	}
 	b := &bench{options: o, dir: dir, progress: os.Stderr}
 	if b.self, err = os.Executable(); err != nil {

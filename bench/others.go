@@ -12,47 +12,54 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
+// other is a way to know who asks that isn't ours.
+type other struct {
+	name    string
+	program string // "" for Caddy
+	prepare func(ctx context.Context, program string, known int) (comparison, error)
+}
+
+// mostInMaps is how many tokens others know at most. They are in files.
+const mostInMaps = 100_000
+
 // measureOthers compares what else knows who asks, each with its own server that
 // doesn't ask. All of them proxy.
 func (b *bench) measureOthers(ctx context.Context, r *results) error {
 	known := min(b.used, mostInMaps)
-	for _, other := range []struct {
-		program string // "" for Caddy
-		measure func(ctx context.Context, program string, known int) (comparison, error)
-	}{
-		{"", b.caddyBasicAuth},
-		{"nginx", b.nginxMap},
-		{"nginx", b.nginxAuthRequest},
-		{"haproxy", b.haproxyMap},
+	for _, o := range []other{
+		{"Caddy `basic_auth`, hash cache, one user", "", b.caddyBasicAuth},
+		{fmt.Sprintf("nginx, `map` of %s plaintext tokens", count(known)), "nginx", b.nginxMap},
+		{"nginx, `auth_request` to a small Go verifier", "nginx", b.nginxAuthRequest},
+		{fmt.Sprintf("HAProxy, map of %s SHA-256 hashes", count(known)), "haproxy", b.haproxyMap},
 	} {
-		if err := b.measureOther(ctx, other.program, known, other.measure, r); err != nil {
+		if !b.wanted(o.name, proxied) {
+			continue
+		}
+		if err := b.measureOther(ctx, o, known, r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// mostInMaps is how many tokens others know at most. They are in files.
-const mostInMaps = 100_000
-
-func (b *bench) measureOther(ctx context.Context, name string, known int, prepare func(context.Context, string, int) (comparison, error), r *results) (err error) {
+func (b *bench) measureOther(ctx context.Context, o other, known int, r *results) (err error) {
 	defer b.stopSince(len(b.running), &err)
 	program := ""
-	if name != "" {
-		program, err = exec.LookPath(name)
+	if o.program != "" {
+		program, err = exec.LookPath(o.program)
 		if err != nil {
-			program, err = exec.LookPath(filepath.Join("/usr/sbin", name))
+			program, err = exec.LookPath(filepath.Join("/usr/sbin", o.program))
 		}
 		if err != nil {
-			b.say("%s isn't installed: left out", name)
+			b.say("%s isn't installed: left out", o.program)
 			return nil
 		}
 	}
-	c, err := prepare(ctx, program, known)
+	c, err := o.prepare(ctx, program, known)
 	if err != nil {
 		return err
 	}
-	c.way = proxied
+	c.name, c.way = o.name, proxied
 	return b.add(ctx, &r.others, c)
 }
 
@@ -80,7 +87,6 @@ func (b *bench) caddyBasicAuth(ctx context.Context, _ string, _ int) (c comparis
 		}
 	}
 	return comparison{
-		name: "Caddy `basic_auth`, hash cache, one user",
 		bare: bare.subject(proxied, 200), control: control.subject(proxied, 200), with: with.subject(proxied, 200),
 		tokens: always(tokens{Kind: given, Value: alice}),
 	}, nil
@@ -192,12 +198,10 @@ func (b *bench) nginxMap(ctx context.Context, program string, known int) (compar
 	if err != nil {
 		return comparison{}, err
 	}
-	c, err := b.three(ctx, known, b.nginx("", "", ""),
+	return b.three(ctx, known, b.nginx("", "", ""),
 		b.nginx("map_hash_max_size 1048576;\nmap_hash_bucket_size 128;\nmap $http_authorization $user { default \"\"; include "+path+"; }",
 			`if ($user = "") { return 401; } proxy_set_header Remote-User $user; proxy_set_header Authorization "";`, ""),
 		b.startNginx(program))
-	c.name = fmt.Sprintf("nginx, `map` of %s plaintext tokens", count(known))
-	return c, err
 }
 
 // nginxAuthRequest asks another server about each request. What that uses counts.
@@ -217,7 +221,6 @@ func (b *bench) nginxAuthRequest(ctx context.Context, program string, known int)
 			`location = /verify { internal; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Content-Length ""; proxy_pass_request_body off; proxy_pass http://verifier; }`),
 		b.startNginx(program))
 	c.with.processes = append(c.with.processes, verifier)
-	c.name = "nginx, `auth_request` to a small Go verifier"
 	return c, err
 }
 
@@ -249,12 +252,10 @@ backend api
 `)
 		}
 	}
-	c, err := b.three(ctx, known, configured(""), configured(
+	return b.three(ctx, known, configured(""), configured(
 		"\thttp-request set-var(txn.user) req.hdr(authorization),sha2(256),hex,map("+path+")\n"+
 			"\thttp-request deny deny_status 401 unless { var(txn.user) -m found }\n"+
 			"\thttp-request set-header Remote-User %[var(txn.user)]\n"+
 			"\thttp-request del-header Authorization\n"),
 		func(name, config string) (*process, error) { return b.start(name, nil, program, "-db", "-f", config) })
-	c.name = fmt.Sprintf("HAProxy, map of %s SHA-256 hashes", count(known))
-	return c, err
 }

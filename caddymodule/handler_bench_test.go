@@ -93,7 +93,10 @@ func BenchmarkRequest(b *testing.B) {
 		}
 	}
 	s := serveInProcess(b)
-	tokens := makeTokens(b, n)
+	bearers := makeTokens(b, n)
+	for i, value := range bearers {
+		bearers[i] = "Bearer " + value
+	}
 	ask := func(b *testing.B, site string, want int, authorization func() string) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -102,24 +105,20 @@ func BenchmarkRequest(b *testing.B) {
 			}
 		}
 	}
-	always := func(value string) func() string {
-		authorization := "Bearer " + value
-		return func() string { return authorization }
-	}
-	b.Run("bare", func(b *testing.B) { ask(b, "bare", 204, always(tokens[0])) })
-	b.Run("one", func(b *testing.B) { ask(b, "with", 204, always(tokens[0])) })
+	always := func(authorization string) func() string { return func() string { return authorization } }
+	b.Run("bare", func(b *testing.B) { ask(b, "bare", 204, always(bearers[0])) })
+	b.Run("one", func(b *testing.B) { ask(b, "with", 204, always(bearers[0])) })
 	b.Run("random", func(b *testing.B) {
-		for i, value := range tokens { // each was seen before
-			tokens[i] = "Bearer " + value
-			s.ask("with", tokens[i])
+		for _, bearer := range bearers { // each was seen before
+			s.ask("with", bearer)
 		}
-		ask(b, "with", 204, func() string { return tokens[rand.IntN(len(tokens))] })
+		ask(b, "with", 204, func() string { return bearers[rand.IntN(len(bearers))] })
 	})
-	b.Run("bare401", func(b *testing.B) { ask(b, "refusing", 401, always(unknownToken(b))) })
-	b.Run("unknown", func(b *testing.B) { ask(b, "with", 401, always(unknownToken(b))) })
+	unknown := unknownToken(b)
+	b.Run("bare401", func(b *testing.B) { ask(b, "refusing", 401, always("Bearer "+unknown)) })
+	b.Run("unknown", func(b *testing.B) { ask(b, "with", 401, always("Bearer "+unknown)) })
 	b.Run("checksum", func(b *testing.B) {
-		value := unknownToken(b)
-		ask(b, "with", 401, always(value[:52]+string('a'+(value[52]+1)%2)))
+		ask(b, "with", 401, always("Bearer "+unknown[:52]+string('a'+(unknown[52]+1)%2)))
 	})
 }
 
