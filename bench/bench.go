@@ -84,6 +84,9 @@ func (b *bench) add(ctx context.Context, to *[]result, c comparison) error {
 	if !b.wanted(c.name, c.way) {
 		return nil
 	}
+	if b.profile != "" && c.with.admin != "" {
+		return b.writeProfile(ctx, c)
+	}
 	r, err := b.compare(ctx, c)
 	if err == nil {
 		*to = append(*to, r)
@@ -165,10 +168,7 @@ func (b *bench) measureCases(ctx context.Context, r *results) (err error) {
 	} else {
 		b.say("seen for the first time since the start: left out, needs -tokens %d", enough)
 	}
-	if _, err := b.load.carryOut(ctx, order{
-		Targets: []target{{with.at[respond], 204}}, Clients: clients, Count: b.used,
-		Tokens: tokens{Kind: eachOnce, File: b.valuesFile(), N: b.used},
-	}); err != nil {
+	if err := b.useEach(ctx, with, b.used); err != nil {
 		return err
 	}
 	one := always(tokens{Kind: given, Value: first})
@@ -189,11 +189,6 @@ func (b *bench) measureCases(ctx context.Context, r *results) (err error) {
 			return err
 		}
 	}
-	if b.profile != "" {
-		if err := b.writeProfile(ctx, with, many(0, 0)); err != nil {
-			return err
-		}
-	}
 	for _, refused := range []struct {
 		name, kind string
 		target     float64
@@ -211,6 +206,15 @@ func (b *bench) measureCases(ctx context.Context, r *results) (err error) {
 // fillAll is measureGrowth without measuring.
 func (b *bench) fillAll(ctx context.Context, _ *results) error {
 	_, err := b.fill(ctx, 0, b.tokens)
+	return err
+}
+
+// useEach has the first n tokens used once each.
+func (b *bench) useEach(ctx context.Context, s *server, n int) error {
+	_, err := b.load.carryOut(ctx, order{
+		Targets: []target{{s.at[respond], 204}}, Clients: clients, Count: n,
+		Tokens: tokens{Kind: eachOnce, File: b.valuesFile(), N: n},
+	})
 	return err
 }
 

@@ -11,10 +11,11 @@ type subject struct {
 	address   string
 	processes []*process
 	want      int
+	admin     string // its admin endpoint, for a profile
 }
 
 func (s *server) subject(site string, want int) subject {
-	return subject{s.at[site], []*process{s.process}, want}
+	return subject{s.at[site], []*process{s.process}, want, s.at[admin]}
 }
 
 // comparison is of one server with another one, bare; control is the same as bare.
@@ -36,6 +37,7 @@ func always(t tokens) func(int, int) tokens { return func(int, int) tokens { ret
 type result struct {
 	name, way      string
 	bare, with     spread
+	more           spread // with less bare in the same window
 	ratio, control spread // with and control, divided by bare in the same window
 	target         float64
 }
@@ -51,7 +53,7 @@ func (b *bench) compare(ctx context.Context, c comparison) (result, error) {
 		o.Targets = append(o.Targets, target{s.address, s.want})
 	}
 	var cost [3][]float64
-	var ratio, control []float64
+	var more, ratio, control []float64
 	for window := range b.windows + 1 {
 		o.Count = b.perRound
 		if window == 0 {
@@ -84,10 +86,14 @@ func (b *bench) compare(ctx context.Context, c comparison) (result, error) {
 		for i := range each {
 			cost[i] = append(cost[i], each[i])
 		}
+		more = append(more, each[2]-each[0])
 		ratio = append(ratio, each[2]/each[0])
 		control = append(control, each[1]/each[0])
 	}
-	r := result{c.name, c.way, spreadOf(cost[0]), spreadOf(cost[2]), spreadOf(ratio), spreadOf(control), c.target}
+	r := result{
+		name: c.name, way: c.way, bare: spreadOf(cost[0]), with: spreadOf(cost[2]), more: spreadOf(more),
+		ratio: spreadOf(ratio), control: spreadOf(control), target: c.target,
+	}
 	b.say("%s, %s: %s of bare, control %s", r.name, r.way, r.ratio.text(3), r.control.text(3))
 	return r, nil
 }

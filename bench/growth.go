@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -15,7 +16,8 @@ type size struct {
 	bareStart  spread  // the same without the directive
 	own, files int64   // bytes in memory when idle
 	bareOwn    int64   // the same without the directive
-	random     result  // all of its tokens at random, on respond
+	used       int64   // own, after tokens were asked for at random
+	random     result  // tokens that were seen before at random, on respond
 }
 
 // measureGrowth lets the store grow by tens, and measures it at each step.
@@ -124,10 +126,17 @@ func (b *bench) measureSize(ctx context.Context, from, to int) (s size, err erro
 	if s.bareOwn, _, err = memory(pair[0].command.Process.Pid); err != nil {
 		return s, err
 	}
-	s.random, err = b.compare(ctx, comparison{
-		name: "all of " + count(to) + " tokens at random", way: respond,
+	inUse := min(b.used, to)
+	if err := b.useEach(ctx, with, inUse); err != nil {
+		return s, err
+	}
+	if s.random, err = b.compare(ctx, comparison{
+		name: fmt.Sprintf("%s of %s tokens at random, each seen before", count(inUse), count(to)), way: respond,
 		bare: pair[0].subject(respond, 204), control: pair[1].subject(respond, 204), with: with.subject(respond, 204),
-		tokens: always(tokens{Kind: atRandom, File: b.valuesFile(), N: to}),
-	})
+		tokens: always(tokens{Kind: atRandom, File: b.valuesFile(), N: inUse}),
+	}); err != nil {
+		return s, err
+	}
+	s.used, _, err = memory(with.command.Process.Pid)
 	return s, err
 }

@@ -68,7 +68,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.idle, "idle", 5*time.Second, "how long a server is left alone before its memory is looked at")
 	flags.BoolVar(&o.handler, "handler", true, "measure the handler alone too, by go test -bench")
 	flags.StringVar(&o.only, "only", "", "measure nothing but the comparisons whose names contain this")
-	flags.StringVar(&o.profile, "profile", "", "write a CPU profile of the server with the directive into this file, while it is asked with tokens at random; for go tool pprof")
+	flags.StringVar(&o.profile, "profile", "", "instead of comparing what -only names, write into this file, for go tool pprof, what the server with the directive does meanwhile")
 	flags.StringVar(&o.write, "write", "", "put the results into this document, and its pictures into images beside it")
 	flags.BoolVar(&o.provisional, "provisional", false, "call the results provisional: others are at work on this machine")
 	flags.StringVar(&o.dir, "dir", "", "where servers and the store are; what is there is used again; a temporary directory if empty")
@@ -82,6 +82,9 @@ func parse(args []string) (options, error) {
 		if n < 1 {
 			return o, fmt.Errorf("-%s has to be at least 1", name)
 		}
+	}
+	if o.profile != "" && o.only == "" {
+		return o, errors.New("-profile needs -only")
 	}
 	o.used = min(o.used, o.tokens)
 	return o, nil

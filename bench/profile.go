@@ -2,26 +2,31 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"time"
 )
 
-// writeProfile writes what a server spends its CPU time on while it is asked.
-func (b *bench) writeProfile(ctx context.Context, s *server, t tokens) error {
-	asked := make(chan error, 1)
-	go func() {
-		_, err := b.load.carryOut(ctx, order{Targets: []target{{s.at[respond], 204}}, Clients: clients, For: b.busy + time.Second, Tokens: t})
-		asked <- err
-	}()
-	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.at[admin], max(int(b.busy.Seconds()), 1))
-	err := download(ctx, url, b.profile)
-	if failed := <-asked; err == nil {
-		err = failed
+// writeProfile writes what the server with the directive spends its CPU time on
+// while it gets the requests of a comparison.
+func (b *bench) writeProfile(ctx context.Context, c comparison) error {
+	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", c.with.admin, max(int(b.busy.Seconds()), 1))
+	written := make(chan error, 1)
+	go func() { written <- download(ctx, url, b.profile) }()
+	o := order{Targets: []target{{c.with.address, c.with.want}}, Clients: clients, Count: b.perRound}
+	for window := 0; ; window++ {
+		select {
+		case err := <-written:
+			return err
+		default:
+		}
+		o.Tokens = c.tokens(window, o.Count)
+		if _, err := b.load.carryOut(ctx, o); err != nil {
+			return errors.Join(err, <-written)
+		}
 	}
-	return err
 }
 
 func download(ctx context.Context, url, path string) error {

@@ -109,7 +109,7 @@ func TestPictures(t *testing.T) {
 	t.Parallel()
 	at := func(ratio float64) result {
 		one := spread{1, 1, 1}
-		return result{name: "nginx, `map` & <more>", way: proxied, bare: spread{50, 50, 50}, with: one, control: spread{0.99, 1, 1.01}, ratio: spread{ratio - 0.01, ratio, ratio + 0.01}}
+		return result{name: "nginx, `map` & <more>", way: proxied, bare: spread{50, 50, 50}, with: one, more: one, control: spread{0.99, 1, 1.01}, ratio: spread{ratio - 0.01, ratio, ratio + 0.01}}
 	}
 	for name, r := range map[string]results{
 		"nothing":  {},
