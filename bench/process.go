@@ -146,18 +146,26 @@ func (b *bench) startRole(ctx context.Context, role, name string, env ...string)
 	if err != nil {
 		return nil, "", err
 	}
+	if err := p.awaitListening(ctx, address); err != nil {
+		return nil, "", errors.Join(err, p.stop())
+	}
+	return p, address, nil
+}
+
+// awaitListening waits until somebody listens there.
+func (p *process) awaitListening(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for tick := time.NewTicker(5 * time.Millisecond); ; {
 		if conn, err := net.Dial("tcp", address); err == nil {
-			return p, address, conn.Close()
+			return conn.Close()
 		}
 		select {
 		case <-tick.C:
 		case <-p.ended:
-			return nil, "", p.failed(errors.New("it has ended"))
+			return p.failed(errors.New("it has ended"))
 		case <-ctx.Done():
-			return nil, "", errors.Join(p.failed(ctx.Err()), p.stop())
+			return p.failed(ctx.Err())
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (b *bench) about(ctx context.Context) (about, error) {
 		a.commit = "unknown: not a checkout"
 		return a, nil //nolint:nilerr // such as one that was downloaded
 	}
-	changed, err := git("status", "--porcelain", "--untracked-files=no")
+	changed, err := git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/docs")
 	if changed != "" {
 		a.commit += ", with changes"
 	}

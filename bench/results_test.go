@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 func TestSpread(t *testing.T) {
@@ -138,6 +140,18 @@ func TestStep(t *testing.T) {
 	for span, want := range map[float64]float64{0.15: 0.02, 1: 0.2, 7: 1, 60: 10} {
 		if got := step(span); math.Abs(got-want) > 1e-9 {
 			t.Errorf("of %v: %v, want %v", span, got, want)
+		}
+	}
+}
+
+func TestMadeUp(t *testing.T) {
+	t.Parallel()
+	for range 1000 {
+		if _, good := token.Parse(madeUp(true)); !good {
+			t.Fatal("a wrong checksum instead of a right one")
+		}
+		if _, good := token.Parse(madeUp(false)); good {
+			t.Fatal("a right checksum instead of a wrong one")
 		}
 	}
 }
