@@ -68,18 +68,32 @@ func realMetrics(t *testing.T, g *gateway) map[string]string {
 	return all
 }
 
+// absentAtFirst is a metric that a gateway doesn't have before its first backup.
+const absentAtFirst = "backup_last_success_timestamp_seconds"
+
 func TestMetricsInTheDocuments(t *testing.T) {
 	t.Parallel()
 	g := start(t, site("allow_generate everyone"))
 	documented := documentedMetrics(t)
 	g.wait(t, "tokens are counted", func() bool { return realMetrics(t, g)["tokens"] != "" })
 	got := realMetrics(t, g)
-	const absentAtFirst = "backup_last_success_timestamp_seconds"
 	if _, there := got[absentAtFirst]; !there && documented[absentAtFirst] != "" {
 		got[absentAtFirst] = "gauge"
 	}
 	if diff := cmp.Diff(got, documented); diff != "" {
 		t.Errorf("docs/operations/monitoring.md (-is +says):\n%s", diff)
+	}
+}
+
+// They are pushed, too.
+func TestMetricsOverOTLP(t *testing.T) {
+	t.Parallel()
+	c := newCollector(t)
+	g := start(t, site("allow_generate everyone"), globals("metrics {\n\totlp\n}"), c.sends)
+	for name := range documentedMetrics(t) {
+		if name != absentAtFirst {
+			g.wait(t, name+" is sent", func() bool { return c.has(metricPrefix + name) })
+		}
 	}
 }
 

@@ -1,16 +1,9 @@
 package contract
 
 import (
-	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
-
-	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
 )
 
 // Recipes in which another handler is told whose request it is.
@@ -24,72 +17,6 @@ func withOptions(t *testing.T, text string) (options, sites string) {
 		t.Fatalf("it has no global options:\n%s", text)
 	}
 	return options, sites
-}
-
-// A collector takes traces as OpenTelemetry's does (OTLP over HTTP).
-type collector struct {
-	address string
-	mu      sync.Mutex
-	sent    strings.Builder // as it came
-	spans   []*tracev1.Span
-}
-
-func newCollector(t *testing.T) *collector {
-	t.Helper()
-	c := new(collector)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		var traces tracev1.TracesData // on the wire what is sent looks the same
-		if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(body, &traces) != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.sent.Write(body)
-		for _, resource := range traces.GetResourceSpans() {
-			for _, scope := range resource.GetScopeSpans() {
-				c.spans = append(c.spans, scope.GetSpans()...)
-			}
-		}
-		w.Header().Set("Content-Type", "application/x-protobuf")
-	}))
-	t.Cleanup(server.Close)
-	c.address = server.URL
-	return c
-}
-
-// sends makes a gateway send its spans to the collector, at once.
-func (c *collector) sends(g *gateway) {
-	for name, value := range map[string]string{
-		"OTEL_EXPORTER_OTLP_ENDPOINT": c.address, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-		"OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_TRACES_SAMPLER": "always_on",
-	} {
-		g.vars[name] = value
-	}
-}
-
-// with returns the attributes of the first span that has this one.
-func (c *collector) with(name, value string) map[string]string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, span := range c.spans {
-		attributes := map[string]string{"trace": fmt.Sprintf("%x", span.GetTraceId())}
-		for _, a := range span.GetAttributes() {
-			attributes[a.GetKey()] = a.GetValue().GetStringValue()
-		}
-		if attributes[name] == value {
-			return attributes
-		}
-	}
-	return nil
-}
-
-// heard tells whether a text is anywhere in what was sent.
-func (c *collector) heard(text string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return strings.Contains(c.sent.String(), text)
 }
 
 func TestRecipeForTraces(t *testing.T) {
