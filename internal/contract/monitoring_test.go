@@ -24,7 +24,7 @@ func operations(t testing.TB, name string) string {
 	return text
 }
 
-var metricRow = regexp.MustCompile("(?m)^\\| `" + metricPrefix + "([a-z_]+)` \\| ([a-z]+) \\| ([^|]*) \\|")
+var metricRow = regexp.MustCompile("(?m)^\\| `" + metricPrefix + "([a-z_]+)` \\| ([a-z]+) \\|([^|]*)\\|")
 
 // documentedMetrics are the metrics of docs/operations/monitoring.md, without their
 // prefix, by type and labels: "counter project result".

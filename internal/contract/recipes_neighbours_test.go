@@ -40,13 +40,13 @@ func TestRecipeForTraces(t *testing.T) {
 			wantProxied(t, got, "alice")
 			var span map[string]string
 			g.wait(t, "its span is sent", func() bool {
-				span = c.with("enduser.id", "alice")
+				span = c.with("caddy_access_tokens.token_id", made.info.TokenID)
 				return span != nil
 			})
 			for attribute, want := range map[string]string{
-				"caddy_access_tokens.token_id": made.info.TokenID,
-				"caddy_access_tokens.project":  "default",
-				"url.path":                     "/things/7",
+				"enduser.id":                  "alice",
+				"caddy_access_tokens.project": "default",
+				"url.path":                    "/things/7",
 			} {
 				if span[attribute] != want {
 					t.Errorf("%s is %q, want %q: %v", attribute, span[attribute], want, span)
@@ -107,8 +107,8 @@ func TestRecipeForALimitForEachToken(t *testing.T) {
 			if got := g.do(t, askFor(other)); got.status != test.others {
 				t.Errorf("another token's request is answered with %d, want %d", got.status, test.others)
 			}
-			if got := g.do(t, ask{target: api, auth: bearer(one.value)}); (got.status == http.StatusOK) != (test.others == http.StatusOK) {
-				t.Errorf("the routes are answered with %d", got.status)
+			if test.options != "" {
+				wantStatus(t, g.do(t, ask{target: api, auth: bearer(one.value)}), http.StatusOK)
 			}
 		})
 	}
