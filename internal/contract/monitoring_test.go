@@ -99,13 +99,15 @@ func TestMetricsOverOTLP(t *testing.T) {
 
 var anyMetric = regexp.MustCompile(metricPrefix + `([a-z_]+)`)
 
-// Rules, their tests, the dashboard and the documents speak of no other metrics.
+// Rules, their tests, the dashboard and the documents speak of no other metrics, and
+// the dashboard of all.
 func TestMetricsThatOperatorsAreToldOf(t *testing.T) {
 	documented := documentedMetrics(t)
 	files, err := filepath.Glob(operations(t, "*"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%v %v", files, err)
 	}
+	shown := make(map[string]bool)
 	for _, file := range files {
 		for _, found := range anyMetric.FindAllStringSubmatch(read(t, file), -1) {
 			name := found[1]
@@ -117,6 +119,12 @@ func TestMetricsThatOperatorsAreToldOf(t *testing.T) {
 			if documented[name] == "" {
 				t.Errorf("%s: there is no %s", file, found[0])
 			}
+			shown[name] = shown[name] || filepath.Base(file) == "grafana.json"
+		}
+	}
+	for name := range documented {
+		if !shown[name] {
+			t.Errorf("the dashboard doesn't show %s", name)
 		}
 	}
 }

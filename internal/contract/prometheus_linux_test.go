@@ -150,8 +150,9 @@ func TestPrometheus(t *testing.T) {
 	expected := len(ruleName.FindAllString(read(t, operations(t, "alerts.yml")), -1))
 	g.wait(t, "the rules are evaluated", func() bool { return len(p.rules()) == expected })
 	for name, rule := range p.rules() {
-		// The rest is silent; how full this disk is isn't this test's business.
-		if rule.Health != "ok" || rule.State != "inactive" && !strings.Contains(name, "Room") {
+		// How full and how slow this disk is isn't this test's business.
+		ofTheDisk := strings.Contains(name, "Room") || name == "AccessTokensStoreSlow"
+		if rule.Health != "ok" || rule.State != "inactive" && !ofTheDisk {
 			t.Errorf("%s: %+v", name, rule)
 		}
 	}
