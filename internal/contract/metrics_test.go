@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -199,6 +200,8 @@ func TestMetricsOfAClientThatHasGone(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	t.Cleanup(slow.Close)
+	sayNo := sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(sayNo) // or it couldn't be closed
 	g := start(t, `
 http://:{$PORT} {
 	bind 127.0.0.1
@@ -239,7 +242,7 @@ http://:{$PORT} {
 		t.Errorf("it was refused: %v", line)
 	}
 	first.Close()
-	close(answer)
+	sayNo()
 	g.wantCounted(t, "a client that has gone before the API says no", before, "requests_total", series{requests("dataprep", "missing"): 1})
 	g.wantCounted(t, "what the API said", before, "sign_ins_total", series{signIns("dataprep", "access_tokens.sign_in.upstream", "no"): 1})
 }

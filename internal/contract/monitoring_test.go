@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"path/filepath"
@@ -157,6 +158,67 @@ func TestAlertRulesAreTestedAndExplained(t *testing.T) {
 	} {
 		if diff := cmp.Diff(rules, got); diff != "" {
 			t.Errorf("%s (-rule +%s):\n%s", what, what, diff)
+		}
+	}
+}
+
+// The dashboard is one that Grafana can show: no panel hides another, and each asks
+// the data source that is chosen.
+func TestDashboardIsSound(t *testing.T) {
+	t.Parallel()
+	type source struct{ UID string }
+	var dashboard struct {
+		UID, Title string
+		Panels     []struct {
+			ID      int
+			Type    string
+			Title   string
+			GridPos struct{ X, Y, W, H int }
+			Targets []struct {
+				RefID      string
+				Datasource source
+			}
+		}
+		Templating struct{ List []struct{ Name, Type string } }
+	}
+	text := read(t, operations(t, "grafana.json"))
+	if err := json.Unmarshal([]byte(text), &dashboard); err != nil || dashboard.UID == "" || dashboard.Title == "" {
+		t.Fatalf("%v %q %q", err, dashboard.UID, dashboard.Title)
+	}
+	ids, taken := make(map[int]bool), make(map[[2]int]string)
+	for _, panel := range dashboard.Panels {
+		if ids[panel.ID] || panel.Title == "" {
+			t.Errorf("panel %d %q has somebody else's number or no title", panel.ID, panel.Title)
+		}
+		ids[panel.ID] = true
+		at := panel.GridPos
+		if at.W < 1 || at.H < 1 || at.X < 0 || at.X+at.W > 24 {
+			t.Errorf("%s is outside of the grid: %+v", panel.Title, at)
+		}
+		for x := at.X; x < at.X+at.W; x++ {
+			for y := at.Y; y < at.Y+at.H; y++ {
+				if other := taken[[2]int{x, y}]; other != "" {
+					t.Fatalf("%s hides %s", panel.Title, other)
+				}
+				taken[[2]int{x, y}] = panel.Title
+			}
+		}
+		if (panel.Type == "row") != (len(panel.Targets) == 0) {
+			t.Errorf("%s has %d queries", panel.Title, len(panel.Targets))
+		}
+		for _, target := range panel.Targets {
+			if target.Datasource.UID != "${datasource}" || target.RefID == "" {
+				t.Errorf("%s: %+v", panel.Title, target)
+			}
+		}
+	}
+	defined := make(map[string]bool)
+	for _, variable := range dashboard.Templating.List {
+		defined[variable.Name] = true
+	}
+	for _, used := range regexp.MustCompile(`\$\{?([a-z]+)`).FindAllStringSubmatch(text, -1) {
+		if !defined[used[1]] {
+			t.Errorf("nothing defines %s", used[0])
 		}
 	}
 }
