@@ -37,7 +37,7 @@ var (
 	alice  = registry.Actor{User: "alice", By: "access_tokens.sign_in.basic"}
 	holder = registry.Actor{User: "bob", By: registry.ByToken, TokenID: id(1)}
 	evil   = registry.Actor{User: "mal\x1b[2Jory", By: "access_tokens.sign_in.upstream"}
-	admin  = registry.Actor{By: "admin"}
+	owner  = registry.Actor{By: "admin"}
 	office = registry.Origin{ClientIP: "192.0.2.1", RequestID: "r"}
 )
 
@@ -49,8 +49,8 @@ var history = []registry.Event{
 	{Time: at("2026-05-10T08:00:00Z"), Kind: registry.SettingsChanged, Project: "p", Actor: alice, Origin: office, Before: &store.Settings{}, After: &store.Settings{MaxLifetimeDays: 7}},
 	{Time: at("2026-05-31T23:59:59Z"), Kind: registry.TokenDeleted, Project: "p", Actor: alice, Origin: office, TokenID: id(1), User: "bob", Successors: true},
 	{Time: at("2026-06-01T00:00:00Z"), Kind: registry.UserBlocked, Project: "p", Actor: alice, Origin: office, User: "bob"},
-	{Time: at("2026-07-10T08:00:00Z"), Kind: registry.TokensDeleted, Project: "p", Actor: admin, User: "bob"},
-	{Time: at("2026-08-10T08:00:00Z"), Kind: registry.TokensDeleted, Project: "q", Actor: admin, User: "bob"},
+	{Time: at("2026-07-10T08:00:00Z"), Kind: registry.TokensDeleted, Project: "p", Actor: owner, User: "bob"},
+	{Time: at("2026-08-10T08:00:00Z"), Kind: registry.TokensDeleted, Project: "q", Actor: owner, User: "bob"},
 }
 
 // write writes events to files, with as many in each as is said.

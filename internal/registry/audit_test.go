@@ -133,7 +133,7 @@ func (f *fixture) changes(ctx context.Context, p *Project, m made) iter.Seq2[str
 			yield("switch off and more", configure(store.Settings{Enabled: new(false), MaxLifetimeDays: 8}))
 		f.useKeys(other, f.store.Key())
 		_ = all && yield("end what is under other keys", func() error {
-			_, err := f.EndUnderOtherKeys(ctx, Actor{By: "admin"}, Origin{})
+			_, err := f.Operator(Origin{}).EndUnderOtherKeys(ctx)
 			return err
 		})
 	}

@@ -90,9 +90,9 @@ func (r *Registry) moveUsed(ctx context.Context) error {
 
 // EndUnderOtherKeys ends all living tokens that haven't been moved to the first
 // key, and returns how many those were: once they are, the other keys aren't
-// needed any more. By is who wants that, and from where.
-func (r *Registry) EndUnderOtherKeys(ctx context.Context, by Actor, from Origin) (ended int, err error) {
-	now := r.Now().UTC().Truncate(time.Millisecond)
+// needed any more.
+func (o *Operator) EndUnderOtherKeys(ctx context.Context) (ended int, err error) {
+	r, now := o.Registry, o.Now().UTC().Truncate(time.Millisecond)
 	for {
 		under := make(map[uuid.UUID]store.Record)
 		err := r.Store.UnderOtherKeys(now, func(record store.Record) bool {
@@ -109,7 +109,8 @@ func (r *Registry) EndUnderOtherKeys(ctx context.Context, by Actor, from Origin)
 		var revoked atomic.Int64
 		err = sideBySide(slices.Collect(maps.Keys(under)), func(id uuid.UUID) error {
 			record := under[id]
-			e := Event{Time: Time{now}, Kind: TokenDeleted, Project: record.Project, Actor: by, Origin: from}
+			e := o.event(TokenDeleted, record.Project, "")
+			e.Time = Time{now}
 			_, err := r.commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: now}, e.of(&record))
 			if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 				return nil // It was used or deleted meanwhile, or the next round is about it.

@@ -84,7 +84,7 @@ type Store struct {
 	options Options
 	db      *badger.DB
 	keys    atomic.Pointer[[]*token.Key]
-	own     *token.Key // if it was opened with that
+	own     ownKeys
 	logger  *zap.Logger
 	space   *space
 	clock   *clock.Clock

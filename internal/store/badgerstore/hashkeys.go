@@ -96,8 +96,7 @@ func (s *Store) NoteKeys(ctx context.Context, keys []*token.Key) error {
 // openKeys goes on with the keys that are given, if they are all that living
 // tokens need.
 func (s *Store) openKeys() error {
-	keys := append(s.Keys(), s.options.Previous...)
-	ids := idsOf(keys)
+	ids := idsOf(s.Keys())
 	if err := s.checkLeftOut(ids, s.clock.Certain()); err != nil {
 		return err
 	}
@@ -108,7 +107,6 @@ func (s *Store) openKeys() error {
 	if err != nil {
 		return fmt.Errorf("noting the hash keys in the token store in %s: %w", s.dir, err)
 	}
-	s.UseKeys(keys)
 	return nil
 }
 
