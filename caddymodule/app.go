@@ -396,6 +396,9 @@ func (a *App) open() (caddy.Destructor, error) {
 		log: following, logger: logger, audit: audit, registry: tokens, streams: open, census: census.New(opened, opened.Clock().Now, tokens.Projects),
 		pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened,
 	}
+	if opened.KeysChanged() {
+		s.tellKeys(opened.Keys())
+	}
 	s.watched = metrics.Watch(s)
 	return s, nil
 }

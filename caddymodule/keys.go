@@ -103,10 +103,18 @@ func (s *openStore) useKeys(a *App) {
 	if slices.Equal(idsOf(keys), idsOf(s.store.Keys())) {
 		return
 	}
-	if err := s.rotate(context.Background(), registry.Origin{}, keys); err != nil {
-		s.logger.Error("what hash keys are in force now isn't written to the audit", zap.Error(err))
+	if !s.tellKeys(keys) {
 		s.registry.UseKeys(keys)
 	}
+}
+
+// tellKeys is rotate, for keys that come from the configuration.
+func (s *openStore) tellKeys(keys []*token.Key) bool {
+	err := s.rotate(context.Background(), registry.Origin{}, keys)
+	if err != nil {
+		s.logger.Error("what hash keys are in force now isn't written to the audit", zap.Error(err))
+	}
+	return err == nil
 }
 
 // rotate puts keys in force and says so.

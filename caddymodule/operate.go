@@ -2,10 +2,13 @@ package caddymodule
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/google/uuid"
+	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/admin"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/census"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
@@ -24,6 +27,24 @@ func (a *App) Operator(from registry.Origin) (*registry.Operator, error) {
 
 // Refusals implements admin.App.
 func (a *App) Refusals(id uuid.UUID) []refusals.Refusal { return a.opened.refusals.Of(id) }
+
+// Ended implements admin.App. It looks into the audit file that is written now.
+func (a *App) Ended(t *registry.Token) (by *registry.Event) {
+	if a.auditFile == "" || !t.IsRevoked() {
+		return nil
+	}
+	err := auditfile.Around(a.auditFile, t.Revoked, func(text []byte) bool {
+		var e registry.Event
+		if json.Unmarshal(text, &e) == nil && e.Ended(&t.Record) {
+			by = &e
+		}
+		return by == nil
+	})
+	if err != nil {
+		a.logger.Warn("looking into the audit file for who has deleted a token", zap.Error(err))
+	}
+	return by
+}
 
 // Count implements admin.App.
 func (a *App) Count(ctx context.Context, project string) (census.Count, error) {

@@ -39,6 +39,8 @@ type App interface {
 	Operator(from registry.Origin) (*registry.Operator, error)
 	// Refusals returns why a token was refused lately, the latest first.
 	Refusals(id uuid.UUID) []refusals.Refusal
+	// Ended returns who ended a token, and how, nil if that isn't known.
+	Ended(*registry.Token) *registry.Event
 	// Count counts the tokens of a project.
 	Count(ctx context.Context, project string) (census.Count, error)
 	// Stats returns all but what it says of projects.

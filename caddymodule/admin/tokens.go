@@ -178,12 +178,21 @@ type TokenDetails struct {
 	// RefusedNow is why it would be refused at present wherever it came from: a word
 	// of the access log.
 	RefusedNow string `json:"refusedNow,omitempty"`
-	// DeletedAt is when it was.
+	// DeletedAt is when it was, and DeletedBy by whom, if that is known.
 	DeletedAt *registry.Time `json:"deletedAt,omitempty"`
+	DeletedBy *Actor         `json:"deletedBy,omitempty"`
 	// HashKey is the id of the key that its value is kept under.
 	HashKey  string            `json:"hashKey"`
 	Claims   map[string]string `json:"claims,omitempty"`
 	Refusals []Refusal         `json:"refusals"`
+}
+
+// Actor is who has changed something, as the audit says it.
+type Actor struct {
+	User     string    `json:"user,omitempty"`
+	By       string    `json:"by"`
+	TokenID  uuid.UUID `json:"tokenId,omitzero"`
+	ClientIP string    `json:"clientIp,omitempty"`
 }
 
 // Refusal is how often it was refused for one reason since the start.
@@ -214,6 +223,9 @@ func show(w http.ResponseWriter, r *http.Request) error {
 	told := TokenDetails{Token: infoOf(&t, o.Now()), RefusedNow: o.WhyRefused(&t), HashKey: t.Key.String(), Claims: t.User.Claims, Refusals: []Refusal{}}
 	if t.IsRevoked() {
 		told.DeletedAt = &registry.Time{Time: t.Revoked}
+	}
+	if e := app.Ended(&t); e != nil {
+		told.DeletedBy = &Actor{e.Actor.User, e.Actor.By, e.Actor.TokenID, e.ClientIP}
 	}
 	for _, one := range app.Refusals(id) {
 		from := ""

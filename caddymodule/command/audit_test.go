@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -89,13 +90,25 @@ func write(t *testing.T, events []registry.Event, sizes ...int) (files []string)
 	return append(files, path)
 }
 
-// run runs the command as Caddy does, and returns what its process would say.
+// run runs the command audit.
 func run(args ...string) (stdout, stderr, end string) {
-	root := &cobra.Command{Use: "access-tokens", SilenceUsage: true}
-	root.SetFlagErrorFunc(wrongUse)
-	root.AddCommand(auditCommand())
-	root.SetArgs(append([]string{"audit"}, args...))
+	return runTyping("", append([]string{"audit"}, args...)...)
+}
+
+// runTyping runs a command as Caddy does, for somebody who types that, and returns
+// what its process would say.
+func runTyping(typed string, args ...string) (stdout, stderr, end string) {
+	return runFrom(strings.NewReader(typed), args...)
+}
+
+func runFrom(in io.Reader, args ...string) (stdout, stderr, end string) {
+	root := &cobra.Command{Use: "caddy", SilenceUsage: true}
+	cmd := &cobra.Command{Use: "access-tokens"}
+	setUp(cmd)
+	root.AddCommand(cmd)
+	root.SetArgs(append([]string{"access-tokens"}, args...))
 	var out, errs bytes.Buffer
+	root.SetIn(in)
 	root.SetOut(&out)
 	root.SetErr(&errs)
 	if err := root.Execute(); err != nil {

@@ -107,7 +107,7 @@ func newTokenList(cmd *cobra.Command, out *output) *tokenList {
 	return &tokenList{
 		output: out, progress: newProgress(cmd.ErrOrStderr()),
 		table: table{to: out.to, width: out.width, columns: []column{
-			{"TOKEN", 0, 0}, {"PROJECT", 8, 5}, {"USER", 10, 1}, {"EXPIRES", 0, 2}, {"LAST USED", 0, 3}, {"FROM", 0, 6}, {"MADE", 0, 7}, {"DESCRIPTION", 11, 4},
+			{"TOKEN", 0, 0}, {"PROJECT", 8, 5}, {"USER", 8, 1}, {"EXPIRES", 0, 2}, {"LAST USED", 0, 3}, {"FROM", 0, 6}, {"MADE", 0, 7}, {"DESCRIPTION", 8, 4},
 		}},
 	}
 }

@@ -107,6 +107,12 @@ func (o *output) token(t *admin.TokenDetails) {
 	switch {
 	case t.DeletedAt != nil:
 		state += " " + o.exactly(t.DeletedAt)
+		if by := t.DeletedBy; by != nil {
+			state += " by " + who(&registry.Actor{User: by.User, By: by.By, TokenID: by.TokenID})
+			if by.ClientIP != "" {
+				state += " from " + by.ClientIP
+			}
+		}
 	case t.State == "active" && t.RefusedNow != "":
 		state += ", " + wouldBeRefused[t.RefusedNow]
 	}

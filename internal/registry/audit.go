@@ -126,6 +126,14 @@ func (e Event) of(r *store.Record) Event {
 	return e
 }
 
+// Ended tells whether e is what ended a token that was deleted.
+func (e *Event) Ended(r *store.Record) bool {
+	if !r.IsRevoked() || !e.Time.Equal(r.Revoked) || e.Project != r.Project || e.User != r.User.ID {
+		return false
+	}
+	return e.Kind == TokensDeleted || e.Kind == TokenDeleted && (e.TokenID == r.ID || e.Successors)
+}
+
 // Text returns e as a JSON object on one line, without its position.
 func (e *Event) Text() []byte {
 	var text bytes.Buffer

@@ -85,10 +85,12 @@ type Store struct {
 	db      *badger.DB
 	keys    atomic.Pointer[[]*token.Key]
 	own     ownKeys
-	logger  *zap.Logger
-	space   *space
-	clock   *clock.Clock
-	list    *deletedList
+	// keysChanged: this opening has put other keys in force.
+	keysChanged bool
+	logger      *zap.Logger
+	space       *space
+	clock       *clock.Clock
+	list        *deletedList
 
 	// applied is the last revision that is on disk. Readers read at it.
 	applied atomic.Uint64

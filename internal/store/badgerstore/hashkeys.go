@@ -102,6 +102,7 @@ func (s *Store) openKeys() error {
 	}
 	known, err := s.knownKeys()
 	if err == nil && !slices.Equal(ids, known) {
+		s.keysChanged = !s.isNew
 		_, err = s.Commit(context.Background(), store.NoteKeys{Keys: ids})
 	}
 	if err != nil {
@@ -109,6 +110,10 @@ func (s *Store) openKeys() error {
 	}
 	return nil
 }
+
+// KeysChanged tells whether opening the store has put other keys in force than it
+// had before.
+func (s *Store) KeysChanged() bool { return s.keysChanged }
 
 // knownKeys are those that records may be under, in the order in which they were
 // noted.
