@@ -255,9 +255,6 @@ func answerList(w http.ResponseWriter, r *http.Request, now time.Time, pages ite
 			begun = true
 			writeHeader(w, http.StatusOK)
 		}
-		if r.Method == http.MethodHead {
-			return http.ErrAbortHandler
-		}
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(listPatience))
 		_, err := text.WriteTo(w)
 		return err
@@ -265,6 +262,9 @@ func answerList(w http.ResponseWriter, r *http.Request, now time.Time, pages ite
 	text.WriteString(`{"data":[`)
 	separator := ""
 	for some, err := range pages {
+		if err == nil && r.Method == http.MethodHead {
+			break // there is a list
+		}
 		if err == nil && text.Len() >= listChunk {
 			err = write()
 		}
