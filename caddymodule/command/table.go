@@ -2,6 +2,7 @@ package command
 
 import (
 	"bufio"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -53,7 +54,7 @@ func (t *table) flush() {
 			cell = cut(cell, widths[i])
 			line.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)))
 		}
-		t.to.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+		fmt.Fprintln(t.to, strings.TrimRight(line.String(), " "))
 	}
 	t.rows = nil
 }
