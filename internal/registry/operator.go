@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -217,31 +219,30 @@ func (o *Operator) DeleteEverything(ctx context.Context, project string, dryRun 
 	}
 }
 
-// voidUsersOf ends all tokens of those who have some of these.
-func (o *Operator) voidUsersOf(ctx context.Context, project string, entries []store.Entry) (ended int, err error) {
-	for len(entries) > 0 {
-		some := entries[:min(readAtOnce, len(entries))]
-		entries = entries[len(some):]
+// voidUsersOf ends all tokens of those who have some of these, and returns how many
+// of them were living.
+func (o *Operator) voidUsersOf(ctx context.Context, project string, entries []store.Entry) (int, error) {
+	users := make(map[string]bool)
+	for some := range slices.Chunk(entries, readAtOnce) {
 		ids := make([]uuid.UUID, len(some))
 		for i, e := range some {
 			ids[i] = e.ID
 		}
-		records, err := o.Store.Records(ids...) // without those that have been ended meanwhile
+		records, err := o.Store.Records(ids...)
 		if err != nil {
-			return ended, err
+			return 0, err
 		}
-		users := make(map[string]bool)
 		for i := range records {
 			users[records[i].User.ID] = true
 		}
-		for user := range users {
-			n, err := o.void(ctx, project, user)
-			if ended += n; err != nil {
-				return ended, err
-			}
-		}
 	}
-	return ended, nil
+	var ended atomic.Int64
+	err := sideBySide(slices.Collect(maps.Keys(users)), func(user string) error {
+		n, err := o.void(ctx, project, user)
+		ended.Add(int64(n))
+		return err
+	})
+	return int(ended.Load()), err
 }
 
 // CheckUser returns an error that is ErrInvalid if that is no user's id.
