@@ -167,6 +167,9 @@ func TestListReadsPages(t *testing.T) {
 	const query = "expiringWithin=7&limit=1000&state=active&unusedFor=3&user=a+b"
 	s.wantAsked(t, "GET /access_tokens/tokens?"+query, "GET /access_tokens/tokens?after="+id(999)+"&"+query)
 
+	s.answer = func(string) (int, string) { return page(0, 999) }
+	s.run("", "list")
+	s.wantAsked(t, "GET /access_tokens/tokens?limit=1000")
 	s.answer = func(string) (int, string) { return page(0, 3) }
 	s.run("", "list", "--limit", "3")
 	s.wantAsked(t, "GET /access_tokens/tokens?limit=3")

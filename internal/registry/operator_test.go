@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -105,6 +106,12 @@ func TestTheOperatorSeesEverybodysTokens(t *testing.T) {
 		if why := o.WhyRefused(&token); err != nil || why != want {
 			t.Errorf("%v would be refused as %q, %v; want %q", id, why, err, want)
 		}
+	}
+	limited := token
+	limited.Record = first.Record
+	limited.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	if why := o.WhyRefused(&limited); why != "" {
+		t.Errorf("a token that works from somewhere would be refused as %q", why)
 	}
 	if _, err := o.Get(uuid.New()); err != ErrNotFound {
 		t.Errorf("a token that nobody knows: %v", err)
