@@ -496,3 +496,54 @@ func TestTheOperatorListsMany(t *testing.T) {
 		t.Errorf("HEAD: %d %q", status, answer)
 	}
 }
+
+// Whatever changes the hash keys in force is in the audit: a reload, a start, and
+// what the store makes by itself. A reload that changes none isn't.
+func TestEachChangeOfHashKeysIsAudited(t *testing.T) {
+	t.Parallel()
+	g, _ := rotating(t)
+	before := g.globals
+	keys := func(option string) {
+		g.globals = before + "access_tokens {\n\taudit file {$DIR}/audit/audit.jsonl\n\t" + option + "\n}\n"
+	}
+	rotations := func() (n int) {
+		t.Helper()
+		for _, line := range g.auditLines(t) {
+			if line.Event == "key_rotated" {
+				n++
+				if !strings.Contains(line.text, `"project":"","actor":{"by":"admin"}`) || !strings.Contains(line.text, `,"key":"`) {
+					t.Errorf("the line is %s", line.text)
+				}
+			}
+		}
+		return n
+	}
+	want := func(what string, n int) {
+		t.Helper()
+		if got := rotations(); got != n {
+			t.Errorf("%s: %d lines, want %d", what, got, n)
+		}
+	}
+	keys("hash_key {env.KEY_1}")
+	g.write(t, rotatingSites)
+	g.up(t)
+	made := g.create(t, as("bob"), 3600, "")
+	want("at the first start", 0)
+	keys("hash_key {env.KEY_2} {\n\t\tprevious {env.KEY_1}\n\t}")
+	g.take(t)
+	g.wait(t, "a reload is audited", func() bool { return rotations() == 1 })
+	if complaint := g.reload(t, rotatingSites+"# the same keys"); complaint != "" {
+		t.Fatal(complaint)
+	}
+	g.restart(t)
+	want("a restart with the same keys", 1)
+	g.stop(t)
+	keys("hash_key {env.KEY_3} {\n\t\tprevious {env.KEY_2} {env.KEY_1}\n\t}")
+	g.write(t, rotatingSites)
+	g.up(t)
+	want("a start with others", 2)
+	g.kill9(t)
+	g.up(t)
+	want("killed and started again", 2)
+	g.wantRecognised(t, made)
+}
