@@ -8,7 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -546,4 +549,50 @@ func TestEachChangeOfHashKeysIsAudited(t *testing.T) {
 	g.up(t)
 	want("killed and started again", 2)
 	g.wantRecognised(t, made)
+}
+
+// Killed at any moment while the store makes its next key: the next start knows all
+// tokens that anybody was given.
+func TestKilledWhileTheStoreMakesTheNextKey(t *testing.T) {
+	t.Parallel()
+	g := start(t, answering("allow_generate everyone"), quietly, onLastingPorts(t))
+	parent := g.create(t, as("bob"), 3600, "")
+	values := []token{parent}
+	for round := range 10 {
+		var mu sync.Mutex
+		var killing atomic.Bool
+		var working sync.WaitGroup
+		for range 4 {
+			calling := g.caller(t).hurried()
+			working.Go(func() {
+				for !killing.Load() {
+					got, err := calling.send(ask{method: "POST", target: api, auth: bearer(parent.value), body: `{"lifetimeSeconds": 3600}`})
+					if err == nil && got.status == http.StatusCreated {
+						mu.Lock()
+						values = append(values, got.token())
+						mu.Unlock()
+					} else if !killing.Load() {
+						t.Errorf("round %d: %v, %s", round, err, got)
+						return
+					}
+				}
+			})
+		}
+		asked := make(chan struct{})
+		go func() {
+			defer close(asked)
+			_, _, _ = g.askAdmin(http.MethodPost, "/access_tokens/rotate_key", "application/json", `{"new":true}`)
+		}()
+		if round < 8 {
+			<-time.After(time.Duration(round) * 2 * time.Millisecond)
+		} else {
+			<-asked
+		}
+		killing.Store(true)
+		g.kill9(t)
+		working.Wait()
+		<-asked
+		g.up(t)
+		g.wantAll(t, values)
+	}
 }
