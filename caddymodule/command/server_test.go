@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -391,8 +392,25 @@ func TestDurationsForPeople(t *testing.T) {
 }
 
 func TestProgressDuringWork(t *testing.T) {
-	p := &progress{now: time.Now}
-	if err := p.during(func() error { return registry.ErrBusy }); err != registry.ErrBusy {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := &progress{to: &out, now: time.Now, next: time.Now().Add(time.Second)}
+		work := func(takes time.Duration) {
+			t.Helper()
+			err := p.during(func() error { <-time.After(takes); return registry.ErrBusy })
+			if err != registry.ErrBusy {
+				t.Error(err)
+			}
+		}
+		work(900 * time.Millisecond)
+		if out.Len() > 0 {
+			t.Errorf("of what is soon done it says %q", out.String())
+		}
+		work(2500 * time.Millisecond)
+		if want := "\r\x1b[Kworking, for 1s so far\r\x1b[Kworking, for 2s so far\r\x1b[K"; out.String() != want {
+			t.Errorf("it says %q, want %q", out.String(), want)
+		}
+		p.to = nil
+		work(time.Hour)
+	})
 }
