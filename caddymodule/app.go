@@ -55,7 +55,7 @@ type App struct {
 	logger *zap.Logger
 	events events.Events
 	dir    string
-	keys   []*token.Key // the first for new tokens; none are given: the store's own, once it is open
+	keys   []*token.Key // those that are given, the first for new tokens; none: the store's own
 	// auditFile is absolute, "" for none.
 	auditFile string
 
@@ -203,7 +203,7 @@ func (a *App) Start() error {
 			return err
 		}
 	}
-	if err := a.noteKeys(); err != nil {
+	if err := a.opened.noteKeys(a); err != nil {
 		return err
 	}
 	a.enforce()
@@ -242,7 +242,7 @@ func (a *App) lease(open func() (caddy.Destructor, error)) error {
 		return err
 	}
 	a.opened, a.leased = value.(*openStore), true
-	if err := a.checkKeys(); err != nil {
+	if err := a.opened.checkKeys(a); err != nil {
 		return err
 	}
 	if err := a.opened.audit.file.Check(a.auditFile); err != nil {
@@ -312,6 +312,9 @@ type openStore struct {
 	// enforced are the configurations that have been put in force and aren't
 	// cleaned up, the one whose rules hold last.
 	enforced []*App
+	// noted is the configuration whose hash keys were noted last, unless it has been
+	// cleaned up since.
+	noted *App
 }
 
 // enforce puts a configuration in force, once.
@@ -331,6 +334,9 @@ func (s *openStore) leave(a *App) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a.enforced.Store(true) // or a late request would put it in force
+	if s.noted == a {
+		s.noted = nil
+	}
 	s.enforced = slices.DeleteFunc(s.enforced, func(other *App) bool { return other == a })
 	s.adoptLast()
 }
@@ -345,7 +351,7 @@ func (s *openStore) succeed(stopped *App) {
 	if newest == stopped {
 		return // Caddy ends, or starts something else, or starting this failed elsewhere.
 	}
-	s.useKeys(newest.keys)
+	s.useKeys(newest)
 	s.registry.SetRetain(newest.retain())
 }
 
@@ -395,6 +401,9 @@ func (a *App) open() (caddy.Destructor, error) {
 		Retain: a.retain(), Audit: s.audit, Logger: logger, Ended: s.streams.Ended, Notices: s.events,
 	})
 	s.census = census.New(opened, opened.Clock().Now, s.registry.Projects)
+	if opened.KeysChanged() {
+		s.tellKeys(opened.Keys())
+	}
 	s.watched = metrics.Watch(s)
 	return s, nil
 }

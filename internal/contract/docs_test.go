@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,6 +46,16 @@ func TestExamplesInTheDocuments(t *testing.T) {
 			}
 		case "logrotate":
 			t.Run(e.String(), func(t *testing.T) { t.Parallel(); logrotateRotates(t, e) })
+		case "systemd":
+			t.Run(e.String(), func(t *testing.T) { t.Parallel(); unitIsValid(t, e) })
+		case "sysusers":
+			t.Run(e.String(), func(t *testing.T) { t.Parallel(); userIsMade(t, e) })
+		case "dockerfile":
+			t.Run(e.String(), func(t *testing.T) { dockerfileIsSound(t, e) })
+		case "yaml":
+			if e.file != filepath.Join("docs", "operations", "monitoring.md") { // TestPrometheus runs that one
+				t.Errorf("%s: nothing here can run it", e)
+			}
 		case "text":
 			t.Run(e.String(), func(t *testing.T) { treeIsThere(t, e) })
 		case "sh":
@@ -68,11 +79,15 @@ func TestExamplesInTheDocuments(t *testing.T) {
 
 func examples(t *testing.T) (all []example) {
 	t.Helper()
-	docs, err := filepath.Glob(filepath.Join(repository, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
+	paths := []string{filepath.Join(repository, "README.md")}
+	for _, of := range []string{"docs", filepath.Join("docs", "operations")} {
+		docs, err := filepath.Glob(filepath.Join(repository, of, "*.md"))
+		if err != nil || len(docs) == 0 {
+			t.Fatalf("%s: %v %v", of, docs, err)
+		}
+		paths = append(paths, docs...)
 	}
-	for _, path := range append([]string{filepath.Join(repository, "README.md")}, docs...) {
+	for _, path := range paths {
 		name, err := filepath.Rel(repository, path)
 		if err != nil {
 			t.Fatal(err)
@@ -178,7 +193,7 @@ func testCommandIsWhatCIRuns(t *testing.T) {
 }
 
 // transcriptComesTrue starts the gateway as the README says, in a directory and
-// on ports of its own, and runs a transcript against it. Its lines that begin
+// on ports of its own, and runs a transcript against it, with its caddy in the PATH. Its lines that begin
 // with "#> " are what the commands before them print, where "…" stands for
 // anything.
 func transcriptComesTrue(t *testing.T, build func() (string, error), server *example, transcript example) {
@@ -191,8 +206,10 @@ func transcriptComesTrue(t *testing.T, build func() (string, error), server *exa
 	}
 	dir := t.TempDir()
 	gatewayPort, apiPort := freePort(t), freePort(t)
-	ports := strings.NewReplacer("8080", gatewayPort, "3005", apiPort)
+	ports := strings.NewReplacer("8080", gatewayPort, "3005", apiPort, "/var/log/caddy/", "")
 	caddyfile := ports.Replace(read(t, filepath.Join(repository, "Caddyfile")))
+	// For transcripts that look into the access log.
+	caddyfile = strings.Replace(caddyfile, "\tbind 127.0.0.1\n", "\tbind 127.0.0.1\n\tlog {\n\t\toutput file access.log\n\t}\n", 1)
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(caddyfile), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +234,7 @@ func transcriptComesTrue(t *testing.T, build func() (string, error), server *exa
 	script, expected := expectations(ports.Replace(transcript.text))
 	cmd := exec.CommandContext(t.Context(), "bash", "-e", "-u", "-c", script)
 	cmd.Dir = dir
+	cmd.Env = append(slices.Clone(run.Env), "PATH="+filepath.Dir(program)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	for _, value := range regexp.MustCompile(`cat_[0-9A-Za-z]{49}`).FindAllString(string(out), -1) {
 		secrets.add(value)

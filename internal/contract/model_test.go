@@ -90,8 +90,10 @@ func (m *model) step() {
 		m.renew()
 	case n < 60:
 		m.use(m.anyToken())
-	case n < 75:
+	case n < 71:
 		m.remove()
+	case n < 75:
+		m.operate()
 	case n < 79:
 		m.removeAll()
 	case n < 86:
@@ -326,6 +328,52 @@ func (m *model) rotate() {
 	}
 	m.keys(lines + "}")
 	m.reload()
+	m.note("key_rotated", "", "admin", "")
+}
+
+// operate is what whoever runs the gateway does.
+func (m *model) operate() {
+	k, user := m.anyToken(), modelUsers[1+m.rand.IntN(len(modelUsers)-1)]
+	switch m.rand.IntN(3) {
+	case 0:
+		if k == nil {
+			return
+		}
+		m.say("the operator deletes %s", k.info.TokenID)
+		want := `{"deleted":1,"expired":0}`
+		if k.gone {
+			want = `{"deleted":0,"expired":0,"unknown":["` + k.info.TokenID + `"]}`
+		} else {
+			m.note("token_deleted", "", "admin", k.info.TokenID)
+		}
+		m.g.wantOperated(m, "POST", "/delete", `{"ids":["`+k.info.TokenID+`"]}`, want)
+		k.gone = true
+	case 1:
+		m.say("the operator deletes all of %s", user)
+		living := 0
+		for _, k := range m.tokens {
+			if k.user == user && !k.gone {
+				k.gone = true
+				living++
+			}
+		}
+		m.g.wantOperated(m, "POST", "/delete", `{"project":"dataprep","user":"`+user+`"}`, fmt.Sprintf(`{"deleted":%d,"expired":0}`, living))
+		if living > 0 {
+			m.note("tokens_deleted", "", "admin", user)
+		}
+	case 2:
+		path, event, want := "/block", "user_blocked", `{"changed":[]}`
+		if m.rand.IntN(2) == 0 {
+			path, event = "/unblock", "user_unblocked"
+		}
+		m.say("the operator: %s of %s", event, user)
+		if block := path == "/block"; m.blocked[user] != block {
+			m.blocked[user] = block
+			m.note(event, "", "admin", user)
+			want = `{"changed":["dataprep"]}`
+		}
+		m.g.wantOperated(m, "POST", path, `{"user":"`+user+`"}`, want)
+	}
 }
 
 func (m *model) reload() {

@@ -190,9 +190,9 @@ func (r *Registry) purge(ctx context.Context) error {
 	}
 }
 
-// sideBySide calls f for each id, many at a time, so that what they commit
+// sideBySide calls f for each of some ids, many at a time, so that what they commit
 // shares one sync. It returns the first errors.
-func sideBySide(ids []uuid.UUID, f func(uuid.UUID) error) error {
+func sideBySide[ID uuid.UUID | string](ids []ID, f func(ID) error) error {
 	const atOnce = 256
 	for chunk := range slices.Chunk(ids, atOnce) {
 		errs := make([]error, len(chunk))
