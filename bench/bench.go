@@ -126,7 +126,9 @@ func (b *bench) measureCases(ctx context.Context, r *results) (err error) {
 	if _, _, err := with.awaitAnswer(ctx, with.at[respond], first, 204); err != nil {
 		return err
 	}
-	<-time.After(b.idle) // what a start leaves to do, such as counting all tokens
+	if err := b.settle(with.process); err != nil {
+		return err
+	}
 	sites := b.bareSites()
 	for _, kind := range []string{unknown, noChecksum} {
 		size, _, err := with.awaitAnswer(ctx, with.at[respond], bearer(madeUp(kind == unknown)), 401)

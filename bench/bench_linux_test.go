@@ -35,12 +35,16 @@ func TestMain(m *testing.M) {
 func TestRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	b := &bench{
 		options: options{
 			tokens: 1200, used: 100, windows: 2, perRound: 20, starts: 1,
 			busy: 100 * time.Millisecond, idle: time.Millisecond,
 		},
-		dir: dir, self: os.Args[0], caddy: os.Args[0], caddyEnv: []string{roleEnv + "=caddy"}, progress: t.Output(),
+		dir: dir, self: self, caddy: self, caddyEnv: []string{roleEnv + "=caddy"}, progress: t.Output(),
 	}
 	r, err := b.run(t.Context())
 	if err != nil {

@@ -35,6 +35,29 @@ func (b *bench) measureGrowth(ctx context.Context, r *results) error {
 	}
 }
 
+// settle waits until a server that nobody asks has little left to do, such as
+// counting its tokens or compacting them, but not for ever.
+func (b *bench) settle(p *process) error {
+	for began := time.Now(); ; {
+		before, err := used([]*process{p})
+		if err != nil {
+			return err
+		}
+		<-time.After(b.idle)
+		after, err := used([]*process{p})
+		if err != nil {
+			return err
+		}
+		if after-before < b.idle/20 {
+			return nil
+		}
+		if time.Since(began) > patience {
+			b.say("%s is still busy, although nobody asks", p.name)
+			return nil
+		}
+	}
+}
+
 func (b *bench) measureSize(ctx context.Context, from, to int) (s size, err error) {
 	defer b.stopSince(len(b.running), &err)
 	s.tokens = to
@@ -73,7 +96,9 @@ func (b *bench) measureSize(ctx context.Context, from, to int) (s size, err erro
 	if err != nil {
 		return s, err
 	}
-	<-time.After(b.idle)
+	if err := b.settle(with.process); err != nil {
+		return s, err
+	}
 	if err := with.stop(); err != nil {
 		return s, err
 	}
@@ -119,7 +144,9 @@ func (b *bench) measureSize(ctx context.Context, from, to int) (s size, err erro
 		}
 		b.keep(pair[i].process)
 	}
-	<-time.After(b.idle)
+	if err := b.settle(with.process); err != nil {
+		return s, err
+	}
 	if s.own, s.files, err = memory(with.command.Process.Pid); err != nil {
 		return s, err
 	}

@@ -106,6 +106,17 @@ func TestReadAnswer(t *testing.T) {
 	}
 }
 
+func FuzzReadAnswer(f *testing.F) {
+	f.Add("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+	f.Add("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		_, size, keep, err := readAnswer(bufio.NewReader(strings.NewReader(text)))
+		if err == nil && (size < 0 || size > len(text)) || err != nil && keep && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%q: size %d, keep %t, %v", text, size, keep, err)
+		}
+	})
+}
+
 // Pictures are well-formed, whatever came of a run.
 func TestPictures(t *testing.T) {
 	t.Parallel()
