@@ -124,6 +124,9 @@ func measure(args []string) error {
 	if err != nil {
 		return err
 	}
+	if o.profile != "" {
+		return nil
+	}
 	fmt.Println(results.markdown())
 	if o.write == "" {
 		return nil
