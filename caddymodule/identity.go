@@ -24,14 +24,17 @@ const userPrefix = "http.auth.user."
 
 // identityHeader is a header for the API behind. If its value is one of our
 // own placeholders and nothing else, field is that one's name.
-type identityHeader struct{ name, template, field string }
+type identityHeader struct {
+	name            incoming.Name
+	template, field string
+}
 
 func (h *Handler) provisionIdentity() (err error) {
 	var all bool
 	h.claims, all = h.signIns.claims()
 	protected := slices.Sorted(maps.Keys(h.Identity))
 	for _, name := range protected {
-		header := identityHeader{name: name, template: h.Identity[name]}
+		header := identityHeader{name: incoming.NewName(name), template: h.Identity[name]}
 		if field, ok := strings.CutPrefix(header.template, "{"+userPrefix); ok && strings.Index(field, "}") == len(field)-1 {
 			header.field = strings.TrimSuffix(field, "}")
 		}
@@ -58,7 +61,7 @@ func (h *Handler) warnOfUnknownClaim(header identityHeader) {
 		return
 	}
 	h.logger.Warn("no sign-in of this site has such a claim: the header will not be sent for new tokens; add `claim "+header.field+" …` to a sign-in, or correct the placeholder",
-		zap.String("project", h.Project), zap.String("header", header.name), zap.String("placeholder", header.template))
+		zap.String("project", h.Project), zap.Stringer("header", header.name), zap.String("placeholder", header.template))
 }
 
 // setIdentity tells the API behind who the user is.
@@ -84,7 +87,7 @@ func (h *Handler) setIdentity(r *http.Request, u *store.User) error {
 		case header.field != "name" && incoming.StripsEnd(value):
 			return fmt.Errorf("%w: identity: %s would end in a byte that some servers strip, so that it could become another user's; write `identity_encoding percent`, and decode it in the API", store.ErrUnavailable, header.name)
 		}
-		if err := incoming.SetIn(room[i:i+1:i+1], r.Header, header.name, value); err != nil {
+		if err := header.name.Set(r.Header, value, room[i:i+1:i+1]); err != nil {
 			return fmt.Errorf("%w: identity: %w", store.ErrUnavailable, err)
 		}
 	}

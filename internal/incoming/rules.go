@@ -74,14 +74,22 @@ func (rules *Rules) protects(name string) bool {
 // spaces and tabs at either end (RFC 9110 section 5.5), so that two users could
 // become one.
 func Set(header http.Header, name, value string) error {
-	return SetIn(make([]string, 1), header, name, value)
+	return NewName(name).Set(header, value, make([]string, 1))
 }
 
-// SetIn is Set with room for one value, which the header keeps.
-func SetIn(room []string, header http.Header, name, value string) error {
-	folded := Fold(name)
+// Name is a header's, for headers that are set again and again.
+type Name struct{ written, canonical, folded string }
+
+// NewName returns the name of a header in whatever spelling.
+func NewName(name string) Name { return Name{name, http.CanonicalHeaderKey(name), Fold(name)} }
+
+// String returns it as it was written.
+func (n Name) String() string { return n.written }
+
+// Set is [Set], with room for one value, which the header keeps.
+func (n Name) Set(header http.Header, value string, room []string) error {
 	for key := range header {
-		if folds(key, folded) {
+		if folds(key, n.folded) {
 			delete(header, key)
 		}
 	}
@@ -89,10 +97,10 @@ func SetIn(room []string, header http.Header, name, value string) error {
 		return nil
 	}
 	if strings.Trim(value, " \t") != value || strings.ContainsFunc(value, isControl) {
-		return fmt.Errorf("header %s: its value begins or ends with a space, or contains a control character, and would not arrive unchanged", name)
+		return fmt.Errorf("header %s: its value begins or ends with a space, or contains a control character, and would not arrive unchanged", n)
 	}
 	room[0] = value
-	header[http.CanonicalHeaderKey(name)] = room
+	header[n.canonical] = room
 	return nil
 }
 
