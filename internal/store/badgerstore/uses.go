@@ -75,7 +75,8 @@ const (
 func openUses(dir string, of storeID, isNew bool, logger *zap.Logger) (*usesFile, error) {
 	u := &usesFile{path: filepath.Join(dir, usesFileName), store: of, logger: logger}
 	file, err := os.OpenFile(u.path, os.O_RDWR, 0)
-	if err == nil {
+	switch {
+	case err == nil:
 		head := make([]byte, len(u.head()))
 		if _, err := io.ReadFull(file, head); err == nil && string(head) == string(u.head()) {
 			u.file = file
@@ -86,9 +87,9 @@ func openUses(dir string, of storeID, isNew bool, logger *zap.Logger) (*usesFile
 		if err := errors.Join(file.Close(), os.Rename(u.path, aside)); err != nil {
 			return nil, err
 		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
-	} else if !isNew {
+	case !isNew:
 		logger.Warn("the file of last uses isn't there, and is made anew", zap.String("file", u.path))
 	}
 	if u.file, err = os.OpenFile(u.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
