@@ -26,6 +26,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/census"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
@@ -60,9 +61,10 @@ type App struct {
 	auditFile string
 
 	mu sync.Mutex
-	// rules and prefixes are what the sites of this configuration say.
+	// rules, prefixes and carriers are what the sites of this configuration say.
 	rules    map[string]registry.Rules
 	prefixes map[string]bool
+	carriers incoming.Carriers
 
 	// ready is closed once registry is set, or is known never to be.
 	ready    chan struct{}
@@ -179,10 +181,11 @@ func canonical(dir string) (string, error) {
 
 // addSite makes known what a site says of its project. Sites that share a project
 // have to say the same about its policy.
-func (a *App) addSite(project, prefix string, rules registry.Rules) error {
+func (a *App) addSite(project, prefix string, rules registry.Rules, carriers incoming.Carriers) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.prefixes[prefix] = true
+	a.carriers = a.carriers.Join(carriers)
 	if other, known := a.rules[project]; known {
 		if options := policyDifferences(&rules, &other); len(options) > 0 {
 			return fmt.Errorf("two directives of this project differ in %s: write the same in both, or give each site its own project", strings.Join(options, " and "))

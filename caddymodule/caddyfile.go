@@ -176,13 +176,15 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    strip          <header>...
 //	    keep_cookies   <cookie>...
 //	    script_access  on|off
+//	    token_from     basic|header <name>
+//	    keep_authorization
 //	    open_streams   close|leave
 //	    api            <path>
 //	    page           <path>|off
 //	}
 //
 // Every option has a default, but at least one sign_in is needed. sign_in,
-// public and strip can be repeated.
+// public, strip and token_from can be repeated.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // the directive's name
 	if h.NextArg() {
@@ -191,11 +193,14 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	var handler Handler
 	inFront := false
 	options := siteOptions(h, &handler.Site, &inFront)
-	if err := options.ParseBeside(globalOptions(nil), belongsToAll, h.Dispenser, "sign_in", "public", "strip"); err != nil {
+	if err := options.ParseBeside(globalOptions(nil), belongsToAll, h.Dispenser, "sign_in", "public", "strip", "token_from"); err != nil {
 		return nil, err
 	}
 	if inFront && handler.ForeignToken == config.Pass {
 		return nil, grammar.At(h.Dispenser, errInFrontAndForeign)
+	}
+	if err := handler.CheckTokenFrom(); err != nil {
+		return nil, grammar.At(h.Dispenser, err)
 	}
 	return h.NewRoute(nil, &handler), nil
 }
@@ -312,6 +317,14 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 			s.ScriptAccess = on != nil && *on
 			return err
 		},
+		"token_from": func(d *caddyfile.Dispenser) error { return parseTokenFrom(d, s) },
+		"keep_authorization": func(d *caddyfile.Dispenser) error {
+			if d.NextArg() {
+				return d.Errf("keep_authorization takes no value; write `keep_authorization`, or leave it out")
+			}
+			s.KeepAuthorization = true
+			return grammar.NoBlock(d, "keep_authorization")
+		},
 		"open_streams": func(d *caddyfile.Dispenser) (err error) {
 			if s.OpenStreams, err = grammar.OneArg(d, "close|leave"); err != nil {
 				return err
@@ -331,6 +344,28 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 			return grammar.At(d, config.CheckPage(s.Page))
 		},
 	}
+}
+
+func parseTokenFrom(d *caddyfile.Dispenser, s *config.Site) error {
+	args := d.RemainingArgs()
+	if s.TokenFrom == nil {
+		s.TokenFrom = new(config.TokenFrom)
+	}
+	switch {
+	case len(args) == 1 && args[0] == "basic":
+		if s.TokenFrom.Basic {
+			return d.Errf("token_from basic is written twice; write it once")
+		}
+		s.TokenFrom.Basic = true
+	case len(args) == 2 && args[0] == "header":
+		s.TokenFrom.Headers = append(s.TokenFrom.Headers, args[1])
+		if _, err := s.TokenFrom.Carriers(); err != nil {
+			return grammar.At(d, err)
+		}
+	default:
+		return d.Errf("token_from takes a place; write `token_from basic`, or `token_from header <name>`, such as `token_from header X-API-Key`, once for each header")
+	}
+	return grammar.NoBlock(d, "token_from")
 }
 
 func rejectOrPass(d *caddyfile.Dispenser) (string, error) {

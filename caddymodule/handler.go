@@ -106,13 +106,13 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.provisionIdentity(); err != nil {
 		return err
 	}
-	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic()}
+	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic(), Carriers: *h.rules.Carriers()}
 	app, err := ctx.App(appName)
 	if err != nil {
 		return err
 	}
 	h.app = app.(*App)
-	return h.app.addSite(h.Project, h.Prefix, rules)
+	return h.app.addSite(h.Project, h.Prefix, rules, *h.rules.Carriers())
 }
 
 // Cleanup implements caddy.CleanerUpper. It also runs after a Provision that failed.
@@ -192,6 +192,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	cookies := page.TakeCookies(r.Header)
 	request, err := h.rules.Admit(r)
 	h.forgetUser(repl)
+	if err == nil {
+		err = h.checkElsewhere(r, request.Authorization)
+	}
 	if err != nil {
 		return refused{err}
 	}
@@ -256,7 +259,7 @@ func (h *Handler) follow(w http.ResponseWriter, r *http.Request, next caddyhttp.
 func (h *Handler) needsNoToken(r *http.Request, request *incoming.Request) (bool, error) {
 	bearer := request.Authorization.Scheme == incoming.Bearer
 	switch {
-	case bearer && h.app.isOurs(request.Authorization):
+	case h.app.isOurs(request.Authorization):
 		return false, nil
 	case bearer && h.ForeignToken == config.Pass:
 		return true, nil
@@ -306,7 +309,7 @@ func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, auth i
 		return streams.Opener{}, err
 	}
 	h.setUser(r, repl, &record.User, record.ID.String())
-	h.rules.DropCredentials(r)
+	h.rules.DropCredentials(r, auth)
 	expires, _ := record.Expires()
 	o := streams.Opener{Project: h.Project, User: record.User.ID, Token: record.ID, Client: caddyvalue.ClientAddress(r), Expires: expires}
 	return o, h.setIdentity(r, &record.User)
@@ -318,7 +321,7 @@ func (h *Handler) registry(r *http.Request) (*registry.Registry, error) {
 }
 
 func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (store.Record, error) {
-	if auth.Scheme != incoming.Bearer {
+	if !auth.ByToken() {
 		return store.Record{}, tokenapi.ErrNotSignedIn
 	}
 	if auth.Value.IsZero() {

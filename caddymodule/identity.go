@@ -29,8 +29,7 @@ type identityHeader struct{ name, template, field string }
 func (h *Handler) provisionIdentity() (err error) {
 	var all bool
 	h.claims, all = h.signIns.claims()
-	protected := slices.Sorted(maps.Keys(h.Identity))
-	for _, name := range protected {
+	for _, name := range slices.Sorted(maps.Keys(h.Identity)) {
 		header := identityHeader{name: name, template: h.Identity[name]}
 		if field, ok := strings.CutPrefix(header.template, "{"+userPrefix); ok && strings.Index(field, "}") == len(field)-1 {
 			header.field = strings.TrimSuffix(field, "}")
@@ -43,10 +42,7 @@ func (h *Handler) provisionIdentity() (err error) {
 			h.warnOfUnknownClaim(header)
 		}
 	}
-	for name := range config.DefaultIdentity {
-		protected = append(protected, name)
-	}
-	h.rules, err = incoming.NewRules(protected, h.Strip, h.KeepCookies)
+	h.rules, err = h.Rules()
 	return err
 }
 

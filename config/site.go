@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -91,6 +92,14 @@ type Site struct {
 	// password, or whoever stands in front knows. Default: false.
 	ScriptAccess bool `json:"script_access,omitempty"`
 
+	// Where a token may be besides `Authorization: Bearer`. Default: nowhere.
+	TokenFrom *TokenFrom `json:"token_from,omitempty"`
+
+	// Whether `Authorization` goes on to the API beside a token from a header, so
+	// that the API sees two users: whom the headers under identity name, and whom it
+	// takes Authorization for. Default: false.
+	KeepAuthorization bool `json:"keep_authorization,omitempty"`
+
 	// What becomes of WebSockets, and of answers that are still being sent a second
 	// after their header, when the token that opened them ends or doesn't hold any
 	// more: "close", or "leave". Default: "close".
@@ -113,6 +122,18 @@ type SignInLimit struct {
 
 	// In which time.
 	Window caddy.Duration `json:"window"`
+}
+
+// TokenFrom says where a token may be besides `Authorization: Bearer`.
+type TokenFrom struct {
+	// Basic credentials, as the password beside any user name, or as the user name
+	// beside an empty password or "x-oauth-basic". An answer 401 then asks programs
+	// for Basic alone.
+	Basic bool `json:"basic,omitempty"`
+
+	// Headers, each with nothing but the token in it. What else clients send in them
+	// is the API's own, except on a request with a token, on which they are removed.
+	Headers []string `json:"headers,omitempty"`
 }
 
 // The values of WithoutToken and ForeignToken.
@@ -255,6 +276,9 @@ func (s Site) Check() error {
 			return err
 		}
 	}
+	if _, err := s.Rules(); err != nil {
+		return err
+	}
 	if err := CheckAPI(s.API); err != nil {
 		return err
 	}
@@ -390,6 +414,48 @@ func CheckCookie(option, name string) error {
 		return fmt.Errorf("%s: %w", option, err)
 	}
 	return nil
+}
+
+// Carriers are the places that t names; those of nil are none.
+func (t *TokenFrom) Carriers() (incoming.Carriers, error) {
+	if t == nil {
+		return incoming.Carriers{}, nil
+	}
+	carriers, err := incoming.NewCarriers(t.Basic, t.Headers)
+	if err != nil {
+		return carriers, fmt.Errorf("token_from: %w", err)
+	}
+	return carriers, nil
+}
+
+// CheckTokenFrom says what is wrong with token_from and keep_authorization, beside
+// identity and strip.
+func (s Site) CheckTokenFrom() error {
+	_, err := s.Rules()
+	return err
+}
+
+// Rules are what s says of the headers and cookies that come in.
+func (s Site) Rules() (*incoming.Rules, error) {
+	protected := slices.Sorted(maps.Keys(s.Identity))
+	for name := range DefaultIdentity {
+		protected = append(protected, name)
+	}
+	rules, err := incoming.NewRules(protected, s.Strip, s.KeepCookies)
+	if err != nil {
+		return nil, err
+	}
+	carriers, err := s.TokenFrom.Carriers()
+	if err != nil {
+		return nil, err
+	}
+	if s.KeepAuthorization && len(carriers.Headers()) == 0 {
+		return nil, errors.New("keep_authorization: Authorization can be kept beside a token from a header alone, and there is none; add `token_from header <name>`")
+	}
+	if err := rules.TakeFrom(carriers, s.KeepAuthorization); err != nil {
+		return nil, fmt.Errorf("token_from: %w", err)
+	}
+	return rules, nil
 }
 
 // CheckAPI says what is wrong with the path of the management routes.

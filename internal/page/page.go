@@ -131,7 +131,7 @@ var errToken = &tokenapi.Problem{Status: http.StatusForbidden, Name: "AccessCont
 // follows Path. An error is what to answer instead; nothing has been written
 // then.
 func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string) error {
-	if auth.Scheme == incoming.Bearer {
+	if auth.ByToken() {
 		return p.refuseToken(r)
 	}
 	v := &visit{Page: p, w: w, r: r, root: p.root(strings.Count(rest, "/"), path.Base(p.Path))}

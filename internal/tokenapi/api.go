@@ -25,10 +25,10 @@ type API struct {
 	Project  *registry.Project
 	// Prefix is what new tokens' values begin with.
 	Prefix string
-	// Authenticate returns the record of the request's valid bearer token, or fails
+	// Authenticate returns the record of the request's valid token, or fails
 	// as registry.Registry.Authenticate does.
 	Authenticate func(*http.Request) (store.Record, error)
-	// SignIn says who sent a request without a bearer token. It fails with
+	// SignIn says who sent a request without a token. It fails with
 	// ErrNotSignedIn, or any other error if it can't tell.
 	SignIn func(*http.Request) (registry.Caller, error)
 	// Identified is told who the caller is before the request is carried out, and
@@ -160,7 +160,7 @@ var errHidden = &registry.Denial{Reason: ErrNoRoute, Why: registry.WhyOff}
 func (a *API) isOff() bool { return !a.Registry.Policy(a.Project).Enabled }
 
 func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *route) (registry.Caller, error) {
-	if auth.Scheme == incoming.Bearer {
+	if auth.ByToken() {
 		return a.authenticateToken(r, to)
 	}
 	caller, err := a.SignIn(r)
@@ -171,9 +171,10 @@ func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *rou
 }
 
 // refusesScript tells whether a page's script would change something with what
-// its browser sends along by itself.
+// its browser sends along by itself. A token that was entered as a password is that
+// too.
 func (a *API) refusesScript(r *http.Request, auth incoming.Authorization) bool {
-	return auth.Scheme != incoming.Bearer && !a.ScriptAccess && changes(r.Method) && incoming.ByScript(r.Header)
+	return (!auth.ByToken() || auth.InBasic()) && !a.ScriptAccess && changes(r.Method) && incoming.ByScript(r.Header)
 }
 
 // changes tells whether a method is one that changes something, where a route

@@ -80,11 +80,19 @@ func problemByReason(err error) *Problem {
 	case errors.Is(err, incoming.ErrMisplacedToken):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The Authorization header holds an access token in the wrong place",
-			Details: "Send tokens as `Authorization: Bearer <token>`, and neither under another scheme nor as user name or password."}
+			Details: "Send tokens as `Authorization: Bearer <token>`{also}, and neither under another scheme nor otherwise among user names and passwords."}
+	case errors.Is(err, incoming.ErrTwoTokens):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "There is more than one access token, or more than one line of the header that it is in",
+			Details: "Send exactly one token, in one place, as `Authorization: Bearer <token>`{also}."}
+	case errors.Is(err, incoming.ErrTokenInHeader):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "A header holds an access token in the wrong place",
+			Details: "Send tokens as `Authorization: Bearer <token>`{also}, and in no other header, with nothing before or behind it. If others could have seen this token, delete it."}
 	case errors.Is(err, incoming.ErrTokenInURL):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The URL holds an access token",
-			Details: "Send tokens as `Authorization: Bearer <token>` only. URLs end up in logs: delete this token and make a new one."}
+			Details: "Send tokens as `Authorization: Bearer <token>`{also} only. URLs end up in logs: delete this token and make a new one."}
 	case errors.Is(err, incoming.ErrConnect):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "CONNECT isn't for this gateway",
@@ -108,7 +116,7 @@ func problemByReason(err error) *Problem {
 	case errors.Is(err, ErrNotSignedIn):
 		return &Problem{Status: http.StatusUnauthorized, Name: "AuthenticationRequired",
 			Message: "Authentication is required",
-			Details: "Send an access token as `Authorization: Bearer <token>`. To make one, POST to {api} {signed in}. If that is what you did, you are not known here like that; a token is no password."}
+			Details: "Send an access token as `Authorization: Bearer <token>`{also}. To make one, POST to {api} {signed in}. If that is what you did, you are not known here like that{no password}."}
 	case errors.Is(err, registry.ErrInvalidToken):
 		return &Problem{Status: http.StatusUnauthorized, Name: "InvalidToken", bearerError: "invalid_token",
 			Message: "The access token is not valid",
@@ -202,6 +210,12 @@ type Challenge struct {
 	// Elsewhere: the request is for none of the routes, and nobody signs in
 	// there.
 	Elsewhere bool
+	// Only is the one scheme that is asked for, whatever sign-ins take; NoScheme: as
+	// they do.
+	Only incoming.Scheme
+	// Carriers are where tokens are taken from beside Bearer; {also} in details stands
+	// for them.
+	Carriers incoming.Carriers
 	// API is the path of the routes as the client knows it, which stands for {api}
 	// in details, as {signed in} does for how to sign in.
 	API string
@@ -229,10 +243,29 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
 	if c.Basic {
 		signedIn = "with your user name and password"
 	}
-	details := strings.NewReplacer("{api}", c.API, "{signed in}", signedIn).Replace(p.Details)
+	noPassword := "; a token is no password"
+	if c.Carriers.Basic {
+		noPassword = ""
+	}
+	details := strings.NewReplacer("{api}", c.API, "{signed in}", signedIn, "{also}", c.also(), "{no password}", noPassword).Replace(p.Details)
 	writeJSON(w, p.Status, struct {
 		Exception exception `json:"exception"`
 	}{exception{p.Name, p.Message, details}})
+}
+
+// also says where a token may be, beside Bearer.
+func (c *Challenge) also() string {
+	var places []string
+	if c.Carriers.Basic {
+		places = append(places, "as the password of HTTP Basic beside any user name")
+	}
+	for _, name := range c.Carriers.Headers() {
+		places = append(places, "as `"+name+": <token>`")
+	}
+	if len(places) == 0 {
+		return ""
+	}
+	return ", or " + strings.Join(places, ", or ")
 }
 
 // seconds writes a Retry-After (RFC 9110 section 10.2.3).
@@ -243,15 +276,21 @@ func seconds(d time.Duration) string {
 // set writes the challenges (RFC 9110 section 11.6.1): Bearer (RFC 6750
 // section 3), and Basic (RFC 7617) in a line of its own where a sign-in takes
 // it. A page's script gets no Basic challenge: its browser would ask for a
-// password in a window of its own.
+// password in a window of its own. Programs that know Basic alone, such as git and
+// docker, fail at a Bearer challenge beside it.
 func (c Challenge) set(h http.Header, r *http.Request, p *Problem) {
 	bearer := fmt.Sprintf(`Bearer realm="%s"`, c.Realm)
 	if p.bearerError != "" {
 		bearer += fmt.Sprintf(`, error="%s"`, p.bearerError)
 	}
+	basic := fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, c.Realm)
+	if c.Only == incoming.Basic {
+		h.Set("WWW-Authenticate", basic)
+		return
+	}
 	h.Set("WWW-Authenticate", bearer)
-	if c.Basic && !c.Elsewhere && p.bearerError == "" && !incoming.ByScript(r.Header) {
-		h.Add("WWW-Authenticate", fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, c.Realm))
+	if c.Only == incoming.NoScheme && c.Basic && !c.Elsewhere && p.bearerError == "" && !incoming.ByScript(r.Header) {
+		h.Add("WWW-Authenticate", basic)
 	}
 }
 
