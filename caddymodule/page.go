@@ -75,7 +75,13 @@ func (h *Handler) checkPassword(r *http.Request, user, password string) (registr
 	asking.Method, asking.Body, asking.ContentLength = http.MethodGet, http.NoBody, 0
 	asking.Form, asking.PostForm, asking.Trailer = nil, nil, nil
 	asking.Header = http.Header{"Authorization": {"Basic " + token68}}
-	caller, err := h.signIn(asking, incoming.Authorization{Scheme: incoming.Basic, Token68: token68}, nil)
+	var caller registry.Caller
+	auth, err := incoming.ParseAuthorization(asking.Header)
+	if errors.Is(err, incoming.ErrMisplacedToken) {
+		err = tokenapi.ErrNotSignedIn // a token is no guess at a password
+	} else if err == nil {
+		caller, err = h.signIn(asking, auth, nil)
+	}
 	if status := tokenapi.ProblemOf(err).Status; err != nil && status < http.StatusInternalServerError {
 		h.logRefusal(r, status, err) // of others Serve tells
 	}

@@ -1,0 +1,212 @@
+package contract
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// Two sites of one server, basic_auth in front of both: one takes tokens from
+// everywhere, the other bearer tokens only. The matcher, which can't know the site,
+// lets every token that was issued here past basic_auth, and no site passes it on.
+func TestNoCarrierOfAnotherSiteGetsPastTheMatcher(t *testing.T) {
+	t.Parallel()
+	siteWith := func(port, options string) string {
+		return `
+http://:` + port + ` {
+	bind 127.0.0.1
+	@browser not access_token
+	basic_auth @browser {
+		alice {$ALICE_HASH}
+		bob {$BOB_HASH}
+	}
+	access_tokens {
+		allow_generate everyone
+		sign_in placeholder {http.auth.user.id}
+		` + options + `
+	}
+	reverse_proxy {$UPSTREAM}
+}
+`
+	}
+	for _, mode := range []string{"", "without_token pass", "public /v3/*"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			g := start(t, siteWith("{$PORT}", "token_from basic\ntoken_from header X-API-Key\n"+mode)+siteWith("{$PORT2}", mode)+
+				siteWith("{$PORT3}", "project other\ntoken_from header Private-Token\n"+mode),
+				// At DEBUG Caddy logs the requests that basic_auth refuses, header and all.
+				globals("log {\n\tlevel INFO\n}"))
+			bobs := g.create(t, as("bob"), 3600, "").value
+			deleted := g.create(t, as("bob"), 3600, "")
+			g.remove(t, as("bob"), deleted.target())
+			unknown := neverIssued("cat")
+			basicAuths := func(got answered) {
+				t.Helper()
+				if got.status != http.StatusUnauthorized || got.reached != 0 || !strings.Contains(got.header.Get("WWW-Authenticate"), "restricted") {
+					t.Errorf("basic_auth was passed: %s", got)
+				}
+			}
+			for _, a := range []ask{{auth: bearer(bobs)}, {auth: encoded("bob:" + bobs)}, {lines: apiKey(bobs)}} {
+				got := g.do(t, a)
+				wantProxied(t, got, "bob")
+				wantNoKeys(t, got)
+			}
+			for _, a := range []ask{{auth: bearer(deleted.value)}, {auth: encoded("alice:" + deleted.value)}, {lines: apiKey(deleted.value)}} {
+				wantRefused(t, g.do(t, a), http.StatusUnauthorized, "InvalidToken")
+			}
+			for _, site := range []int{1, 2} {
+				for _, value := range []string{bobs, deleted.value} {
+					for _, a := range []ask{
+						{auth: encoded("bob:" + value)},
+						{auth: encoded(value + ":")},
+						{lines: apiKey(value)},
+						{lines: []string{"x-api-key: " + value}},
+						{lines: apiKey(value), auth: as("alice")},
+						{lines: apiKey(value), auth: bearer("foreign")},
+						{lines: []string{"X-API-Key: own", "X-API-Key: " + value}},
+					} {
+						a.site = site
+						wantRefused(t, g.do(t, a), http.StatusBadRequest, "InvalidRequest")
+					}
+				}
+			}
+			// Of two tokens neither is let past basic_auth, or both are refused.
+			for _, site := range []int{0, 1, 2} {
+				for _, a := range []ask{
+					{lines: []string{"X-API-Key: " + bobs, "X-API-Key: " + bobs}},
+					{lines: []string{"X-API-Key: " + bobs, "Private-Token: " + deleted.value}},
+					{lines: apiKey(bobs), auth: bearer(bobs)},
+				} {
+					a.site = site
+					got, _ := g.try(a)
+					if got.reached != 0 || got.status != http.StatusUnauthorized && got.status != http.StatusBadRequest {
+						t.Errorf("site %d, %s: %s", site, a.text(""), got)
+					}
+				}
+				// What nobody has issued opens nothing.
+				for _, a := range []ask{
+					{lines: apiKey(unknown)},
+					{auth: encoded("bob:" + unknown)},
+					{lines: []string{"x~api~key: " + bobs}},
+					{lines: apiKey(bobs + "x")},
+					{},
+				} {
+					a.site = site
+					got, _ := g.try(a)
+					basicAuths(got)
+				}
+			}
+			// Past basic_auth, by a password, a token in the other spelling is refused.
+			for _, a := range []ask{{lines: []string{"x~api~key: " + bobs}}, {lines: []string{"X-API-Key: key=" + bobs}}} {
+				for site := range 3 {
+					a.site, a.auth = site, as("alice")
+					wantRefused(t, g.do(t, a), http.StatusBadRequest, "InvalidRequest")
+				}
+			}
+		})
+	}
+}
+
+// What nobody has issued is no token at a site that takes none from there.
+func TestAHeaderIsTheAPIsOwnWhereNoTokensAreTakenFromIt(t *testing.T) {
+	t.Parallel()
+	g := start(t, carriersAt("without_token pass"))
+	bobs := g.create(t, as("bob"), 3600, "").value
+	unknown := neverIssuedUnnoted()
+	got := g.do(t, ask{site: 1, auth: bearer(bobs), lines: apiKey(unknown)})
+	wantProxied(t, got, "bob")
+	if sent := got.received.header.Get("X-API-Key"); sent != unknown {
+		t.Errorf("the API was sent %q", sent)
+	}
+}
+
+// A token as a password is no guess at a password.
+func TestATokenAsAPasswordIsNoGuess(t *testing.T) {
+	t.Parallel()
+	for _, from := range []string{"token_from basic", ""} {
+		g := start(t, site("allow_generate everyone\nsign_in_limit 2 1h\n"+from))
+		deleted := g.create(t, as("bob"), 3600, "")
+		g.remove(t, as("bob"), deleted.target())
+		for range 5 {
+			for _, value := range []string{deleted.value, neverIssued("cat")} {
+				if got := g.do(t, ask{target: api, auth: basic("bob", value)}); got.status != http.StatusUnauthorized && got.status != http.StatusBadRequest {
+					t.Fatalf("%s", got)
+				}
+				form := url.Values{"user": {"bob"}, "password": {value}}
+				wantStatus(t, (&person{g: g}).post(t, "/sign-in", form), http.StatusUnauthorized)
+			}
+		}
+		wantStatus(t, g.do(t, ask{target: api, auth: as("bob")}), http.StatusOK)
+		for range 2 {
+			wantRefused(t, g.do(t, ask{target: api, auth: basic("bob", "guess")}), http.StatusUnauthorized, "AuthenticationRequired")
+		}
+		wantLimited(t, g.do(t, ask{target: api, auth: as("bob")}))
+	}
+}
+
+// Caddy logs every header but those that it knows for credentials.
+func TestTheAccessLogMasksTokensInHeaders(t *testing.T) {
+	t.Parallel()
+	g := start(t, logging("allow_generate everyone\ntoken_from basic\ntoken_from header X-API-Key"))
+	made := g.create(t, as("bob"), 3600, "")
+	id := "[token " + made.info.TokenID + "]"
+	for agent, test := range map[string]struct {
+		ask     ask
+		status  int
+		logged  string
+		refusal string
+	}{
+		"a-valid-one":    {ask{lines: apiKey(made.value)}, 200, id, ""},
+		"an-unknown-one": {ask{lines: apiKey(neverIssued("cat"))}, 401, "[token]", "unknown"},
+		"two":            {ask{lines: apiKey(made.value), auth: bearer(made.value)}, 400, id, "malformed"},
+		"amid-text":      {ask{lines: apiKey("Bearer " + made.value)}, 400, "Bearer " + id, "malformed"},
+		"none":           {ask{lines: apiKey("own")}, 401, "own", "missing"},
+		"basic":          {ask{auth: basic("bob", made.value)}, 200, "", ""},
+	} {
+		test.ask.lines = append(test.ask.lines, "User-Agent: "+agent)
+		wantStatus(t, g.do(t, test.ask), test.status)
+		line := g.accessLogLine(t, agent)
+		headers := line["request"].(map[string]any)["headers"].(map[string]any)
+		logged := ""
+		if values, ok := headers["X-Api-Key"].([]any); ok {
+			logged = values[0].(string)
+		}
+		if logged != test.logged || line.text("refusal") != test.refusal {
+			t.Errorf("%s: %v", agent, line)
+		}
+		if test.status == 200 && (line.text("user_id") != "bob" || line.text("token_id") != made.info.TokenID) {
+			t.Errorf("%s: %v", agent, line)
+		}
+	}
+}
+
+// A browser remembers a password, and sends it along with what any script asks for.
+func TestAScriptCannotRenewATokenThatItsBrowserRemembers(t *testing.T) {
+	t.Parallel()
+	g := start(t, carriersAt(""))
+	bobs := g.create(t, as("bob"), 3600, "").value
+	script := []string{"Sec-Fetch-Mode: cors"}
+	renew := ask{method: "POST", target: api, body: anHour, lines: script}
+	renew.auth = encoded("bob:" + bobs)
+	wantRefused(t, g.do(t, renew), http.StatusForbidden, "AccessControlException")
+	renew.auth = bearer(bobs)
+	wantStatus(t, g.do(t, renew), http.StatusCreated)
+	renew.auth, renew.lines = "", append(apiKey(bobs), script...)
+	wantStatus(t, g.do(t, renew), http.StatusCreated)
+}
+
+// A token in a trailer is none, and is not passed on.
+func TestTrailersCarryNoTokens(t *testing.T) {
+	t.Parallel()
+	g := start(t, carriersAt("without_token pass"))
+	bobs := g.create(t, as("bob"), 3600, "").value
+	for _, name := range []string{"X-API-Key", "x-api-key", "X~API~Key", "Private-Token"} {
+		got := g.do(t, ask{method: "POST", kind: "none", lines: []string{"Transfer-Encoding: chunked", "Trailer: X-Checksum, " + name},
+			body: "2\r\nhi\r\n0\r\nX-Checksum: 17\r\n" + name + ": " + bobs + "\r\n\r\n"})
+		wantStatus(t, got, http.StatusOK)
+		if strings.Contains(got.received.raw, bobs) || got.received.trailer.Get("X-Checksum") != "17" {
+			t.Errorf("%s: the API was sent %s", name, got.received.raw)
+		}
+	}
+}
