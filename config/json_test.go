@@ -79,6 +79,13 @@ var everything = map[string]struct {
 			"locale"
 		],
 		"script_access": true,
+		"token_from": {
+			"basic": true,
+			"headers": [
+				"X-API-Key"
+			]
+		},
+		"keep_authorization": true,
 		"open_streams": "leave",
 		"api": "/v4/tokens",
 		"page": "off"

@@ -103,6 +103,26 @@ func TestWrongSites(t *testing.T) {
 			`strip: header "Cook*": use a longer beginning, because this one takes Cookie too`},
 		"keep_cookies": {func(s *Site) { s.KeepCookies = []string{"a", "b c"} },
 			"keep_cookies: cookie \"b c\": a name has one or more letters, digits and !#$%&'+-.^_`|~, and may have one '*' at its end for any ending"},
+		"token_from a header that HTTP needs": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"X-API-Key", "Host"}} },
+			`token_from: header "Host": use another name, because Host belongs to HTTP itself or to a sign-in`},
+		"token_from a header with another meaning": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"x-forwarded-key"}} },
+			`token_from: header "x-forwarded-key": use a header that is for credentials alone, such as X-API-Key; X-Forwarded-* has another meaning`},
+		"token_from one header in two spellings": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"X-API-Key", "x_api_key"}} },
+			`token_from: header "x_api_key": it is the same header as X-API-Key to many servers; name it once`},
+		"token_from an identity header": {func(s *Site) {
+			s.Identity = map[string]string{"X-User": "{http.auth.user.id}"}
+			s.TokenFrom = &TokenFrom{Headers: []string{"x.user"}}
+		}, `token_from: header "x.user": no client may send it, because it is removed under identity or strip; use another name`},
+		"token_from a header that is stripped": {func(s *Site) {
+			s.Strip = []string{"X-API-*"}
+			s.TokenFrom = &TokenFrom{Headers: []string{"X-API-Key"}}
+		}, `token_from: header "X-API-Key": no client may send it, because it is removed under identity or strip; use another name`},
+		"token_from a header that is stripped by default": {func(s *Site) {
+			s.Identity = map[string]string{"X-User": "{http.auth.user.id}"}
+			s.TokenFrom = &TokenFrom{Headers: []string{"Remote-User"}}
+		}, `token_from: header "Remote-User": no client may send it, because it is removed under identity or strip; use another name`},
+		"keep_authorization beside no header": {func(s *Site) { s.KeepAuthorization, s.TokenFrom = true, &TokenFrom{Basic: true} },
+			"keep_authorization: Authorization can be kept beside a token from a header alone, and there is none; add `token_from header <name>`"},
 		"sign_in_limit of nothing": {func(s *Site) { s.SignInLimit.Failures = 0 },
 			"sign_in_limit: 0 failures is out of range; allowed: 1 to 1000000"},
 		"sign_in_limit below nothing": {func(s *Site) { s.SignInLimit.Failures = -1 },
