@@ -239,6 +239,13 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
 		Message string `json:"message"`
 		Details string `json:"details"`
 	}
+	writeJSON(w, p.Status, struct {
+		Exception exception `json:"exception"`
+	}{exception{p.Name, p.Message, c.fill(p.Details)}})
+}
+
+// fill replaces what stands in braces in details. What is filled in has none.
+func (c *Challenge) fill(details string) string {
 	signedIn := "with the session of the application that you are signed in to"
 	if c.Basic {
 		signedIn = "with your user name and password"
@@ -247,10 +254,10 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
 	if c.Carriers.Basic {
 		noPassword = ""
 	}
-	details := strings.NewReplacer("{api}", c.API, "{signed in}", signedIn, "{also}", c.also(), "{no password}", noPassword).Replace(p.Details)
-	writeJSON(w, p.Status, struct {
-		Exception exception `json:"exception"`
-	}{exception{p.Name, p.Message, details}})
+	details = strings.ReplaceAll(details, "{api}", c.API)
+	details = strings.ReplaceAll(details, "{signed in}", signedIn)
+	details = strings.ReplaceAll(details, "{no password}", noPassword)
+	return strings.ReplaceAll(details, "{also}", c.also())
 }
 
 // also says where a token may be, beside Bearer.
@@ -283,14 +290,14 @@ func (c Challenge) set(h http.Header, r *http.Request, p *Problem) {
 	if p.bearerError != "" {
 		bearer += fmt.Sprintf(`, error="%s"`, p.bearerError)
 	}
-	basic := fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, c.Realm)
+	basic := func() string { return fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, c.Realm) }
 	if c.Only == incoming.Basic {
-		h.Set("WWW-Authenticate", basic)
+		h.Set("WWW-Authenticate", basic())
 		return
 	}
 	h.Set("WWW-Authenticate", bearer)
 	if c.Only == incoming.NoScheme && c.Basic && !c.Elsewhere && p.bearerError == "" && !incoming.ByScript(r.Header) {
-		h.Add("WWW-Authenticate", basic)
+		h.Add("WWW-Authenticate", basic())
 	}
 }
 
