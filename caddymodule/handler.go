@@ -145,7 +145,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.answer(w, r, func(http.ResponseWriter) error { return refusal.reason })
 		return nil
 	}
-	return err
+	return line.Failed(w, r, err)
 }
 
 // bodies reads what is left of the bodies of requests that are answered here, of

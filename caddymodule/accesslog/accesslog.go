@@ -1,8 +1,9 @@
 // Package accesslog adds to the lines that Caddy writes to its access log, and
-// writes a line of its own where Caddy's would hold a token.
+// writes a line of its own where Caddy's would hold a token. In Caddy's log of
+// errors it does the same.
 //
-// Caddy copies a request for its line before any handler runs, so that a token
-// in a URL or a header can't be taken out of it. The line is skipped then, and
+// Caddy copies a request for its lines before any handler runs, so that a token
+// in a URL or a header can't be taken out of them. The line is skipped then, and
 // one of the same form, with the token masked, goes to the same loggers.
 package accesslog
 
@@ -26,11 +27,12 @@ import (
 )
 
 // Log writes to the access logs of Caddy's HTTP servers.
-type Log struct{ logger *zap.Logger }
+type Log struct{ logger, errors *zap.Logger }
 
 // New returns the Log of a configuration.
 func New(ctx caddy.Context) *Log {
-	return &Log{ctx.Logger(new(caddyhttp.App)).Named("log.access")}
+	logger := ctx.Logger(new(caddyhttp.App)).Named("log")
+	return &Log{logger.Named("access"), logger.Named("error")}
 }
 
 // Add adds a field to the line of r, if its server writes any.
@@ -58,7 +60,7 @@ type Line struct {
 	began   time.Time
 	request *http.Request
 	masked  caddyhttp.LoggableHTTPRequest
-	written caddyhttp.ResponseRecorder
+	written caddyhttp.ResponseRecorder // nil where the access log gets no line
 	read    counter
 	fields  []zap.Field // that were added
 }
@@ -72,16 +74,20 @@ func (l *Log) Begin(w http.ResponseWriter, r *http.Request, mask func(token.Valu
 	if !holdsSecret(r) {
 		return nil, w
 	}
-	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); skip {
-		return nil, w // as the owner wants it
-	}
-	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if server == nil || !isLogged(server, r.Host) {
+	if server == nil {
 		return nil, w
 	}
-	line := &Line{log: l, began: time.Now(), request: r, written: caddyhttp.NewResponseRecorder(w, nil, nil)}
-	line.masked = caddyhttp.LoggableHTTPRequest{Request: masked(r, mask), ShouldLogCredentials: server.Logs.ShouldLogCredentials}
+	line := &Line{log: l, began: time.Now(), request: r}
+	line.masked = caddyhttp.LoggableHTTPRequest{Request: masked(r, mask), ShouldLogCredentials: server.Logs != nil && server.Logs.ShouldLogCredentials}
+	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); skip {
+		return line, w // as the owner wants it
+	}
+	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	if !isLogged(server, r.Host) {
+		return line, w
+	}
+	line.written = caddyhttp.NewResponseRecorder(w, nil, nil)
 	if r.Body != nil {
 		line.read.ReadCloser = r.Body
 		r.Body = &line.read
@@ -157,7 +163,7 @@ func withoutPort(host string) string {
 
 // End writes the line, if there is one. err is what the handlers behind returned.
 func (l *Line) End(err error) {
-	if l == nil {
+	if l == nil || l.written == nil {
 		return
 	}
 	status := l.written.Status()
@@ -207,6 +213,9 @@ func names(r *http.Request) (names []string) {
 		return names
 	}
 	logs := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server).Logs
+	if logs == nil {
+		return []string{""}
+	}
 	host := strings.ToLower(withoutPort(r.Host))
 	if of, known := logs.LoggerNames[host]; known {
 		return of

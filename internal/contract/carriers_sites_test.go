@@ -210,3 +210,57 @@ func TestTrailersCarryNoTokens(t *testing.T) {
 		}
 	}
 }
+
+// Nor does Caddy's log of errors show them, whoever answers, and whether there is an
+// access log or not.
+func TestTheErrorLogMasksTokensInHeaders(t *testing.T) {
+	t.Parallel()
+	const options = "allow_generate everyone\ntoken_from header X-API-Key"
+	down := func(site string) string { return strings.ReplaceAll(site, "reverse_proxy {$UPSTREAM}", "reverse_proxy 127.0.0.1:9") }
+	for name, test := range map[string]struct {
+		sites, level, body string
+		status             int
+	}{
+		"without an access log": {down(site(options)), "error", "", 502},
+		"with one":              {down(logging(options)), "error", "", 502},
+		"with error routes": {strings.Replace(down(logging(options)), "\n\treverse_proxy", `
+	handle_errors 502 {
+		respond "{http.request.uri.path} is down" 503
+	}
+	reverse_proxy`, 1), "debug", "/v3/down is down", 503},
+		"with error routes for others": {strings.Replace(down(site(options)), "\n\treverse_proxy", `
+	handle_errors 404 {
+		respond "gone" 410
+	}
+	reverse_proxy`, 1), "debug", "", 502},
+		"with error routes that fail": {strings.Replace(down(site(options)), "\n\treverse_proxy", `
+	handle_errors {
+		reverse_proxy 127.0.0.1:9
+	}
+	reverse_proxy`, 1), "error", "", 502},
+		"another's refusal": {strings.Replace(site(options), "\n\treverse_proxy", "\n\terror /v3/down \"no\" 451\n\treverse_proxy", 1), "debug", "", 451},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := start(t, test.sites)
+			made := g.create(t, as("bob"), 3600, "")
+			got := g.do(t, ask{target: "/v3/down", lines: apiKey(made.value)})
+			wantStatus(t, got, test.status)
+			if got.body != test.body {
+				t.Errorf("body %q, want %q", got.body, test.body)
+			}
+			g.wait(t, "the error is logged", func() bool { return len(g.logLines("http.log.error")) > 0 })
+			for _, line := range g.logLines("http.log.error") {
+				headers := line["request"].(map[string]any)["headers"].(map[string]any)
+				if keys, _ := headers["X-Api-Key"].([]any); len(keys) != 1 || keys[0] != "[token "+made.info.TokenID+"]" || line.text("level") != test.level {
+					t.Errorf("%v", line)
+				}
+			}
+			// A bearer's goes Caddy's own way, and is answered in the same way.
+			want := g.do(t, ask{target: "/v3/down", auth: bearer(made.value)})
+			if want.status != got.status || want.body != got.body {
+				t.Errorf("Caddy answers %s, and for a token in a header %s", want, got)
+			}
+		})
+	}
+}
