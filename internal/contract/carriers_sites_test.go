@@ -216,7 +216,9 @@ func TestTrailersCarryNoTokens(t *testing.T) {
 func TestTheErrorLogMasksTokensInHeaders(t *testing.T) {
 	t.Parallel()
 	const options = "allow_generate everyone\ntoken_from header X-API-Key"
-	down := func(site string) string { return strings.ReplaceAll(site, "reverse_proxy {$UPSTREAM}", "reverse_proxy 127.0.0.1:9") }
+	down := func(site string) string {
+		return strings.ReplaceAll(site, "reverse_proxy {$UPSTREAM}", "reverse_proxy 127.0.0.1:9")
+	}
 	for name, test := range map[string]struct {
 		sites, level, body string
 		status             int
