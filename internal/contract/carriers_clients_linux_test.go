@@ -18,9 +18,12 @@ import (
 // password. Each takes ACCESS_TOKENS_TEST_SERVERS=1 and Debian's package of it.
 
 // A home is a directory in which somebody else's programs run, which is their HOME.
-type home struct{ dir string }
+type home struct {
+	dir string
+	env []string // beside the usual
+}
 
-func newHome(t *testing.T) home { return home{t.TempDir()} }
+func newHome(t *testing.T) home { return home{dir: t.TempDir()} }
 
 // run runs a program, and returns what it says and whether it has succeeded.
 func (h home) run(t *testing.T, program string, args ...string) (said string, ok bool) {
@@ -31,6 +34,7 @@ func (h home) run(t *testing.T, program string, args ...string) (said string, ok
 		"PATH=" + os.Getenv("PATH"), "HOME=" + h.dir, "TMPDIR=" + h.dir, "NO_PROXY=*",
 		"GIT_TERMINAL_PROMPT=0", "GIT_CONFIG_NOSYSTEM=1", "HGPLAIN=1",
 	}
+	cmd.Env = append(cmd.Env, h.env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err == nil
 }
