@@ -140,7 +140,7 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"token_from with a block", site("token_from basic {\nx\n}"), "token_from takes no block, at Caddyfile:4"},
 		{"token_from basic twice", site("token_from basic\ntoken_from basic"), "token_from basic is written twice; write it once, at Caddyfile:4"},
 		{"token_from a header twice", site("token_from header X-API-Key\ntoken_from header x-api-key"),
-			`token_from: header "x-api-key": it is the same header as X-API-Key to many servers; name it once, at Caddyfile:4`},
+			`token_from: header "x-api-key": name it once, at Caddyfile:4`},
 		{"token_from Authorization", site("token_from header Authorization"),
 			`token_from: header "Authorization": use another name, because Authorization belongs to HTTP itself or to a sign-in, at Caddyfile:3`},
 		{"token_from Cookie, in another spelling", site("token_from header COOKIE"),

@@ -107,12 +107,14 @@ func TestWrongSites(t *testing.T) {
 			`token_from: header "Host": use another name, because Host belongs to HTTP itself or to a sign-in`},
 		"token_from a header with another meaning": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"x-forwarded-key"}} },
 			`token_from: header "x-forwarded-key": use a header that is for credentials alone, such as X-API-Key; X-Forwarded-* has another meaning`},
-		"token_from one header in two spellings": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"X-API-Key", "x_api_key"}} },
-			`token_from: header "x_api_key": it is the same header as X-API-Key to many servers; name it once`},
+		"token_from one header twice": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"X-API-Key", "x-api-key"}} },
+			`token_from: header "x-api-key": name it once`},
+		"token_from a header in a spelling that Caddy drops": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"x_api.key"}} },
+			`token_from: header "x_api.key": write '-' for what is no letter or digit, as X-API-KEY: servers behind take one for the other, and Caddy drops a header with '_' or '.' in its name`},
 		"token_from an identity header": {func(s *Site) {
 			s.Identity = map[string]string{"X-User": "{http.auth.user.id}"}
-			s.TokenFrom = &TokenFrom{Headers: []string{"x.user"}}
-		}, `token_from: header "x.user": no client may send it, because it is removed under identity or strip; use another name`},
+			s.TokenFrom = &TokenFrom{Headers: []string{"x-user"}}
+		}, `token_from: header "x-user": no client may send it, because it is removed under identity or strip; use another name`},
 		"token_from a header that is stripped": {func(s *Site) {
 			s.Strip = []string{"X-API-*"}
 			s.TokenFrom = &TokenFrom{Headers: []string{"X-API-Key"}}

@@ -59,7 +59,8 @@ type Line struct {
 	log     *Log
 	began   time.Time
 	request *http.Request
-	masked  caddyhttp.LoggableHTTPRequest
+	came    *http.Request // a copy, as it came
+	mask    func(token.Value) string
 	written caddyhttp.ResponseRecorder // nil where the access log gets no line
 	read    counter
 	fields  []zap.Field // that were added
@@ -78,8 +79,7 @@ func (l *Log) Begin(w http.ResponseWriter, r *http.Request, mask func(token.Valu
 	if server == nil {
 		return nil, w
 	}
-	line := &Line{log: l, began: time.Now(), request: r}
-	line.masked = caddyhttp.LoggableHTTPRequest{Request: masked(r, mask), ShouldLogCredentials: server.Logs != nil && server.Logs.ShouldLogCredentials}
+	line := &Line{log: l, began: time.Now(), request: r, came: r.Clone(r.Context()), mask: mask}
 	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); skip {
 		return line, w // as the owner wants it
 	}
@@ -120,11 +120,12 @@ func holdsSecret(r *http.Request) bool {
 
 var userInfo = regexp.MustCompile(`//[^/?#]*@`)
 
-func masked(r *http.Request, mask func(token.Value) string) *http.Request {
-	hide := func(text string) string { return incoming.MaskTokens(text, mask) }
-	copied := r.Clone(r.Context())
-	copied.RequestURI, copied.Host, copied.Method = hide(userInfo.ReplaceAllString(r.RequestURI, "//***@")), hide(r.Host), hide(r.Method)
-	for name, lines := range copied.Header {
+// masked is the request with what it mustn't show masked.
+func (l *Line) masked() caddyhttp.LoggableHTTPRequest {
+	hide := func(text string) string { return incoming.MaskTokens(text, l.mask) }
+	came := l.came
+	came.RequestURI, came.Host, came.Method = hide(userInfo.ReplaceAllString(came.RequestURI, "//***@")), hide(came.Host), hide(came.Method)
+	for name, lines := range came.Header {
 		if redacted[name] {
 			continue
 		}
@@ -132,7 +133,13 @@ func masked(r *http.Request, mask func(token.Value) string) *http.Request {
 			lines[i] = hide(line)
 		}
 	}
-	return copied
+	return caddyhttp.LoggableHTTPRequest{Request: came, ShouldLogCredentials: l.showsCredentials()}
+}
+
+// showsCredentials tells whether the owner wants to see them (log_credentials).
+func (l *Line) showsCredentials() bool {
+	logs := l.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server).Logs
+	return logs != nil && logs.ShouldLogCredentials
 }
 
 // isLogged tells whether Caddy logs the requests of a host.
@@ -191,10 +198,10 @@ func (l *Line) End(err error) {
 		if fields == nil {
 			userID, _ := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer).GetString("http.auth.user.id")
 			fields = []zap.Field{
-				zap.Object("request", l.masked),
+				zap.Object("request", l.masked()),
 				zap.Int("bytes_read", l.read.n), zap.String("user_id", userID), zap.Duration("duration", time.Since(l.began)),
 				zap.Int("size", l.written.Size()), zap.Int("status", status),
-				zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: l.written.Header(), ShouldLogCredentials: l.masked.ShouldLogCredentials}),
+				zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: l.written.Header(), ShouldLogCredentials: l.showsCredentials()}),
 			}
 			fields = append(fields, l.fields...)
 		}

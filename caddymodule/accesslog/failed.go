@@ -63,7 +63,7 @@ func (l *Line) logError(level zapcore.Level, err error, failure *caddyhttp.Handl
 			logger = logger.Named(name)
 		}
 		if c := logger.Check(level, message); c != nil {
-			c.Write(zap.Object("request", l.masked), zap.Duration("duration", time.Since(l.began)), zap.Int("status", failure.StatusCode),
+			c.Write(zap.Object("request", l.masked()), zap.Duration("duration", time.Since(l.began)), zap.Int("status", failure.StatusCode),
 				zap.String("err_id", failure.ID), zap.String("err_trace", failure.Trace), zap.Error(err))
 		}
 	}

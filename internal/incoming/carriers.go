@@ -42,8 +42,8 @@ func NewCarriers(basic bool, headers []string) (Carriers, error) {
 			return Carriers{}, err
 		}
 		folded := Fold(name)
-		if i := c.index(folded); i >= 0 {
-			return Carriers{}, fmt.Errorf("header %q: it is the same header as %s to many servers; name it once", name, c.headers[i].name)
+		if c.has(name) {
+			return Carriers{}, fmt.Errorf("header %q: name it once", name)
 		}
 		c.headers = append(c.headers, carrier{name, folded})
 	}
@@ -63,6 +63,9 @@ func validCarrier(name string) error {
 	if err := ValidHeaderName(name); err != nil {
 		return err
 	}
+	if !strings.EqualFold(name, Fold(name)) {
+		return fmt.Errorf("header %q: write '-' for what is no letter or digit, as %s: servers behind take one for the other, and Caddy drops a header with '_' or '.' in its name", name, strings.ToUpper(Fold(name)))
+	}
 	for _, m := range misleading {
 		prefix, isPrefix := strings.CutSuffix(m, "*")
 		if folds(name, Fold(m)) || isPrefix && len(name) >= len(prefix) && folds(name[:len(prefix)], Fold(prefix)) {
@@ -72,29 +75,26 @@ func validCarrier(name string) error {
 	return nil
 }
 
-// index returns which header has this folded name, -1 if none.
-func (c *Carriers) index(folded string) int {
-	return slices.IndexFunc(c.headers, func(h carrier) bool { return h.folded == folded })
-}
-
-// with returns the header that name is a spelling of.
-func (c *Carriers) with(name string) (carrier, bool) {
-	for _, h := range c.headers {
-		if folds(name, h.folded) {
-			return h, true
-		}
-	}
-	return carrier{}, false
-}
-
 // has tells whether name is one of the headers, in whatever spelling.
 func (c *Carriers) has(name string) bool {
-	_, ok := c.with(name)
-	return ok
+	for _, h := range c.headers {
+		if folds(name, h.folded) {
+			return true
+		}
+	}
+	return false
 }
 
-// spells tells whether a header's name is written as h is, case aside.
-func (h carrier) spells(name string) bool { return strings.EqualFold(name, h.name) }
+// spells tells whether a name is written as carriers' are: nothing but '-' between
+// letters and digits.
+func spells(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; !isAlphanumeric(c) && c != '-' {
+			return false
+		}
+	}
+	return true
+}
 
 // Headers are the names of the headers.
 func (c *Carriers) Headers() (names []string) {
@@ -108,7 +108,7 @@ func (c *Carriers) Headers() (names []string) {
 func (c Carriers) Join(other Carriers) Carriers {
 	joined := Carriers{Basic: c.Basic || other.Basic, headers: slices.Clone(c.headers)}
 	for _, h := range other.headers {
-		if !slices.Contains(joined.headers, h) {
+		if !joined.has(h.name) {
 			joined.headers = append(joined.headers, h)
 		}
 	}
@@ -151,7 +151,7 @@ func (c *Carriers) readHeaders(header http.Header) (found token.Value, err error
 					continue
 				}
 				holds = true
-				if h.spells(name) {
+				if spells(name) {
 					value, _ = token.Parse(line)
 				}
 			}
@@ -176,7 +176,7 @@ func (c *Carriers) dropOtherSpellings(header http.Header) {
 		return
 	}
 	for name := range header {
-		if h, ok := c.with(name); ok && !h.spells(name) {
+		if c.has(name) && !spells(name) {
 			delete(header, name)
 		}
 	}
@@ -197,7 +197,7 @@ func (c *Carriers) Candidates(values []token.Value, header http.Header) []token.
 		return values
 	}
 	for name, lines := range header {
-		if h, ok := c.with(name); !ok || !h.spells(name) {
+		if !c.has(name) || !spells(name) {
 			continue
 		}
 		for _, line := range lines {
