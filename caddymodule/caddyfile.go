@@ -176,13 +176,16 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    strip          <header>...
 //	    keep_cookies   <cookie>...
 //	    script_access  on|off
+//	    scope          <name> [<text>] {
+//	        <matcher> ...
+//	    }
 //	    open_streams   close|leave
 //	    api            <path>
 //	    page           <path>|off
 //	}
 //
 // Every option has a default, but at least one sign_in is needed. sign_in,
-// public and strip can be repeated.
+// public, strip and scope can be repeated.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // the directive's name
 	if h.NextArg() {
@@ -191,7 +194,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	var handler Handler
 	inFront := false
 	options := siteOptions(h, &handler.Site, &inFront)
-	if err := options.ParseBeside(globalOptions(nil), belongsToAll, h.Dispenser, "sign_in", "public", "strip"); err != nil {
+	if err := options.ParseBeside(globalOptions(nil), belongsToAll, h.Dispenser, "sign_in", "public", "strip", "scope"); err != nil {
 		return nil, err
 	}
 	if inFront && handler.ForeignToken == config.Pass {
@@ -310,6 +313,14 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 		"script_access": func(d *caddyfile.Dispenser) error {
 			on, err := grammar.OnOff(d)
 			s.ScriptAccess = on != nil && *on
+			return err
+		},
+		"scope": func(d *caddyfile.Dispenser) error {
+			scope, err := parseScope(d)
+			if err == nil && slices.ContainsFunc(s.Scopes, func(other config.Scope) bool { return other.Name == scope.Name }) {
+				err = d.Errf("scope %s is written twice; write it once", scope.Name)
+			}
+			s.Scopes = append(s.Scopes, scope)
 			return err
 		},
 		"open_streams": func(d *caddyfile.Dispenser) (err error) {
