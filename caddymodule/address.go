@@ -9,21 +9,17 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/caddyvalue"
-	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// checkAddress refuses a token that is limited to addresses where it isn't certain
-// whether the client's is the one that Caddy takes it for.
-func (h *Handler) checkAddress(r *http.Request, record *store.Record) error {
+// knowsAddress tells whether it is certain that the client's address is the one that
+// Caddy takes it for. A token that is limited to addresses is refused where it isn't.
+func (h *Handler) knowsAddress(r *http.Request, record *store.Record) bool {
 	what := uncertainAddress(r)
-	if what == "" {
-		return nil
-	}
-	if c := h.logger.Check(zap.WarnLevel, "a token that is limited to addresses is refused, since the client's address isn't certain: "+what); c != nil {
+	if c := h.logger.Check(zap.WarnLevel, "a token that is limited to addresses is refused, since the client's address isn't certain: "+what); c != nil && what != "" {
 		c.Write(zap.String("project", h.Project), zap.Stringer("token_id", record.ID))
 	}
-	return &registry.Denial{Reason: registry.ErrAddress, Why: registry.WhyAddress, Token: *record}
+	return what == ""
 }
 
 // uncertainAddress says what to set where a proxy that is trusted doesn't say the

@@ -346,8 +346,11 @@ func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (st
 	} else {
 		record, err = tokens.Authenticate(project, auth.Value, client)
 	}
-	if err == nil && record.Addresses != nil {
-		err = h.checkAddress(r, &record)
+	if denial, denied := errors.AsType[*registry.Denial](err); denied && errors.Is(err, registry.ErrAddress) {
+		h.knowsAddress(r, &denial.Token) // the owner is told if that may be why
+	}
+	if err == nil && record.Addresses != nil && !h.knowsAddress(r, &record) {
+		err = &registry.Denial{Reason: registry.ErrAddress, Why: registry.WhyAddress, Token: record}
 	}
 	return record, err
 }

@@ -24,8 +24,8 @@ import (
 type scopes []scope
 
 type scope struct {
-	config.Scope
-	sets []scopeSet
+	name, text string
+	sets       []scopeSet
 }
 
 // scopeSet are matchers that all have to match.
@@ -40,8 +40,11 @@ func provisionScopes(ctx caddy.Context, configured []config.Scope) (all scopes, 
 		if err := checkScope(&c); err != nil {
 			return nil, err
 		}
-		s := scope{Scope: c}
-		modules, err := ctx.LoadModule(&c, "MatchRaw")
+		s := scope{name: c.Name, text: c.Text}
+		for _, set := range c.MatchRaw {
+			s.sets = append(s.sets, scopeSet{upgrades: asksForUpgrade(set)})
+		}
+		modules, err := ctx.LoadModule(&c, "MatchRaw") // which empties it
 		if err != nil {
 			return nil, fmt.Errorf("scope %s: %w", c.Name, err)
 		}
@@ -50,7 +53,7 @@ func provisionScopes(ctx caddy.Context, configured []config.Scope) (all scopes, 
 			return nil, fmt.Errorf("scope %s: %w", c.Name, err)
 		}
 		for i, set := range sets {
-			s.sets = append(s.sets, scopeSet{set, asksForUpgrade(c.MatchRaw[i])})
+			s.sets[i].MatcherSet = set
 		}
 		all = append(all, s)
 	}
@@ -90,7 +93,7 @@ func asksForUpgrade(set map[string]json.RawMessage) bool {
 
 func (all scopes) names() (names []string) {
 	for _, s := range all {
-		names = append(names, s.Name)
+		names = append(names, s.name)
 	}
 	return names
 }
@@ -112,15 +115,15 @@ func (all scopes) check(r *http.Request, request *incoming.Request, record *stor
 	for i := range all {
 		within, err := all[i].holds(r, request)
 		if err != nil {
-			return fmt.Errorf("scope %s: %w", all[i].Name, err)
+			return fmt.Errorf("scope %s: %w", all[i].name, err)
 		}
 		if !within {
 			continue
 		}
-		if slices.Contains(record.Scopes, all[i].Name) {
+		if slices.Contains(record.Scopes, all[i].name) {
 			return nil
 		}
-		would = append(would, all[i].Name)
+		would = append(would, all[i].name)
 	}
 	return all.deny(record, would)
 }

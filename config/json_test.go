@@ -79,6 +79,20 @@ var everything = map[string]struct {
 			"locale"
 		],
 		"script_access": true,
+		"scopes": [
+			{
+				"name": "read",
+				"text": "Read only",
+				"match": [
+					{
+						"method": [
+							"GET",
+							"HEAD"
+						]
+					}
+				]
+			}
+		],
 		"open_streams": "leave",
 		"api": "/v4/tokens",
 		"page": "off"
@@ -138,7 +152,7 @@ func isObject(text string) bool {
 		return false
 	}
 	first := strings.SplitN(text, "\n", 3)[1]
-	return !slices.ContainsFunc([]string{`"X-User"`, `"type": "basic"`, `"path": [`}, func(other string) bool { return strings.Contains(first, other) })
+	return !slices.ContainsFunc([]string{`"X-User"`, `"type": "basic"`, `"path": [`, `"method": [`}, func(other string) bool { return strings.Contains(first, other) })
 }
 
 // strictly does what Caddy does with a module's configuration.
