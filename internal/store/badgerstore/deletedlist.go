@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
 // deletedListName is the file, beside the database, of all that was taken away.
@@ -290,31 +291,8 @@ func (l *deletedList) close() error { return l.file.Close() }
 
 // writeFile writes a file whole or not at all, readable by its owner only.
 func writeFile(file string, content []byte) error {
-	return replaceFile(file, func(w io.Writer) error {
+	return wholefile.Write(file, func(w io.Writer) error {
 		_, err := w.Write(content)
 		return err
 	})
-}
-
-// replaceFile writes a file whole or not at all.
-func replaceFile(file string, write func(io.Writer) error) error {
-	tmp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	if err := write(tmp); err != nil {
-		return err
-	}
-	if err := tmp.Sync(); err != nil {
-		return err
-	}
-	if err := tmp.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), file); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(file))
 }

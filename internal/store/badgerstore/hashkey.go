@@ -70,16 +70,3 @@ func checkPrivate(file string) error {
 	}
 	return nil
 }
-
-// syncDir makes a new or renamed file of dir survive a power failure.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}

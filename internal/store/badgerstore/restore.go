@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
 // unfinished is the format of a store that is being restored: nobody opens it.
@@ -270,7 +271,7 @@ func (r *Restoring) finish(lines [][]byte) (at store.Position, err error) {
 	if _, err := r.list.Write(mark{at, r.head.Clock}.append(nil)); err != nil {
 		return at, err
 	}
-	if err := errors.Join(r.list.Sync(), syncDir(r.s.dir)); err != nil {
+	if err := errors.Join(r.list.Sync(), wholefile.SyncDir(r.s.dir)); err != nil {
 		return at, err
 	}
 	writes := append(keyWrites(r.head.Keys),
