@@ -24,11 +24,14 @@ type App interface {
 	// Live returns why nothing but a restart can make tokens work again, nil as long
 	// as they do or something else can.
 	Live() error
+
+	Backups
 }
 
 // routes are all there are. Each pattern is a label of Caddy's own metrics, and
 // what permissions of a remote admin endpoint name.
 var routes = []route{
+	{"/access_tokens/backup", http.MethodPost, makeBackup},
 	{"/access_tokens/health/live", http.MethodGet, live},
 	{"/access_tokens/health/ready", http.MethodGet, ready},
 }

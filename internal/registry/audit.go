@@ -36,10 +36,11 @@ const (
 	SettingsChanged = "settings_changed"
 	UserBlocked     = "user_blocked"
 	UserUnblocked   = "user_unblocked"
+	Restored        = "restored"
 )
 
 // Kinds are all of them.
-var Kinds = []string{TokenCreated, TokenRenewed, TokenDeleted, TokensDeleted, SettingsChanged, UserBlocked, UserUnblocked}
+var Kinds = []string{TokenCreated, TokenRenewed, TokenDeleted, TokensDeleted, SettingsChanged, UserBlocked, UserUnblocked, Restored}
 
 // Event is one change as it is written for people and programs to read, for
 // years. It holds neither a token's value nor its hash.
@@ -68,6 +69,23 @@ type Event struct {
 	// change of settings.
 	Before *store.Settings `json:"before,omitempty"`
 	After  *store.Settings `json:"after,omitempty"`
+
+	// *Restoration is what the whole store was made of; it is of no project.
+	*Restoration
+}
+
+// Restoration says what a store was restored from.
+type Restoration struct {
+	// The backup: when it was made, of which position, of how many tokens.
+	BackupTime     Time   `json:"backup_time"`
+	BackupEpoch    uint64 `json:"backup_epoch"`
+	BackupRevision uint64 `json:"backup_revision"`
+	Tokens         int    `json:"tokens"`
+	// TakenAway counts what was taken away since and is so again, up to that
+	// position; zero if that wasn't known.
+	TakenAway    int    `json:"taken_away"`
+	UpToEpoch    uint64 `json:"up_to_epoch,omitzero"`
+	UpToRevision uint64 `json:"up_to_revision,omitzero"`
 }
 
 // Time is written in UTC with milliseconds (RFC 3339), as the routes write it.
@@ -89,6 +107,9 @@ type Actor struct {
 
 // ByToken is Actor.By of whoever holds a token.
 const ByToken = "token"
+
+// ByAdmin is Actor.By of whoever has Caddy's admin endpoint or the store's files.
+const ByAdmin = "admin"
 
 // Origin is where a request came from.
 type Origin struct {

@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
-// deletedListName is the file, beside the database, of all that was taken away.
+// DeletedListName is the file, beside the database, of all that was taken away.
 // It serves two ends. A restore reads it, so that what was taken away since the
 // backup stays so. And its last line is the mark: the revision that the database
 // had certainly reached. A database that is behind it has lost something.
@@ -38,7 +38,7 @@ import (
 // Records are appended over the mark, along with a new one, in one write. The
 // mark alone is overwritten in place, so that a store in which only last uses
 // change doesn't grow.
-const deletedListName = "deleted.list"
+const DeletedListName = "deleted.list"
 
 const listTitle = "access-tokens deleted.list 1"
 
@@ -124,7 +124,8 @@ type listState struct {
 	damaged bool
 }
 
-var errNoList = errors.New("its first line is not that of such a list")
+// ErrNoList says that a file is no deleted.list.
+var ErrNoList = errors.New("its first line is not that of such a list")
 
 // scanList reads a list. It calls f, if there is one, with each record and its
 // line.
@@ -138,7 +139,7 @@ func scanList(r io.Reader, f func(a takenAway, line []byte) error) (s listState,
 		}
 		if len(line) == 0 {
 			if first {
-				return s, errNoList
+				return s, ErrNoList
 			}
 			break
 		}
@@ -146,7 +147,7 @@ func scanList(r io.Reader, f func(a takenAway, line []byte) error) (s listState,
 		if first {
 			id, found := strings.CutPrefix(text, listTitle+" ")
 			if s.store, err = uuid.Parse(id); !ok || !found || err != nil {
-				return s, errNoList
+				return s, ErrNoList
 			}
 			s.end, s.lines = int64(len(line)), 1
 			continue
@@ -195,7 +196,7 @@ type deletedList struct {
 
 // openList opens the list in dir, which is s.
 func openList(dir string, s listState, d disk, clock func() time.Time) (*deletedList, error) {
-	f, err := os.OpenFile(filepath.Join(dir, deletedListName), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(dir, DeletedListName), os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +207,7 @@ func openList(dir string, s listState, d disk, clock func() time.Time) (*deleted
 func makeList(dir string, id storeID) (listState, error) {
 	b := appendLine(nil, listTitle+" "+id.String())
 	s := listState{store: id, end: int64(len(b)), lines: 1}
-	return s, writeFile(filepath.Join(dir, deletedListName), mark{}.append(b))
+	return s, writeFile(filepath.Join(dir, DeletedListName), mark{}.append(b))
 }
 
 // append adds records, and marks what the database has reached with them. When it
@@ -231,10 +232,10 @@ func (l *deletedList) append(all []takenAway, reached store.Position) error {
 func (l *deletedList) write(records []byte, reached store.Position) error {
 	m := mark{reached, l.clock()}
 	if _, err := l.file.WriteAt(m.append(records), l.end); err != nil {
-		return fmt.Errorf("writing %s: %w", deletedListName, err)
+		return fmt.Errorf("writing %s: %w", DeletedListName, err)
 	}
 	if err := l.file.Sync(); err != nil {
-		return fmt.Errorf("writing %s: %w", deletedListName, err)
+		return fmt.Errorf("writing %s: %w", DeletedListName, err)
 	}
 	l.mark = m
 	return nil

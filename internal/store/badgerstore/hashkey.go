@@ -9,11 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
-func (s *Store) keyFile() string { return filepath.Join(s.dir, "hash.key") }
+func keyFileIn(dir string) string { return filepath.Join(dir, "hash.key") }
+
+func (s *Store) keyFile() string { return keyFileIn(s.dir) }
 
 // OwnKey is the key that the store has made for where none is given. If none was
 // given when it was opened, its file isn't needed any more.
@@ -22,6 +25,12 @@ func (s *Store) OwnKey() (*token.Key, error) {
 		return s.own, nil
 	}
 	return loadKey(s.keyFile(), false)
+}
+
+// OwnKeyText is the secret of that key, for a backup that is to hold it.
+func (s *Store) OwnKeyText() (string, error) {
+	text, err := os.ReadFile(s.keyFile())
+	return strings.TrimSpace(string(text)), err
 }
 
 // loadKey reads the key file, or makes it if the store is new. A key that is

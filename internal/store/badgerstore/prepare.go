@@ -81,15 +81,15 @@ func (s *Store) check(e *examination) error {
 	id, reach := e.meta.get(metaStoreID), e.reach()
 	switch {
 	case id != nil && !e.hasList:
-		return e.damage(deletedListName, "it is missing")
+		return e.damage(DeletedListName, "it is missing")
 	case id != nil && string(id) != string(e.list.store[:]), id == nil && e.list.mark.Revision > 0:
-		return e.damage(deletedListName, "it is another store's, or the database is")
+		return e.damage(DeletedListName, "it is another store's, or the database is")
 	case reach.after.before(e.list.last):
-		return e.damage("db", "what was taken away at revision %d, as %s says, is not in it", e.list.last.Revision, deletedListName)
+		return e.damage("db", "what was taken away at revision %d, as %s says, is not in it", e.list.last.Revision, DeletedListName)
 	case e.hasList && e.list.last.before(reach.before) && e.list.damaged:
-		return e.damage(deletedListName, "line %d isn't what was written", e.list.lines+1)
+		return e.damage(DeletedListName, "line %d isn't what was written", e.list.lines+1)
 	case e.hasList && e.list.last.before(reach.before):
-		return e.damage(deletedListName, "it ends at revision %d, and what was taken away until revision %d was in it", e.list.last.Revision, reach.before.Revision)
+		return e.damage(DeletedListName, "it ends at revision %d, and what was taken away until revision %d was in it", e.list.last.Revision, reach.before.Revision)
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func (s *Store) prepare(e *examination) (err error) {
 	}
 	if !e.hasList {
 		if e.list, err = makeList(s.dir, uuid.New()); err != nil {
-			return fmt.Errorf("writing %s: %w", deletedListName, err)
+			return fmt.Errorf("writing %s: %w", DeletedListName, err)
 		}
 	}
 	reach := e.reach()
@@ -199,13 +199,13 @@ func (s *Store) begin(isNew bool, id storeID) error {
 func (s *Store) openList(e *examination, reach listReach) (err error) {
 	s.clock = clock.New(s.options.Time, e.list.mark.clock, s.logger)
 	if s.list, err = openList(s.dir, e.list, s.options.disk, s.clock.Remembered); err != nil {
-		return fmt.Errorf("opening %s: %w", deletedListName, err)
+		return fmt.Errorf("opening %s: %w", DeletedListName, err)
 	}
 	if err := s.completeList(e.list, reach); err != nil {
 		return err
 	}
 	if err := s.list.tidy(s.dir, s.clock.Certain()); err != nil {
-		return fmt.Errorf("tidying %s: %w", deletedListName, err)
+		return fmt.Errorf("tidying %s: %w", DeletedListName, err)
 	}
 	s.list.reserve()
 	return nil
@@ -281,7 +281,7 @@ func ResetClock(dir string, now time.Time) error {
 		return err
 	}
 	if !e.hasList || e.list.damaged {
-		return fmt.Errorf("%s in %s is missing or damaged, or was left by a crash: start the server once", deletedListName, dir)
+		return fmt.Errorf("%s in %s is missing or damaged, or was left by a crash: start the server once", DeletedListName, dir)
 	}
 	l, err := openList(dir, e.list, realDisk(dir), func() time.Time { return now })
 	if err != nil {

@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
@@ -46,7 +48,7 @@ func Restore(dir string, o Options, head store.Head) (*Restoring, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkEmpty(dir); err != nil {
+	if err := CheckEmpty(dir); err != nil {
 		return nil, err
 	}
 	r := &Restoring{s: s, head: head, revision: head.Revision, id: uuid.New(), epoch: head.Epoch}
@@ -64,14 +66,14 @@ func Restore(dir string, o Options, head store.Head) (*Restoring, error) {
 	return r, nil
 }
 
-// checkEmpty returns nil if there is no store in dir.
-func checkEmpty(dir string) error {
+// CheckEmpty returns nil if there is no store in dir, nor what a restore has left.
+func CheckEmpty(dir string) error {
 	files, err := os.ReadDir(filepath.Join(dir, "db"))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	there := len(files) > 0
-	for _, name := range []string{deletedListName, tableListName} {
+	for _, name := range []string{DeletedListName, tableListName} {
 		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			there = true
 		}
@@ -93,7 +95,7 @@ func (r *Restoring) begin() (err error) {
 	if err := r.flush(); err != nil {
 		return err
 	}
-	name := filepath.Join(r.s.dir, deletedListName)
+	name := filepath.Join(r.s.dir, DeletedListName)
 	if r.list, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		return err
 	}
@@ -184,7 +186,7 @@ func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, 
 		return r.takeAway(a, by, at, &t.Changes)
 	})
 	if err != nil {
-		return t, fmt.Errorf("reading %s: %w", deletedListName, err)
+		return t, fmt.Errorf("reading %s: %w", DeletedListName, err)
 	}
 	for _, a := range slices.SortedFunc(maps.Values(last), func(a, b takenAway) int { return a.Compare(b.Position) }) {
 		// What came before the backup is in it.
@@ -195,10 +197,7 @@ func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, 
 		}
 	}
 	r.last = state.last
-	t.UpTo, t.Damaged = state.mark.Position, state.damaged
-	if t.Damaged {
-		t.UpTo = state.last.Position
-	}
+	t.reach(&state)
 	r.epoch = max(r.epoch, state.mark.Epoch)
 	if state.mark.clock.After(r.head.Clock) {
 		r.head.Clock = state.mark.clock
@@ -316,7 +315,7 @@ func (r *Restoring) Discard() error {
 		return nil
 	}
 	err := r.close()
-	for _, name := range []string{deletedListName, tableListName, "db"} {
+	for _, name := range []string{DeletedListName, tableListName, "db"} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(r.s.dir, name)))
 	}
 	return err
@@ -379,4 +378,67 @@ func (r *Restoring) commit() error {
 		return unavailable(err)
 	}
 	return r.s.space.wrote(r.t.size)
+}
+
+// ReadDeletedList says what Restoring.TakeAway would make of a list: how far it goes,
+// whether it is damaged, and how many of its records are of changes after a position.
+// It fails with ErrNoList.
+func ReadDeletedList(list io.Reader, after store.Position) (Taken, error) {
+	var t Taken
+	state, err := scanList(list, func(a takenAway, _ []byte) error {
+		if after.Before(a.Position) {
+			t.Changes++
+		}
+		return nil
+	})
+	if err != nil {
+		return t, err
+	}
+	t.reach(&state)
+	return t, nil
+}
+
+// reach notes how far a list goes.
+func (t *Taken) reach(s *listState) {
+	t.UpTo, t.Damaged = s.mark.Position, s.damaged
+	if t.Damaged {
+		t.UpTo = s.last.Position
+	}
+}
+
+// RestoreKeys puts the hash keys of a backup, if it has any, where a store that is
+// restored into dir looks for its own, and says what the owner has to know of them.
+// One that is there already is left alone.
+func RestoreKeys(dir string, ids []token.KeyID, texts []string) (said string, err error) {
+	file := keyFileIn(dir)
+	if text, err := os.ReadFile(file); err == nil {
+		there, err := token.NewKey(string(text))
+		if err != nil || there.ID() != ids[0] {
+			return "", fmt.Errorf("%s is another hash key than the backup's, which is %s: remove it, or put the right one there", file, ids[0])
+		}
+		return fmt.Sprintf("Its hash key %s is in %s.", ids[0], file), nil
+	}
+	for i, text := range texts {
+		if key, err := token.NewKey(text); err != nil || i >= len(ids) || key.ID() != ids[i] {
+			return "", errors.New("the hash keys in the backup aren't those of its tokens")
+		}
+	}
+	var previous []string
+	for i, text := range texts {
+		name := file
+		if i > 0 {
+			name = fmt.Sprintf("%s.previous-%d", file, i)
+			previous = append(previous, name)
+		}
+		if err := writeFile(name, []byte(text+"\n")); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case len(texts) == 0:
+		return fmt.Sprintf("Its tokens are under hash key %s, which isn't in the backup: put the file hash.key of the store that was into %s, or give the same hash_key in the Caddyfile as there, before the server starts.", ids[0], dir), nil
+	case len(previous) > 0:
+		return fmt.Sprintf("Its hash key %s is in %s; give the former ones, which some of its tokens are under, as `previous` in the Caddyfile: they are in %s.", ids[0], file, strings.Join(previous, ", ")), nil
+	}
+	return fmt.Sprintf("Its hash key %s was in the backup, and is in %s.", ids[0], file), nil
 }

@@ -28,7 +28,7 @@ func (l *deletedList) tidy(dir string, now time.Time) error {
 	if l.end < tidyFrom {
 		return nil
 	}
-	file := filepath.Join(dir, deletedListName)
+	file := filepath.Join(dir, DeletedListName)
 	in, err := os.Open(file)
 	if err != nil {
 		return err
