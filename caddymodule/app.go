@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/backup"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/census"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
@@ -55,6 +56,8 @@ type App struct {
 	keys   []*token.Key // the first for new tokens; none are given: the store's own, once it is open
 	// auditFile is absolute, "" for none.
 	auditFile string
+	// schedule is of backups, nil for none.
+	schedule *backup.Schedule
 
 	mu sync.Mutex
 	// rules and prefixes are what the sites of this configuration say.
@@ -103,6 +106,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionAudit(); err != nil {
 		return fmt.Errorf("access_tokens: audit file: %w", err)
+	}
+	if err := a.provisionBackup(); err != nil {
+		return fmt.Errorf("access_tokens: backup: %w", err)
 	}
 	if err := a.checkSameStore(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
@@ -297,6 +303,7 @@ type openStore struct {
 	streams  *streams.Streams
 	census   *census.Census
 	watched  *metrics.Watched
+	backups  *backup.Keeper
 	refusals refusals.Refusals // of tokens, for their owners
 	store    *badgerstore.Store
 	audit    auditor
@@ -349,6 +356,7 @@ func (s *openStore) adoptLast() {
 		last := s.enforced[n-1]
 		s.audit.file.Use(last.auditFile)
 		s.registry.Adopt(last.rules)
+		s.backups.Use(last.schedule)
 		s.log.follow(last.logger)
 		return
 	}
@@ -391,6 +399,7 @@ func (a *App) open() (caddy.Destructor, error) {
 		pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened,
 	}
 	s.watched = metrics.Watch(s)
+	s.backups = s.newKeeper()
 	return s, nil
 }
 
@@ -410,6 +419,7 @@ func tellOpened(logger *zap.Logger, dir string, opened *badgerstore.Store) {
 
 // Destruct implements caddy.Destructor.
 func (s *openStore) Destruct() error {
+	s.backups.Close()
 	s.watched.End()
 	s.census.Close()
 	s.streams.Close()

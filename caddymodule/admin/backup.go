@@ -15,12 +15,12 @@ import (
 
 // Backups are made by the app.
 type Backups interface {
-	// BackupOf says how what is asked for is to be written. Its errors are those of
+	// BackupOptions says how what is asked for is to be written. Its errors are those of
 	// whoever asks.
-	BackupOf(BackupRequest) (backup.Options, error)
-	// Backup writes one. The first thing that can fail does so before anything is
+	BackupOptions(BackupRequest) (backup.Options, error)
+	// WriteBackup writes one. The first thing that can fail does so before anything is
 	// written.
-	Backup(io.Writer, backup.Options) (backup.Summary, error)
+	WriteBackup(io.Writer, backup.Options) (backup.Summary, error)
 }
 
 // BackupRequest is the body of a request for a backup. It can be left out.
@@ -51,12 +51,12 @@ func makeBackup(w http.ResponseWriter, r *http.Request) error {
 	if err := body.Decode(&asked); err != nil && !errors.Is(err, io.EOF) {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(`the body is not as it should be (%w); write {"recipients": ["age1…"], "withKey": false}, or nothing`, err)}
 	}
-	options, err := app.BackupOf(asked)
+	options, err := app.BackupOptions(asked)
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
 	}
 	to := &attachment{w: w, control: http.NewResponseController(w), name: backup.Name(options.Time, len(options.Recipients) > 0)}
-	if _, err := app.Backup(to, options); err != nil {
+	if _, err := app.WriteBackup(to, options); err != nil {
 		if to.begun {
 			// Whoever reads has to notice: this ends the connection, and Caddy would
 			// write the error behind what was written.

@@ -185,7 +185,7 @@ func TestAuditSaysWhereAChainBreaks(t *testing.T) {
 	}
 	stdout, stderr, end := run(files[0], broken)
 	want := broken + ":3: it doesn't follow the line before, " + broken + ":2: one of the two has been changed\n9 of 9 lines match; the chain is NOT whole: see above\n"
-	if end != failed || stderr != want || strings.Count(stdout, "\n") != 9 {
+	if end != failed || stderr != want || strings.Count(stdout, "\n") != 10 {
 		t.Errorf("%s, said:\n%swant\n%s", end, stderr, want)
 	}
 	// Nothing matching doesn't hide it.

@@ -122,7 +122,7 @@ func (c *backupCall) run() (said string, err error) {
 	}
 	var sum backup.Summary
 	var size int64
-	err = wholefile.Write(name, func(to io.Writer) error {
+	err = wholefile.Write(name, func(to *os.File) error {
 		sum, size, err = c.receive(to, body, encrypted)
 		return err
 	})

@@ -3,17 +3,20 @@
 package wholefile
 
 import (
+	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // Write writes a file, readable by its owner only, and replaces what was there. Until
 // write has returned without error, and all is on disk, nothing has the file's name.
-func Write(file string, write func(io.Writer) error) error {
+// It can read again what it has written.
+func Write(file string, write func(*os.File) error) error {
 	tmp, err := os.CreateTemp(filepath.Dir(file), leftover(file)+"*") // mode 0600
 	if err != nil {
 		return err
@@ -39,9 +42,9 @@ func Write(file string, write func(io.Writer) error) error {
 // look for files by their ending don't find it.
 func leftover(file string) string { return "." + filepath.Base(file) + "-" }
 
-// RemoveLeftovers removes what crashes in Write have left in dir of files that ours
-// tells by their names. Nobody may be writing one.
-func RemoveLeftovers(dir string, ours func(name string) bool) error {
+// RemoveLeftovers removes what crashes in Write have left in dir, before a time, of
+// files that ours tells by their names.
+func RemoveLeftovers(dir string, before time.Time, ours func(name string) bool) error {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -52,7 +55,10 @@ func RemoveLeftovers(dir string, ours func(name string) bool) error {
 		if !hidden || at < 0 || !ours(name[:at]) || !file.Type().IsRegular() {
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, file.Name())); err != nil {
+		if info, err := file.Info(); err != nil || !info.ModTime().Before(before) {
+			continue // gone, or somebody may be writing it
+		}
+		if err := os.Remove(filepath.Join(dir, file.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing what a crash has left: %w", err)
 		}
 	}

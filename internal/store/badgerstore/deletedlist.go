@@ -267,6 +267,50 @@ func (l *deletedList) truncate(s listState) error {
 	return l.write(nil, l.mark.Position)
 }
 
+// copy writes the list as it is now somewhere else, as a list that is whole. What is
+// appended meanwhile isn't in it.
+func (l *deletedList) copy(to io.Writer) error {
+	l.mu.Lock()
+	end, m := l.end, l.mark
+	f, err := os.Open(l.file.Name())
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := io.Copy(to, io.NewSectionReader(f, 0, end)); err != nil {
+		return err
+	}
+	_, err = to.Write(m.append(nil))
+	return err
+}
+
+// CopyDeletedList writes what the store's deleted.list holds by now somewhere else,
+// from where a restore can take it. It goes at least as far as Position was.
+func (s *Store) CopyDeletedList(to io.Writer) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return store.ErrUnavailable
+	}
+	if err := s.Failure(); err != nil {
+		return err
+	}
+	// The mark is a second behind.
+	if err := s.list.note(s.Position()); err != nil {
+		return err
+	}
+	return s.list.copy(to)
+}
+
+// DeletedListSize is the size of deleted.list without its mark, in bytes: as long as
+// it is the same nothing was taken away.
+func (s *Store) DeletedListSize() int64 {
+	s.list.mu.Lock()
+	defer s.list.mu.Unlock()
+	return s.list.end
+}
+
 // listReserve is how much of the list is allocated beforehand, so that tokens
 // can be deleted on a full disk: about as many as the memtable's log takes.
 const listReserve = 1 << 20
@@ -292,7 +336,7 @@ func (l *deletedList) close() error { return l.file.Close() }
 
 // writeFile writes a file whole or not at all, readable by its owner only.
 func writeFile(file string, content []byte) error {
-	return wholefile.Write(file, func(w io.Writer) error {
+	return wholefile.Write(file, func(w *os.File) error {
 		_, err := w.Write(content)
 		return err
 	})

@@ -70,7 +70,7 @@ func (l *deletedList) tidy(dir string, now time.Time) error {
 	if err := each(func(line []byte) error { size += int64(len(line)); return nil }); err != nil || size > l.end/2 {
 		return err
 	}
-	err = wholefile.Write(file, func(w io.Writer) error {
+	err = wholefile.Write(file, func(w *os.File) error {
 		title := appendLine(nil, listTitle+" "+l.store.String())
 		size += int64(len(title))
 		if _, err := w.Write(title); err != nil {
