@@ -112,7 +112,7 @@ func TestWhatIsRestored(t *testing.T) {
 
 func (g *gateway) copyFile(t testing.TB, from, to string) {
 	t.Helper()
-	if err := os.WriteFile(to, []byte(read(t, from)), 0o600); err != nil {
+	if err := os.WriteFile(to, []byte(readFile(t, from)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -129,14 +129,14 @@ func TestBackupWithItsKey(t *testing.T) {
 	if err := os.WriteFile(g.path("identity.txt"), []byte(i.String()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	key := strings.TrimSpace(read(t, filepath.Join(g.vars["STORE"], "hash.key")))
+	key := strings.TrimSpace(readFile(t, filepath.Join(g.vars["STORE"], "hash.key")))
 	g.accessTokens(t, 2, "backup", "--config", g.configFile(), "--with-key", "--plain")
 	g.accessTokens(t, 1, "backup", "--config", g.configFile(), "--with-key", "--output", g.path("never"))
 	file := g.backUp(t, "tokens.age", "--recipient", i.Recipient().String(), "--with-key")
-	if plain := read(t, g.backUp(t, "plain.backup")); strings.Contains(plain, key) || !strings.HasPrefix(plain, "caddy-access-tokens backup 1\n") {
+	if plain := readFile(t, g.backUp(t, "plain.backup")); strings.Contains(plain, key) || !strings.HasPrefix(plain, "caddy-access-tokens backup 1\n") {
 		t.Error("a plain backup isn't what it should be")
 	}
-	if !strings.HasPrefix(read(t, file), "age-encryption.org/v1\n") {
+	if !strings.HasPrefix(readFile(t, file), "age-encryption.org/v1\n") {
 		t.Error("it isn't encrypted")
 	}
 	if _, err := os.Stat(g.path("never")); err == nil {
@@ -280,8 +280,17 @@ func TestScheduledBackups(t *testing.T) {
 	}
 	// Nothing that a token's value could be found in.
 	for _, name := range all {
-		if bytes.Contains([]byte(read(t, g.path("backups/"+name))), []byte(made.value)) {
+		if bytes.Contains([]byte(readFile(t, g.path("backups/"+name))), []byte(made.value)) {
 			t.Errorf("%s holds a value", name)
 		}
 	}
+}
+
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
