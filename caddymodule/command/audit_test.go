@@ -92,11 +92,16 @@ func write(t *testing.T, events []registry.Event, sizes ...int) (files []string)
 
 // run runs the command as Caddy does, and returns what its process would say.
 func run(args ...string) (stdout, stderr, end string) {
+	return runCommand(auditCommand(), append([]string{"audit"}, args...)...)
+}
+
+func runCommand(cmd *cobra.Command, args ...string) (stdout, stderr, end string) {
 	root := &cobra.Command{Use: "access-tokens", SilenceUsage: true}
 	root.SetFlagErrorFunc(wrongUse)
-	root.AddCommand(auditCommand())
-	root.SetArgs(append([]string{"audit"}, args...))
+	root.AddCommand(cmd)
+	root.SetArgs(args)
 	var out, errs bytes.Buffer
+	root.SetIn(&bytes.Buffer{})
 	root.SetOut(&out)
 	root.SetErr(&errs)
 	if err := root.Execute(); err != nil {

@@ -30,7 +30,7 @@ command was used wrongly, and 3 where nothing matched.`,
 				return wrongUse(cmd, fmt.Errorf("there is no command %q", args[0]))
 			}
 			cmd.AddCommand(auditCommand())
-			cmd.AddCommand(backupCommand(), restoreCommand())
+			cmd.AddCommand(backupCommand(), restoreCommand(), verifyCommand())
 		},
 	})
 }

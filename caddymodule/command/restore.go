@@ -244,7 +244,7 @@ func lowerFirst(text string) string {
 }
 
 // restore makes the store. The file is read once more, and has to be what it was.
-func (c *restoreCall) restore(f io.Reader, identities []age.Identity, sum *backup.Summary, list io.Reader) (err error) {
+func (c *restoreCall) restore(f io.Reader, identities []age.Identity, sum *backup.Summary, list *os.File) (err error) {
 	r, err := badgerstore.Restore(c.into, badgerstore.Options{Logger: zap.NewNop()}, sum.Head.Head)
 	if err != nil {
 		return err

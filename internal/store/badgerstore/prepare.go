@@ -63,21 +63,36 @@ func (s *Store) look() (*examination, error) {
 	return e, setAside(s.dir, e.unnamed)
 }
 
-// check checks that the store is ours and whole.
+// check checks that the store is ours and whole, and finds its key.
 func (s *Store) check(e *examination) error {
+	if err := e.checkFormat(); err != nil {
+		return err
+	}
+	if err := s.loadKey(e.meta.get(metaFormat) == nil); err != nil {
+		return err
+	}
+	return e.checkList()
+}
+
+// checkFormat returns nil if the database is a token store that this release reads, or
+// is to become one.
+func (e *examination) checkFormat() error {
 	kind := e.meta.get(metaFormat)
 	if kind == nil && e.revision > 0 {
 		return e.damage("db", "it holds changes up to revision %d, but not what makes it a token store", e.revision)
 	}
 	if kind != nil && (len(kind) != 1 || kind[0] < oldestFormat || kind[0] > format) {
-		return fmt.Errorf("the token store in %s has format %x, and this release reads formats %d to %d: upgrade, or choose another directory", s.dir, kind, oldestFormat, format)
+		return fmt.Errorf("the token store in %s has format %x, and this release reads formats %d to %d: upgrade, or choose another directory", e.dir, kind, oldestFormat, format)
 	}
 	if kind != nil && len(e.meta.get(metaKeyID)) != len(token.KeyID{}) {
 		return e.damage("db", "it doesn't say which hash key its tokens are under")
 	}
-	if err := s.loadKey(kind == nil); err != nil {
-		return err
-	}
+	return nil
+}
+
+// checkList returns nil if database and list belong together, and none of the two lacks
+// anything.
+func (e *examination) checkList() error {
 	id, reach := e.meta.get(metaStoreID), e.reach()
 	switch {
 	case id != nil && !e.hasList:
