@@ -24,12 +24,13 @@ type Options struct {
 	Keys []string
 }
 
-// ParseRecipients reads age's public keys, such as age1….
+// ParseRecipients reads age's public keys, such as age1…. What it refuses isn't said:
+// it could be a secret.
 func ParseRecipients(texts []string) (all []age.Recipient, err error) {
-	for _, text := range texts {
+	for i, text := range texts {
 		one, err := age.ParseRecipients(bytes.NewReader([]byte(text)))
 		if err != nil || len(one) != 1 {
-			return nil, fmt.Errorf("%q is no age recipient; write one such as `age-keygen` prints, which begins with age1", text)
+			return nil, fmt.Errorf("recipient %d is no public key of age; write one such as `age-keygen` prints, which begins with age1", i+1)
 		}
 		all = append(all, one[0])
 	}
