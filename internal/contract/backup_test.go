@@ -45,12 +45,16 @@ func (g *gateway) backUp(t testing.TB, name string, args ...string) string {
 // was there is there again, but for what was taken away since.
 func TestWhatIsRestored(t *testing.T) {
 	t.Parallel()
-	g := start(t, site("allow_generate everyone"), movable(""))
-	kept, deletedBefore, deletedSince := g.create(t, as("bob"), 3600, "kept"), g.create(t, as("bob"), 3600, ""), g.create(t, as("bob"), -1, "")
-	voided, blocked, unblocked := g.create(t, as("carol"), 3600, ""), g.create(t, as("dave"), 3600, ""), g.create(t, as("erin"), 3600, "")
+	g := start(t, site("allow_generate everyone")+siteAt("{$PORT2}", "allow_generate everyone\nproject other"), movable(""))
+	kept, deletedBefore, deletedSince := g.create(t, as("bob"), 3600, "kept"), g.create(t, as("bob"), 3600, ""), g.create(t, as("bob"), 3600, "")
+	voided, blocked, unblocked := g.create(t, as("carol"), 3600, ""), g.createAt(t, 1, as("carol"), 3600, ""), g.createAt(t, 1, as("bob"), 3600, "")
+	block := func(method, user string) {
+		t.Helper()
+		wantStatus(t, g.do(t, ask{site: 1, method: method, target: blockedTarget + "?user=" + user, auth: as("alice")}), http.StatusNoContent)
+	}
 	wantProxied(t, g.do(t, askFor(kept)), "bob")
 	wantStatus(t, g.do(t, ask{method: "DELETE", target: deletedBefore.target(), auth: as("bob")}), http.StatusNoContent)
-	g.setBlocked(t, "PUT", as("alice"), "erin")
+	block("PUT", "bob")
 	wantStatus(t, g.do(t, ask{method: "PATCH", target: api + "/settings", auth: as("alice"), body: `{"maxLifetimeDays": 7}`}), http.StatusOK)
 
 	file := g.backUp(t, "tokens.backup")
@@ -60,8 +64,8 @@ func TestWhatIsRestored(t *testing.T) {
 	if n := g.deleteAll(t, as("alice"), "carol"); n != 1 {
 		t.Errorf("%d tokens of carol's were deleted", n)
 	}
-	g.setBlocked(t, "PUT", as("alice"), "dave")
-	g.setBlocked(t, "DELETE", as("alice"), "erin")
+	block("PUT", "carol")
+	block("DELETE", "bob")
 	g.stop(t)
 
 	old := g.vars["STORE"]
@@ -93,8 +97,8 @@ func TestWhatIsRestored(t *testing.T) {
 			t.Errorf("a token that was %s: %v", name, got)
 		}
 	}
-	wantStatus(t, g.do(t, askFor(blocked)), http.StatusForbidden)
-	wantProxied(t, g.do(t, askFor(unblocked)), "erin")
+	wantStatus(t, g.do(t, ask{site: 1, auth: bearer(blocked.value)}), http.StatusForbidden)
+	wantProxied(t, g.do(t, ask{site: 1, auth: bearer(unblocked.value)}), "bob")
 	if got := g.do(t, ask{target: api + "/settings", auth: as("alice")}); !strings.Contains(got.body, `"maxLifetimeDays":7`) {
 		t.Errorf("the settings: %s", got.body)
 	}
