@@ -249,6 +249,54 @@ func TestRestoreBringsTheKeyAlong(t *testing.T) {
 	}
 }
 
+// Without the key no token can be recognised. Who had some, who was blocked and what
+// was set is saved.
+func TestRestoreWithoutTheKey(t *testing.T) {
+	b := backUp(t)
+	b.list(nil)
+	into := filepath.Join(t.TempDir(), "new")
+	stdout, stderr, end := restored("--into", into, "--lost-key", "--yes", b.file)
+	if end != "" || !strings.Contains(stdout, "All tokens have ended, 4 tokens among them that were living") {
+		t.Fatalf("%s\n%s%s", end, stdout, stderr)
+	}
+	s := opened(t, into, "")
+	r, err := s.ByID(storetest.NewRecord("p", "carol", 0).ID)
+	if err != nil || !r.IsRevoked() || r.User.ID != "carol" {
+		t.Errorf("a token: %+v, %v", r, err)
+	}
+	if !s.IsBlocked("q", "erin") {
+		t.Error("nobody is blocked")
+	}
+	if now, _ := s.Settings("p"); now.Generate != "users" {
+		t.Errorf("the settings are %+v", now)
+	}
+	if lines, err := s.Outbox(store.LinePlace{}); err != nil || len(lines) != 1 || !strings.Contains(string(lines[0].Text), `"key_lost":true`) {
+		t.Errorf("the outbox: %d lines, %v", len(lines), err)
+	}
+	// It goes on as any other, and is found whole.
+	if _, err := s.Commit(context.Background(), store.Create{Record: storetest.NewRecord("z", "zoe", 0)}); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, stderr, end := verified(into); end != "" {
+		t.Errorf("%s: %s%s", end, stdout, stderr)
+	}
+	opened(t, into, "")
+	// Beside its key it isn't lost.
+	into = filepath.Join(t.TempDir(), "again")
+	if err := os.Mkdir(into, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(into, "hash.key"), []byte(b.key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, end := restored("--into", into, "--lost-key", "--yes", b.file); end != failed || !strings.Contains(stderr, "isn't lost") {
+		t.Errorf("beside its key: %s, %s", end, stderr)
+	}
+}
+
 // answers serves something on the admin endpoint's path.
 func answers(t *testing.T, serve http.HandlerFunc) (address string) {
 	t.Helper()

@@ -26,7 +26,7 @@ func restoreCommand() *cobra.Command {
 	var c restoreCall
 	var yes bool
 	cmd := &cobra.Command{
-		Use:                   "restore [--into <dir>] [--identity <file>] [--deleted <file> | --allow-undelete] [--dry-run] [--yes] <backup>",
+		Use:                   "restore [--into <dir>] [--identity <file>] [--deleted <file> | --allow-undelete] [--lost-key] [--dry-run] [--yes] <backup>",
 		DisableFlagsInUseLine: true,
 		Short:                 "Makes a store of a backup",
 		Long: `
@@ -38,6 +38,9 @@ blocks and unblocks, and the switch api_access. The file deleted.list knows it, 
 scheduled backups keep beside them, and which is in the directory of the store that
 was. Without it, or where it is damaged or ends before the backup, --allow-undelete is
 needed, and what was deleted since works again.
+
+If the hash key that its tokens are under is lost, nobody can recognise them: with
+--lost-key they end, and their users have to make new ones.
 
 Last uses, settings and new tokens since the backup are lost. The server must not
 run on the directory meanwhile, and starts on it afterwards as ever.`,
@@ -79,6 +82,7 @@ run on the directory meanwhile, and starts on it afterwards as ever.`,
 	flags.StringArrayVarP(&c.identities, "identity", "i", nil, "a file of age identities, for an encrypted backup; can be repeated")
 	flags.StringVar(&c.deleted, "deleted", "", "the file deleted.list; that beside the backup if it isn't given")
 	flags.BoolVar(&c.allowUndelete, "allow-undelete", false, "restore without what deleted.list knows, or as far as it goes")
+	flags.BoolVar(&c.lostKey, "lost-key", false, "the hash key is lost: end all tokens, and keep blocks, settings and what is known of tokens")
 	flags.BoolVar(&c.dryRun, "dry-run", false, "verify everything and say what would be restored")
 	flags.BoolVarP(&yes, "yes", "y", false, "don't ask")
 	return cmd
@@ -134,6 +138,7 @@ type restoreCall struct {
 	identities            []string
 	deleted               string
 	allowUndelete, dryRun bool
+	lostKey               bool
 
 	out      io.Writer
 	progress *progress
@@ -277,7 +282,13 @@ func (c *restoreCall) restore(f io.Reader, identities []age.Identity, sum *backu
 		}
 		event.TakenAway, event.UpToEpoch, event.UpToRevision = taken.Changes, taken.UpTo.Epoch, taken.UpTo.Revision
 	}
-	said, err := badgerstore.RestoreKeys(c.into, sum.Keys, keys)
+	said := ""
+	if c.lostKey {
+		event.KeyLost = true
+		said, err = c.goOnWithoutKey(r, sum)
+	} else {
+		said, err = badgerstore.RestoreKeys(c.into, sum.Keys, keys)
+	}
 	if err != nil {
 		return err
 	}
@@ -289,6 +300,17 @@ func (c *restoreCall) restore(f io.Reader, identities []age.Identity, sum *backu
 	c.say("The store is at revision %d, and epoch %d begins.", at.Revision, at.Epoch)
 	c.say("%s", said)
 	return nil
+}
+
+// goOnWithoutKey ends all tokens, since their hash key is lost.
+func (c *restoreCall) goOnWithoutKey(r *badgerstore.Restoring, sum *backup.Summary) (said string, err error) {
+	key, err := badgerstore.ReplaceLostKey(c.into, sum.Keys)
+	if err != nil {
+		return "", err
+	}
+	ended, err := r.EndAll(key, c.now())
+	return fmt.Sprintf("All tokens have ended, %s among them that were living: their hash key is lost. Blocks and settings are kept. New tokens are under hash key %s, in %s, or under the one that the Caddyfile gives.",
+		counted(ended, "token"), key, filepath.Join(c.into, "hash.key")), err
 }
 
 // counted is a number of things.

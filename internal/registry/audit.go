@@ -86,6 +86,9 @@ type Restoration struct {
 	TakenAway    int    `json:"taken_away"`
 	UpToEpoch    uint64 `json:"up_to_epoch,omitzero"`
 	UpToRevision uint64 `json:"up_to_revision,omitzero"`
+	// KeyLost: all tokens that were living were ended, since nobody could recognise
+	// them.
+	KeyLost bool `json:"key_lost,omitzero"`
 }
 
 // Time is written in UTC with milliseconds (RFC 3339), as the routes write it.

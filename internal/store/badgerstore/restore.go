@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
@@ -203,6 +204,49 @@ func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, 
 		r.head.Clock = state.mark.clock
 	}
 	return t, nil
+}
+
+// EndAll ends all living tokens, once what is to be taken away is, and has the store
+// go on under another hash key: that is for where the key is lost. Blocks, settings and
+// what is known of tokens stay. It returns how many were ended.
+func (r *Restoring) EndAll(key token.KeyID, at time.Time) (ended int, err error) {
+	r.took = true
+	if err := r.flush(); err != nil {
+		return 0, err
+	}
+	living := make(map[owner]bool)
+	err = r.s.guard(func() error {
+		return iterate(r.t.txn, []byte{spaceToken}, func(item *badger.Item) (bool, error) {
+			record, moved, err := decodeEntry(item)
+			if err != nil || moved != uuid.Nil || record.IsRevoked() {
+				return true, err
+			}
+			living[owner{record.Project, record.User.ID}] = true
+			return true, nil
+		})
+	})
+	if err != nil {
+		return 0, err
+	}
+	for o := range living {
+		account, _, err := findAccount(r.t.txn, o)
+		if err != nil {
+			return ended, err
+		}
+		n := 0
+		a := takenAway{project: o.project, user: o.user, voided: true}
+		if err := r.takeAway(a, "", at, &n); err != nil {
+			return ended, err
+		}
+		a.Position = store.Position{Epoch: r.epoch + 1, Revision: r.revision}
+		if _, err := r.list.Write(a.append(nil)); err != nil {
+			return ended, err
+		}
+		r.last = r.last.then(a.Position)
+		ended += int(account.Living)
+	}
+	r.head.Keys = []token.KeyID{key}
+	return ended, nil
 }
 
 func (r *Restoring) takeAway(a takenAway, by string, at time.Time, changes *int) error {
@@ -404,6 +448,20 @@ func (t *Taken) reach(s *listState) {
 	if t.Damaged {
 		t.UpTo = s.last.Position
 	}
+}
+
+// ReplaceLostKey makes a hash key where a store that is restored into dir looks for its
+// own, unless there is one, for tokens that are made from then on. It fails if that is
+// one of ids, which isn't lost then.
+func ReplaceLostKey(dir string, ids []token.KeyID) (token.KeyID, error) {
+	key, err := loadKey(keyFileIn(dir), true)
+	if err != nil {
+		return token.KeyID{}, err
+	}
+	if slices.Contains(ids, key.ID()) {
+		return token.KeyID{}, fmt.Errorf("the hash key isn't lost: it is in %s", keyFileIn(dir))
+	}
+	return key.ID(), nil
 }
 
 // RestoreKeys puts the hash keys of a backup, if it has any, where a store that is
