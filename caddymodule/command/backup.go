@@ -132,7 +132,7 @@ func (c *backupCall) run() (said string, err error) {
 	case encrypted:
 		return fmt.Sprintf("%s: %d bytes, encrypted", name, size), nil
 	}
-	return fmt.Sprintf("%s: %d bytes, the records of %d tokens, at revision %d of epoch %d", name, size, sum.Records, sum.Revision, sum.Epoch), nil
+	return fmt.Sprintf("%s: %d bytes, the records of %s, at revision %d of epoch %d", name, size, counted(sum.Records, "token"), sum.Revision, sum.Epoch), nil
 }
 
 func notThere(file string) error {

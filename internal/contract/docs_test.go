@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -68,11 +69,15 @@ func TestExamplesInTheDocuments(t *testing.T) {
 
 func examples(t *testing.T) (all []example) {
 	t.Helper()
-	docs, err := filepath.Glob(filepath.Join(repository, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
+	paths := []string{filepath.Join(repository, "README.md")}
+	for _, of := range []string{"docs", filepath.Join("docs", "operations")} {
+		docs, err := filepath.Glob(filepath.Join(repository, of, "*.md"))
+		if err != nil || len(docs) == 0 {
+			t.Fatalf("%s: %v %v", of, docs, err)
+		}
+		paths = append(paths, docs...)
 	}
-	for _, path := range append([]string{filepath.Join(repository, "README.md")}, docs...) {
+	for _, path := range paths {
 		name, err := filepath.Rel(repository, path)
 		if err != nil {
 			t.Fatal(err)
@@ -177,7 +182,7 @@ func testCommandIsWhatCIRuns(t *testing.T) {
 }
 
 // transcriptComesTrue starts the gateway as the README says, in a directory and
-// on ports of its own, and runs a transcript against it. Its lines that begin
+// on ports of its own, and runs a transcript against it, with its caddy in the PATH. Its lines that begin
 // with "#> " are what the commands before them print, where "…" stands for
 // anything.
 func transcriptComesTrue(t *testing.T, build func() (string, error), server *example, transcript example) {
@@ -206,6 +211,10 @@ func transcriptComesTrue(t *testing.T, build func() (string, error), server *exa
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		// A transcript may have put another one in its place.
+		stop := exec.Command(program, "stop")
+		stop.Env = run.Env
+		_ = stop.Run()
 		_ = run.Process.Signal(syscall.SIGTERM)
 		if err := run.Wait(); err != nil || t.Failed() {
 			t.Logf("Caddy: %v\n%s", err, log.String())
@@ -216,6 +225,7 @@ func transcriptComesTrue(t *testing.T, build func() (string, error), server *exa
 	script, expected := expectations(ports.Replace(transcript.text))
 	cmd := exec.CommandContext(t.Context(), "bash", "-e", "-u", "-c", script)
 	cmd.Dir = dir
+	cmd.Env = append(slices.Clone(run.Env), "PATH="+filepath.Dir(program)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	for _, value := range regexp.MustCompile(`cat_[0-9A-Za-z]{49}`).FindAllString(string(out), -1) {
 		secrets.add(value)
