@@ -379,6 +379,10 @@ func (a *App) open() (caddy.Destructor, error) {
 	if err != nil {
 		return nil, err
 	}
+	err = auditor{logger: logger.Named("audit")}.tellRestored(opened, a.auditFile != "")
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
 	file, err := auditfile.Open(opened, a.auditFile, logger)
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
