@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/backup"
 )
@@ -45,6 +46,10 @@ func makeBackup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
+	return answerBackup(app, w, r)
+}
+
+func answerBackup(app Backups, w http.ResponseWriter, r *http.Request) error {
 	var asked BackupRequest
 	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBackupBody))
 	body.DisallowUnknownFields()
@@ -60,7 +65,7 @@ func makeBackup(w http.ResponseWriter, r *http.Request) error {
 		if to.begun {
 			// Whoever reads has to notice: this ends the connection, and Caddy would
 			// write the error behind what was written.
-			caddy.Log().Named("access_tokens").Error("a backup was broken off: " + err.Error())
+			caddy.Log().Named("access_tokens").Error("a backup that was asked for was broken off", zap.Error(err))
 			panic(http.ErrAbortHandler)
 		}
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
