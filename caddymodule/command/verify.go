@@ -251,7 +251,7 @@ func listBeside(name string, sum *backup.Summary) (list badgerstore.Taken, err e
 		return list, err
 	}
 	defer f.Close()
-	list, err = badgerstore.ReadDeletedList(f, sum.Position)
+	list, err = badgerstore.ReadDeletedList(f, sum.Head.Head)
 	switch {
 	case err != nil:
 		return badgerstore.Taken{}, fmt.Errorf("the %s beside it can't be used: %w", badgerstore.DeletedListName, err)

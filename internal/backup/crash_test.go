@@ -135,7 +135,7 @@ func wantWholeList(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if list, err := badgerstore.ReadDeletedList(f, store.Position{}); err != nil || list.Damaged || list.UpTo.Revision == 0 {
+	if list, err := badgerstore.ReadDeletedList(f, store.Head{}); err != nil || list.Damaged || list.UpTo.Revision == 0 {
 		t.Errorf("%s: %+v, %v", name, list, err)
 	}
 }
