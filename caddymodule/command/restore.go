@@ -282,7 +282,7 @@ func (c *restoreCall) restore(f io.Reader, identities []age.Identity, sum *backu
 		}
 		event.TakenAway, event.UpToEpoch, event.UpToRevision = taken.Changes, taken.UpTo.Epoch, taken.UpTo.Revision
 	}
-	said := ""
+	var said string
 	if c.lostKey {
 		event.KeyLost = true
 		said, err = c.goOnWithoutKey(r, sum)

@@ -63,7 +63,7 @@ func TestKillDuringBackupLeavesNoHalfOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole, half := 0, 0
-	for round := range 12 {
+	for round := range 8 {
 		killAfter(t, time.Duration(50+rand.IntN(400))*time.Millisecond, childStore+"="+dir, childBackups+"="+backups)
 		files, err := os.ReadDir(backups)
 		if err != nil {

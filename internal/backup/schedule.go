@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -263,10 +264,7 @@ func (r *runs) tryBackUp(ctx context.Context, s *Schedule, now time.Time) (name 
 type checked struct {
 	ctx  context.Context
 	to   io.Writer
-	hash interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
+	hash hash.Hash
 	size int64
 }
 
