@@ -312,6 +312,16 @@ func madeBefore(dir string, then time.Time) (all []made, err error) {
 	return all, nil
 }
 
+// Newest returns the path of the newest backup in dir that was made by then, "" if
+// there is none.
+func Newest(dir string, then time.Time) (string, error) {
+	all, err := madeBefore(dir, then)
+	if err != nil || len(all) == 0 {
+		return "", err
+	}
+	return filepath.Join(dir, all[0].name), nil
+}
+
 // removeOld removes all but the newest backups. The newest one is whole.
 func (r *runs) removeOld(s *Schedule, newest string, now time.Time) error {
 	all, err := madeBefore(s.Dir, now)
