@@ -300,6 +300,40 @@ func TestRestoreWithoutTheKey(t *testing.T) {
 	}
 }
 
+// Of a stopped store a backup can be made without its key, which may be lost.
+func TestBackupOfAStoppedStore(t *testing.T) {
+	b := backUp(t)
+	file := filepath.Join(t.TempDir(), "stopped.backup")
+	if _, stderr, end := runCommand(backupCommand(), "backup", "--from", b.dir, "--output", file); end != failed || !strings.Contains(stderr, "in use") {
+		t.Errorf("while it is in use: %s, %s", end, stderr)
+	}
+	b.close()
+	if err := os.Remove(filepath.Join(b.dir, "hash.key")); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, end := runCommand(backupCommand(), "backup", "--from", b.dir, "--output", file); end != "" || !strings.Contains(stderr, "the records of 7 tokens, at revision ") {
+		t.Fatalf("%s, %s", end, stderr)
+	}
+	into := filepath.Join(t.TempDir(), "new")
+	if stdout, stderr, end := restored("--into", into, "--deleted", filepath.Join(b.dir, "deleted.list"), "--yes", file); end != "" {
+		t.Fatalf("%s, %s%s", end, stdout, stderr)
+	}
+	if r, err := opened(t, into, b.key).ByID(storetest.NewRecord("p", "carol", 0).ID); err != nil || r.IsRevoked() {
+		t.Errorf("restored with its key: %+v, %v", r, err)
+	}
+	into = filepath.Join(t.TempDir(), "saved")
+	if stdout, stderr, end := restored("--into", into, "--deleted", filepath.Join(b.dir, "deleted.list"), "--lost-key", "--yes", file); end != "" || !strings.Contains(stdout, "4 tokens among them") {
+		t.Errorf("%s, %s%s", end, stdout, stderr)
+	}
+	nothing := t.TempDir()
+	if _, stderr, end := runCommand(backupCommand(), "backup", "--from", nothing); end != failed || !strings.Contains(stderr, "no token store") {
+		t.Errorf("of nothing: %s, %s", end, stderr)
+	}
+	if left, _ := os.ReadDir(nothing); len(left) > 0 {
+		t.Errorf("there is %s", left[0].Name())
+	}
+}
+
 // answers serves something on the admin endpoint's path.
 func answers(t *testing.T, serve http.HandlerFunc) (address string) {
 	t.Helper()

@@ -3,7 +3,11 @@
 package command
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +56,18 @@ func exit(cmd *cobra.Command, code int) error {
 	// Caddy keeps how an exit code is passed on to itself, but for this.
 	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, nil)
 }
+
+// untilInterrupted returns a context that ends when somebody presses Ctrl+C, so that
+// what is half done is removed.
+func untilInterrupted(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	ctx := cmd.Context()
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+}
+
+var errInterrupted = fmt.Errorf("interrupted")
 
 var errFailed = fmt.Errorf("failed") // which Caddy's main ends with 1
 

@@ -2,7 +2,10 @@ package command
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -119,6 +122,29 @@ func TestKillDuringRestoreLeavesNoHalfStore(t *testing.T) {
 	t.Logf("of the stores %d were refused, %d were empty, %d whole; a restore takes %v", refused, empty, whole, took)
 	if refused == 0 {
 		t.Error("it was never killed in the middle")
+	}
+}
+
+// Whoever interrupts a restore has nothing to clear away.
+func TestInterruptedRestoreLeavesNothing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens.backup")
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := backup.Write(f, generated{1000}, backup.Options{Time: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	into := filepath.Join(t.TempDir(), "new")
+	c := restoreCall{file: file, into: into, allowUndelete: true, ctx: ctx, out: io.Discard, progress: newProgress(io.Discard), now: time.Now}
+	c.agreed = func() (bool, error) { cancel(); return true, nil }
+	if err := c.run(); !errors.Is(err, errInterrupted) {
+		t.Errorf("it ends with %v", err)
+	}
+	if err := badgerstore.CheckEmpty(into); err != nil {
+		t.Error(err)
 	}
 }
 

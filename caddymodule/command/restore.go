@@ -2,6 +2,7 @@ package command
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -66,6 +67,9 @@ run on the directory meanwhile, and starts on it afterwards as ever.`,
 				}
 				return askedForConsent(cmd.InOrStdin(), cmd.ErrOrStderr(), "Restore it?")
 			}
+			ctx, stop := untilInterrupted(cmd)
+			defer stop()
+			c.ctx = ctx
 			err := c.run()
 			c.progress.clear()
 			switch {
@@ -140,6 +144,7 @@ type restoreCall struct {
 	allowUndelete, dryRun bool
 	lostKey               bool
 
+	ctx      context.Context // of this one call
 	out      io.Writer
 	progress *progress
 	now      func() time.Time
@@ -260,6 +265,9 @@ func (c *restoreCall) restore(f io.Reader, identities []age.Identity, sum *backu
 	again, err := backup.Read(f, identities, backup.Into{
 		Key: func(text string) error { keys = append(keys, text); return nil },
 		Record: func(record store.Record) error {
+			if c.ctx.Err() != nil {
+				return errInterrupted
+			}
 			done++
 			c.progress.at("%d of %d tokens restored", done, sum.Records)
 			return r.AddRecord(record)
@@ -291,6 +299,9 @@ func (c *restoreCall) restore(f io.Reader, identities []age.Identity, sum *backu
 	}
 	if err != nil {
 		return err
+	}
+	if c.ctx.Err() != nil {
+		return errInterrupted
 	}
 	at, err := r.Finish(event.Text())
 	if err != nil {

@@ -68,7 +68,11 @@ func (s *Store) check(e *examination) error {
 	if err := e.checkFormat(); err != nil {
 		return err
 	}
-	if err := s.loadKey(e.meta.get(metaFormat) == nil); err != nil {
+	isNew := e.meta.get(metaFormat) == nil
+	if isNew && s.options.WithoutKey {
+		return ErrNoStore
+	}
+	if err := s.loadKey(isNew); err != nil {
 		return err
 	}
 	return e.checkList()
@@ -168,6 +172,9 @@ func (s *Store) readRevision(e *examination) error {
 // loadKey takes the key that is given for new tokens, or else the store's own.
 func (s *Store) loadKey(isNew bool) error {
 	key := s.options.Key
+	if s.options.WithoutKey {
+		key = new(token.Key) // under which there is nothing
+	}
 	if key == nil {
 		var err error
 		if key, err = loadKey(s.keyFile(), isNew); err != nil {
