@@ -16,8 +16,9 @@ func init() {
 		Usage: "<command>",
 		Short: "Looks after API access tokens",
 		Long: `
-Looks after what the module access_tokens keeps. All commands but "audit" ask the
-Caddy that runs, at its admin endpoint.
+Looks after what the module access_tokens keeps. All commands but "audit",
+"restore" and "verify", which read files, ask the Caddy that runs, at its admin
+endpoint.
 
 At a terminal results are tables and texts, elsewhere lines of JSON.
 
@@ -38,7 +39,8 @@ func setUp(cmd *cobra.Command) {
 		}
 		return wrongUse(cmd, fmt.Errorf("there is no command %q", args[0]))
 	}
-	cmd.AddCommand(listCommand(), showCommand(), deleteCommand(), blockCommand(), unblockCommand(), statsCommand(), rotateKeyCommand(), auditCommand())
+	cmd.AddCommand(listCommand(), showCommand(), deleteCommand(), blockCommand(), unblockCommand(), statsCommand(), rotateKeyCommand(),
+		backupCommand(), restoreCommand(), verifyCommand(), auditCommand())
 }
 
 // What a command's process ends with.

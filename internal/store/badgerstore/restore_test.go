@@ -169,7 +169,7 @@ func TestRestoreBringsNothingBack(t *testing.T) {
 			backups := []storetest.Contents{backUp(t, s)}
 			d.drive(60)
 			for generation := range 3 {
-				list := readFile(t, filepath.Join(dir, deletedListName))
+				list := readFile(t, filepath.Join(dir, DeletedListName))
 				last := backUp(t, s)
 				again, _, taken := restore(t, o, last, list)
 				d.wantNothingBack(again, last)
@@ -327,7 +327,7 @@ func TestRestoreOfMany(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	again, _, taken := restore(t, o, backup, readFile(t, filepath.Join(dir, deletedListName)))
+	again, _, taken := restore(t, o, backup, readFile(t, filepath.Join(dir, DeletedListName)))
 	for i := range n {
 		if r, err := again.ByHash(largeRecord(i).Hash); err != nil || r.IsRevoked() != isDeleted(i) {
 			t.Fatalf("token %d: %+v, %v", i, r, err)
@@ -346,7 +346,7 @@ func TestRestoreThatIsBrokenOffIsNoStore(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, o)
 	storetest.Fill(t, s)
-	backup, list := backUp(t, s), readFile(t, filepath.Join(dir, deletedListName))
+	backup, list := backUp(t, s), readFile(t, filepath.Join(dir, DeletedListName))
 	r, restored := beginRestore(t, o, backup.Head)
 	wantNone := func(when string) {
 		t.Helper()
@@ -391,7 +391,7 @@ func TestWhatCantBeRestored(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, o)
 	storetest.Fill(t, s)
-	backup, list := backUp(t, s), readFile(t, filepath.Join(dir, deletedListName))
+	backup, list := backUp(t, s), readFile(t, filepath.Join(dir, DeletedListName))
 	if _, err := Restore(dir, o, backup.Head); err == nil || !strings.Contains(err.Error(), "there is a token store in") {
 		t.Errorf("into a store: %v", err)
 	}
@@ -411,7 +411,7 @@ func TestWhatCantBeRestored(t *testing.T) {
 	if err := r.AddUse(store.Use{ID: uuid.New(), At: restoredAt}); err != nil {
 		t.Errorf("the last use of an unknown token: %v", err)
 	}
-	if _, err := r.TakeAway(strings.NewReader("x\n"), "", restoredAt); !errors.Is(err, errNoList) {
+	if _, err := r.TakeAway(strings.NewReader("x\n"), "", restoredAt); !errors.Is(err, ErrNoList) {
 		t.Errorf("something else as the list: %v", err)
 	}
 

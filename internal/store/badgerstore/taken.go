@@ -98,7 +98,7 @@ func (s *Store) completeList(l listState, reach listReach) error {
 		return nil
 	}
 	// A crash may have left some of the last batch.
-	f, err := os.Open(filepath.Join(s.dir, deletedListName))
+	f, err := os.Open(filepath.Join(s.dir, DeletedListName))
 	if err != nil {
 		return err
 	}
@@ -115,10 +115,10 @@ func (s *Store) completeList(l listState, reach listReach) error {
 	until.end += int64(len(appendLine(nil, listTitle+" "+l.store.String())))
 	missing, err := s.takenBetween(reach.follows, reach.after.Position)
 	if err != nil {
-		return fmt.Errorf("completing %s: %w", deletedListName, err)
+		return fmt.Errorf("completing %s: %w", DeletedListName, err)
 	}
 	if err := s.list.truncate(until); err != nil {
-		return fmt.Errorf("completing %s: %w", deletedListName, err)
+		return fmt.Errorf("completing %s: %w", DeletedListName, err)
 	}
 	if len(missing) == 0 {
 		return nil
