@@ -193,26 +193,25 @@ func (o *Operator) void(ctx context.Context, project, user string) (ended int, e
 	return done.Ended, err
 }
 
-// DeleteEverything ends all tokens that a project had when it was called, and all
-// others of their users, or with dryRun tells what that would do. If it fails, it
-// can be called again.
+// DeleteEverything ends all tokens that a project had when it was called, whenever
+// they say that they were made, and all others of their users; or with dryRun tells
+// what that would do. If it fails, it can be called again.
 func (o *Operator) DeleteEverything(ctx context.Context, project string, dryRun bool) (deleted Deleted, err error) {
 	if deleted, err = o.ofUser(ctx, project, ""); err != nil || dryRun {
 		return deleted, err
 	}
 	deleted.Living = 0
-	began := o.Now()
 	query := store.Query{Project: project}
 	for {
 		if err := ctx.Err(); err != nil {
 			return deleted, errors.Join(store.ErrUnavailable, context.Cause(ctx))
 		}
 		entries, err := o.Store.Scan(query)
-		if err != nil || len(entries) == 0 || entries[0].Created.After(began) {
+		if err != nil {
 			return deleted, err
 		}
 		ended, err := o.voidUsersOf(ctx, project, entries)
-		if deleted.Living += ended; err != nil {
+		if deleted.Living += ended; err != nil || len(entries) < store.MaxScan {
 			return deleted, err
 		}
 		query.After = entries[len(entries)-1].Place

@@ -169,13 +169,17 @@ func TestTheOperatorDeletesAProject(t *testing.T) {
 			all = append(all, f.issue(p, user(who), 3600))
 		}
 	}
+	// One that says that it was made in the future, as a forged one may.
+	f.clock.advance(time.Hour)
+	all = append(all, f.issue(p, user("eve"), 7200))
+	f.clock.advance(-time.Hour)
 	elsewhere := f.issue(q, user("bob"), 3600)
 	f.audit.take()
 	for _, dryRun := range []bool{true, false} {
 		got, err := o.DeleteEverything(t.Context(), "p", dryRun)
-		f.wantDeleted(err, got, Deleted{Living: 12})
+		f.wantDeleted(err, got, Deleted{Living: 13})
 	}
-	f.wantByOperator(TokensDeleted, TokensDeleted, TokensDeleted, TokensDeleted)
+	f.wantByOperator(TokensDeleted, TokensDeleted, TokensDeleted, TokensDeleted, TokensDeleted)
 	for _, m := range all {
 		f.wantRefused(p, m, ErrInvalidToken)
 	}
