@@ -129,8 +129,11 @@ func TestRestoreWantsToKnowWhatWasTakenAway(t *testing.T) {
 		list func(b *backedUp)
 		says string
 	}{
-		"without a list":           {func(*backedUp) {}, "there is no deleted.list beside the backup"},
-		"with something else":      {func(b *backedUp) { b.list(func([]byte) []byte { return []byte("notes\n") }) }, "can't be used"},
+		"without a list":      {func(*backedUp) {}, "there is no deleted.list beside the backup"},
+		"with something else": {func(b *backedUp) { b.list(func([]byte) []byte { return []byte("notes\n") }) }, "can't be used"},
+		"with another store's": {func(b *backedUp) {
+			backUp(t).list(func(l []byte) []byte { b.list(func([]byte) []byte { return l }); return l })
+		}, "it is another store's"},
 		"with one that is damaged": {func(b *backedUp) { b.list(func(l []byte) []byte { return append(l, "deleted 1 99 nobody\n"...) }) }, "is damaged behind revision"},
 		"with one that ends before": {func(b *backedUp) {
 			b.list(func(l []byte) []byte { return l[:bytes.IndexByte(l, '\n')+1] })

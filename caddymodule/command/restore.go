@@ -166,7 +166,7 @@ func (c *restoreCall) run() error {
 		return fmt.Errorf("%s: %w", c.file, err)
 	}
 	c.say("%s is whole: %s", c.file, backupText(&sum))
-	list, err := c.openList(sum.Position)
+	list, err := c.openList(&sum.Head.Head)
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (c *restoreCall) run() error {
 
 // openList opens the list of what was taken away, once it is known to be good enough;
 // nil if there is none.
-func (c *restoreCall) openList(backedUp store.Position) (*os.File, error) {
+func (c *restoreCall) openList(of *store.Head) (*os.File, error) {
 	name := c.deleted
 	if name == "" {
 		name = filepath.Join(filepath.Dir(c.file), badgerstore.DeletedListName)
@@ -207,12 +207,12 @@ func (c *restoreCall) openList(backedUp store.Position) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := badgerstore.ReadDeletedList(f, backedUp)
+	list, err := badgerstore.ReadDeletedList(f, *of)
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	switch {
-	case errors.Is(err, badgerstore.ErrNoList):
+	case errors.Is(err, badgerstore.ErrNoList), errors.Is(err, badgerstore.ErrOtherList):
 		_ = f.Close()
 		return nil, c.without(fmt.Sprintf("%s can't be used (%v): tokens that were deleted, users who were blocked and projects that were switched off since", name, err))
 	case err != nil:
@@ -220,7 +220,7 @@ func (c *restoreCall) openList(backedUp store.Position) (*os.File, error) {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	case list.Damaged:
 		err = c.without(fmt.Sprintf("%s is damaged behind revision %d of epoch %d: what was taken away later", name, list.UpTo.Revision, list.UpTo.Epoch))
-	case list.UpTo.Before(backedUp):
+	case list.UpTo.Before(of.Position):
 		err = c.without(fmt.Sprintf("%s ends at revision %d of epoch %d, before the backup: what was taken away later", name, list.UpTo.Revision, list.UpTo.Epoch))
 	default:
 		c.say("%s knows what was taken away up to revision %d of epoch %d: %s since the backup.", name, list.UpTo.Revision, list.UpTo.Epoch, counted(list.Changes, "record"))
@@ -282,7 +282,7 @@ func (c *restoreCall) restore(f io.Reader, identities []age.Identity, sum *backu
 		}
 		event.TakenAway, event.UpToEpoch, event.UpToRevision = taken.Changes, taken.UpTo.Epoch, taken.UpTo.Revision
 	}
-	said := ""
+	var said string
 	if c.lostKey {
 		event.KeyLost = true
 		said, err = c.goOnWithoutKey(r, sum)

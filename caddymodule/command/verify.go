@@ -29,7 +29,8 @@ func verifyCommand() *cobra.Command {
 		Long: `
 Reads a store that no server runs on, or a backup, to the last byte, says what is
 there, and changes nothing. Of a backup it also says what the deleted.list beside it
-knows. Without a name it is the store in Caddy's data directory.
+knows. In a directory of backups it takes the newest one. Without a name it is the
+store in Caddy's data directory.
 
 With --clock it takes back the time that a stopped store remembers: when the machine's
 clock was ahead for a while, tokens are taken for expired until it is as late as that
@@ -38,6 +39,7 @@ in truth. Set the machine's clock first.
 The exit code is 0 where all is well, 1 where something is damaged or can't be read,
 2 where the command was used wrongly, and 3 where there is neither store nor backup.`,
 		Example: `  $ caddy access-tokens verify /var/lib/caddy/access-tokens
+  $ caddy access-tokens verify /var/backups/access-tokens
   $ caddy access-tokens verify --identity key.txt /var/backups/access-tokens/access-tokens-20260501T030000Z.backup.age
   $ caddy access-tokens verify --clock`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -64,7 +66,7 @@ The exit code is 0 where all is well, 1 where something is damaged or can't be r
 			case clock:
 				return c.resetClock(cmd, name, yes)
 			case info.IsDir():
-				err = c.store(name)
+				err = c.directory(name)
 			default:
 				err = c.backup(name)
 			}
@@ -107,6 +109,20 @@ func (c *verifyCall) show(v any) (bool, error) {
 	}
 	c.progress.clear()
 	return true, json.NewEncoder(c.out).Encode(v)
+}
+
+// directory verifies a store, or where there is none the newest backup.
+func (c *verifyCall) directory(dir string) error {
+	err := c.store(dir)
+	if !errors.Is(err, badgerstore.ErrNoStore) {
+		return err
+	}
+	// A day more, for a clock that was a bit ahead.
+	newest, findErr := backup.Newest(dir, time.Now().AddDate(0, 0, 1))
+	if findErr != nil || newest == "" {
+		return errors.Join(err, findErr)
+	}
+	return c.backup(newest)
 }
 
 func (c *verifyCall) store(dir string) error {
@@ -251,7 +267,7 @@ func listBeside(name string, sum *backup.Summary) (list badgerstore.Taken, err e
 		return list, err
 	}
 	defer f.Close()
-	list, err = badgerstore.ReadDeletedList(f, sum.Position)
+	list, err = badgerstore.ReadDeletedList(f, sum.Head.Head)
 	switch {
 	case err != nil:
 		return badgerstore.Taken{}, fmt.Errorf("the %s beside it can't be used: %w", badgerstore.DeletedListName, err)

@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/backup"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store/storetest"
 )
 
 func verified(args ...string) (stdout, stderr, end string) {
@@ -87,6 +91,19 @@ func TestVerifyABackup(t *testing.T) {
 	}
 	if stdout, _, end := verified("--json", b.file); end != "" || json.Unmarshal([]byte(stdout), &said) != nil || said.Kind != "backup" || said.Tokens != 7 || said.TakenAwaySince != 1 {
 		t.Errorf("as JSON: %s, %s", end, stdout)
+	}
+	dir := t.TempDir()
+	for _, at := range []time.Time{storetest.Epoch, storetest.Epoch.AddDate(0, 0, 1), storetest.Epoch.AddDate(0, 0, -1)} {
+		whole, err := os.ReadFile(b.file)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, backup.Name(at, false)), whole, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stdout, _, end := verified(dir); end != "" || !strings.HasPrefix(stdout, filepath.Join(dir, "access-tokens-20190117T000641Z.backup is whole")) {
+		t.Errorf("the newest: %s, %s", end, stdout)
 	}
 	if err := os.Truncate(b.file, 300); err != nil {
 		t.Fatal(err)

@@ -35,6 +35,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
@@ -95,13 +97,14 @@ type headText struct {
 	Time     time.Time `json:"time"`
 	Epoch    uint64    `json:"epoch"`
 	Revision uint64    `json:"revision"`
+	Store    uuid.UUID `json:"store,omitzero"`
 	Keys     []string  `json:"keys"`
 	Number   uint64    `json:"number"`
 	Clock    time.Time `json:"clock"`
 }
 
 func (h *Head) append() []byte {
-	t := headText{h.Time.UTC(), h.Epoch, h.Revision, nil, h.Number, h.Clock.UTC()}
+	t := headText{h.Time.UTC(), h.Epoch, h.Revision, h.Store, nil, h.Number, h.Clock.UTC()}
 	for _, id := range h.Keys {
 		t.Keys = append(t.Keys, id.String())
 	}
@@ -117,7 +120,7 @@ func parseHead(text []byte) (h Head, err error) {
 	if err := json.Unmarshal(text, &t); err != nil {
 		return h, damaged("its head: %v", err)
 	}
-	h = Head{store.Head{Position: store.Position{Epoch: t.Epoch, Revision: t.Revision}, Number: t.Number, Clock: t.Clock}, t.Time}
+	h = Head{store.Head{Position: store.Position{Epoch: t.Epoch, Revision: t.Revision}, Store: t.Store, Number: t.Number, Clock: t.Clock}, t.Time}
 	for _, text := range t.Keys {
 		id, err := hex.DecodeString(text)
 		if err != nil || len(id) != len(token.KeyID{}) {

@@ -323,7 +323,7 @@ func TestBackupsOfTheFirstReleaseAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Head.Clock = got.Head.Clock
+	want.Head.Clock, want.Head.Store = got.Head.Clock, got.Head.Store
 	if diff := cmp.Diff(collected{want, nil, madeAt}, got, inAnyOrder); diff != "" {
 		t.Errorf("(-want +got): %s", diff)
 	}

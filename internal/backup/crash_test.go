@@ -63,7 +63,7 @@ func TestKillDuringBackupLeavesNoHalfOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole, half := 0, 0
-	for round := range 12 {
+	for round := range 8 {
 		killAfter(t, time.Duration(50+rand.IntN(400))*time.Millisecond, childStore+"="+dir, childBackups+"="+backups)
 		files, err := os.ReadDir(backups)
 		if err != nil {
@@ -135,7 +135,7 @@ func wantWholeList(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if list, err := badgerstore.ReadDeletedList(f, store.Position{}); err != nil || list.Damaged || list.UpTo.Revision == 0 {
+	if list, err := badgerstore.ReadDeletedList(f, store.Head{}); err != nil || list.Damaged || list.UpTo.Revision == 0 {
 		t.Errorf("%s: %+v, %v", name, list, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -263,10 +264,7 @@ func (r *runs) tryBackUp(ctx context.Context, s *Schedule, now time.Time) (name 
 type checked struct {
 	ctx  context.Context
 	to   io.Writer
-	hash interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
+	hash hash.Hash
 	size int64
 }
 
@@ -312,6 +310,16 @@ func madeBefore(dir string, then time.Time) (all []made, err error) {
 	}
 	slices.SortFunc(all, func(a, b made) int { return cmp.Or(b.at.Compare(a.at), cmp.Compare(b.name, a.name)) })
 	return all, nil
+}
+
+// Newest returns the path of the newest backup in dir that was made by then, "" if
+// there is none.
+func Newest(dir string, then time.Time) (string, error) {
+	all, err := madeBefore(dir, then)
+	if err != nil || len(all) == 0 {
+		return "", err
+	}
+	return filepath.Join(dir, all[0].name), nil
 }
 
 // removeOld removes all but the newest backups. The newest one is whole.

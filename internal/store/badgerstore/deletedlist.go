@@ -26,14 +26,15 @@ import (
 //
 // It is text, a record a line, each with a CRC-32C of what stands before it:
 //
-//	access-tokens deleted.list 1 <store's id>
+//	access-tokens deleted.list 1 <store's id> <ids of former stores>
 //	deleted <epoch> <revision> <token id> <expiry, in seconds since 1970, or never>
 //	enabled <epoch> <revision> <project> <true or false>
 //	voided <epoch> <revision> <project> <user>
 //	blocked <epoch> <revision> <project> <user> <true or false>
 //	mark <epoch> <revision> <remembered time, in milliseconds since 1970>
 //
-// A restored store's list begins with that of the store that it comes from.
+// A restored store's list begins with the one that it was restored with, if it was. So
+// a list knows what was taken away from any store whose id it has.
 //
 // Records are appended over the mark, along with a new one, in one write. The
 // mark alone is overwritten in place, so that a store in which only last uses
@@ -83,6 +84,43 @@ func cutLine(line []byte) (text string, ok bool) {
 	return string(line[:at]), true
 }
 
+// lineage says which store something is of.
+type lineage struct {
+	store storeID
+	// former are those whose list it was restored with, the last one first.
+	former []storeID
+}
+
+// title is the first line of a list.
+func (l *lineage) title() []byte {
+	text := listTitle
+	for _, id := range l.stores() {
+		text += " " + id.String()
+	}
+	return appendLine(nil, text)
+}
+
+func (l *lineage) stores() []storeID { return append([]storeID{l.store}, l.former...) }
+
+func parseTitle(text string) (l lineage, err error) {
+	ids, found := strings.CutPrefix(text, listTitle+" ")
+	if !found {
+		return l, ErrNoList
+	}
+	for i, text := range strings.Split(ids, " ") {
+		id, err := uuid.Parse(text)
+		switch {
+		case err != nil:
+			return l, ErrNoList
+		case i == 0:
+			l.store = id
+		default:
+			l.former = append(l.former, id)
+		}
+	}
+	return l, nil
+}
+
 // place is where a list has come to: the position of its last record, and how many
 // records have that one.
 type place struct {
@@ -112,7 +150,7 @@ func (p place) after(all []takenAway) place {
 
 // listState is what a file of that kind says.
 type listState struct {
-	store storeID
+	lineage
 	// last is where it has come to before anything damaged, end where that is in
 	// the file, lines how many lines there are up to there.
 	last  place
@@ -145,8 +183,7 @@ func scanList(r io.Reader, f func(a takenAway, line []byte) error) (s listState,
 		}
 		text, ok := cutLine(line)
 		if first {
-			id, found := strings.CutPrefix(text, listTitle+" ")
-			if s.store, err = uuid.Parse(id); !ok || !found || err != nil {
+			if s.lineage, err = parseTitle(text); !ok || err != nil {
 				return s, ErrNoList
 			}
 			s.end, s.lines = int64(len(line)), 1
@@ -182,7 +219,7 @@ func later(p, q store.Position) store.Position {
 
 // deletedList is the file of an open store.
 type deletedList struct {
-	store storeID
+	lineage
 	disk  disk
 	clock func() time.Time
 
@@ -200,13 +237,14 @@ func openList(dir string, s listState, d disk, clock func() time.Time) (*deleted
 	if err != nil {
 		return nil, err
 	}
-	return &deletedList{store: s.store, disk: d, clock: clock, file: f, end: s.end, last: s.last, mark: s.mark}, nil
+	return &deletedList{lineage: s.lineage, disk: d, clock: clock, file: f, end: s.end, last: s.last, mark: s.mark}, nil
 }
 
 // makeList writes the list of a store that begins, whole or not at all.
 func makeList(dir string, id storeID) (listState, error) {
-	b := appendLine(nil, listTitle+" "+id.String())
-	s := listState{store: id, end: int64(len(b)), lines: 1}
+	of := lineage{store: id}
+	b := of.title()
+	s := listState{lineage: of, end: int64(len(b)), lines: 1}
 	return s, writeFile(filepath.Join(dir, DeletedListName), mark{}.append(b))
 }
 

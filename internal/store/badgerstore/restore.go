@@ -85,7 +85,7 @@ func CheckEmpty(dir string) error {
 	return nil
 }
 
-func (r *Restoring) begin() (err error) {
+func (r *Restoring) begin() error {
 	if r.head.Epoch == 0 || r.head.Revision == 0 || len(r.head.Keys) == 0 {
 		return fmt.Errorf("a backup of a store at %+v can't be restored", r.head)
 	}
@@ -93,14 +93,21 @@ func (r *Restoring) begin() (err error) {
 	if err := r.put([]write{{metaFormat, unfinished}}); err != nil {
 		return err
 	}
-	if err := r.flush(); err != nil {
-		return err
+	return r.flush()
+}
+
+// beginList makes the new store's list, unless that has been done. It knows what was
+// taken away from former stores, too.
+func (r *Restoring) beginList(former ...storeID) (err error) {
+	if r.list != nil {
+		return nil
 	}
 	name := filepath.Join(r.s.dir, DeletedListName)
 	if r.list, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		return err
 	}
-	_, err = r.list.Write(appendLine(nil, listTitle+" "+r.id.String()))
+	of := lineage{r.id, former}
+	_, err = r.list.Write(of.title())
 	return err
 }
 
@@ -166,7 +173,7 @@ type Taken struct {
 // away since, in the name of by, and makes it part of this store's: of a backup that
 // is restored later, and is of any age, nothing else would be known. It is called
 // once, or never if there is no list.
-func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, err error) {
+func (r *Restoring) TakeAway(list io.ReadSeeker, by string, at time.Time) (t Taken, err error) {
 	if r.took {
 		return t, errors.New("something has been taken away already")
 	}
@@ -174,9 +181,29 @@ func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, 
 	if err := r.flush(); err != nil {
 		return t, err
 	}
+	state, err := scanList(list, nil)
+	if err == nil {
+		err = state.checkOf(r.head.Store)
+	}
+	if err == nil {
+		_, err = list.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return t, fmt.Errorf("reading %s: %w", DeletedListName, err)
+	}
+	// Of the stores before, the new list knows all that this one knows: not if that
+	// isn't all.
+	if t.reach(&state); t.Damaged || t.UpTo.Before(r.head.Position) {
+		err = r.beginList()
+	} else {
+		err = r.beginList(state.stores()...)
+	}
+	if err != nil {
+		return t, err
+	}
 	// The last record of what can be said again.
 	last := make(map[takenAway]takenAway)
-	state, err := scanList(list, func(a takenAway, line []byte) error {
+	_, err = scanList(list, func(a takenAway, line []byte) error {
 		if _, err := r.list.Write(line); err != nil {
 			return err
 		}
@@ -198,7 +225,6 @@ func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, 
 		}
 	}
 	r.last = state.last
-	t.reach(&state)
 	r.epoch = max(r.epoch, state.mark.Epoch)
 	if state.mark.clock.After(r.head.Clock) {
 		r.head.Clock = state.mark.clock
@@ -211,7 +237,7 @@ func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, 
 // what is known of tokens stay. It returns how many were ended.
 func (r *Restoring) EndAll(key token.KeyID, at time.Time) (ended int, err error) {
 	r.took = true
-	if err := r.flush(); err != nil {
+	if err := errors.Join(r.flush(), r.beginList()); err != nil {
 		return 0, err
 	}
 	living := make(map[owner]bool)
@@ -307,7 +333,7 @@ func (r *Restoring) Finish(lines ...[]byte) (store.Position, error) {
 }
 
 func (r *Restoring) finish(lines [][]byte) (at store.Position, err error) {
-	if err := r.flush(); err != nil {
+	if err := errors.Join(r.flush(), r.beginList()); err != nil {
 		return at, err
 	}
 	at = store.Position{Epoch: r.epoch + 1, Revision: r.revision + 1}
@@ -425,21 +451,36 @@ func (r *Restoring) commit() error {
 }
 
 // ReadDeletedList says what Restoring.TakeAway would make of a list: how far it goes,
-// whether it is damaged, and how many of its records are of changes after a position.
-// It fails with ErrNoList.
-func ReadDeletedList(list io.Reader, after store.Position) (Taken, error) {
+// whether it is damaged, and how many of its records are of changes after a backup.
+// It fails with ErrNoList or ErrOtherList.
+func ReadDeletedList(list io.Reader, of store.Head) (Taken, error) {
 	var t Taken
 	state, err := scanList(list, func(a takenAway, _ []byte) error {
-		if after.Before(a.Position) {
+		if of.Before(a.Position) {
 			t.Changes++
 		}
 		return nil
 	})
+	if err == nil {
+		err = state.checkOf(of.Store)
+	}
 	if err != nil {
 		return t, err
 	}
 	t.reach(&state)
 	return t, nil
+}
+
+// ErrOtherList says that a list is of a store that has nothing to do with a backup.
+var ErrOtherList = errors.New("it is another store's, and knows nothing of this one")
+
+// checkOf returns nil if the list knows what was taken away from a store, or if that
+// isn't known.
+func (l *lineage) checkOf(id storeID) error {
+	if id != uuid.Nil && !slices.Contains(l.stores(), id) {
+		return ErrOtherList
+	}
+	return nil
 }
 
 // reach notes how far a list goes.

@@ -71,7 +71,7 @@ func (l *deletedList) tidy(dir string, now time.Time) error {
 		return err
 	}
 	err = wholefile.Write(file, func(w *os.File) error {
-		title := appendLine(nil, listTitle+" "+l.store.String())
+		title := l.title()
 		size += int64(len(title))
 		if _, err := w.Write(title); err != nil {
 			return err
