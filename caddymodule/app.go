@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/events"
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
@@ -52,8 +54,9 @@ type App struct {
 
 	ctx    caddy.Context
 	logger *zap.Logger
+	events events.Events
 	dir    string
-	keys   []*token.Key // the first for new tokens; none are given: the store's own, once it is open
+	keys   []*token.Key // those that are given, the first for new tokens; none: the store's own
 	// auditFile is absolute, "" for none.
 	auditFile string
 	// schedule is of backups, nil for none.
@@ -98,6 +101,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.Check(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
+	events, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	a.events = eventsOf{events.(*caddyevents.App), ctx}
 	if err := a.provisionDir(); err != nil {
 		return fmt.Errorf("access_tokens: store: %w", err)
 	}
@@ -116,7 +124,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	// What the running configuration has open is shared from here on. So no
 	// request waits for Start, and keys that tokens would be refused with are
 	// refused themselves before anything of this configuration serves requests.
-	err := a.lease(func() (caddy.Destructor, error) { return nil, errNotOpen })
+	err = a.lease(func() (caddy.Destructor, error) { return nil, errNotOpen })
 	if err != nil && !errors.Is(err, errNotOpen) {
 		return fmt.Errorf("access_tokens: %w", err)
 	}
@@ -128,11 +136,7 @@ var errNotOpen = errors.New("no running configuration has the store open")
 // checkSameStore refuses a reload with another store: it would be a new, empty
 // one, and every client would throw its token away.
 func (a *App) checkSameStore() error {
-	running, err := caddy.ActiveContext().AppIfConfigured(appName)
-	if err != nil {
-		return nil //nolint:nilerr // no such app runs
-	}
-	if other, ok := running.(*App); ok && other.dir != a.dir {
+	if other := running(); other != nil && other.dir != a.dir {
 		return fmt.Errorf("the store has moved from %s to %s: restart required, so that nobody's token is refused by mistake; to keep the tokens, stop Caddy and move the directory", other.dir, a.dir)
 	}
 	return nil
@@ -205,7 +209,7 @@ func (a *App) Start() error {
 			return err
 		}
 	}
-	if err := a.noteKeys(); err != nil {
+	if err := a.opened.noteKeys(a); err != nil {
 		return err
 	}
 	a.enforce()
@@ -244,7 +248,7 @@ func (a *App) lease(open func() (caddy.Destructor, error)) error {
 		return err
 	}
 	a.opened, a.leased = value.(*openStore), true
-	if err := a.checkKeys(); err != nil {
+	if err := a.opened.checkKeys(a); err != nil {
 		return err
 	}
 	if err := a.opened.audit.file.Check(a.auditFile); err != nil {
@@ -305,6 +309,7 @@ type openStore struct {
 	watched  *metrics.Watched
 	backups  *backup.Keeper
 	refusals refusals.Refusals // of tokens, for their owners
+	events   *events.Emitter
 	store    *badgerstore.Store
 	audit    auditor
 	log      *followingLog
@@ -314,6 +319,9 @@ type openStore struct {
 	// enforced are the configurations that have been put in force and aren't
 	// cleaned up, the one whose rules hold last.
 	enforced []*App
+	// noted is the configuration whose hash keys were noted last, unless it has been
+	// cleaned up since.
+	noted *App
 }
 
 // enforce puts a configuration in force, once.
@@ -333,6 +341,9 @@ func (s *openStore) leave(a *App) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a.enforced.Store(true) // or a late request would put it in force
+	if s.noted == a {
+		s.noted = nil
+	}
 	s.enforced = slices.DeleteFunc(s.enforced, func(other *App) bool { return other == a })
 	s.adoptLast()
 }
@@ -347,7 +358,7 @@ func (s *openStore) succeed(stopped *App) {
 	if newest == stopped {
 		return // Caddy ends, or starts something else, or starting this failed elsewhere.
 	}
-	s.useKeys(newest.keys)
+	s.useKeys(newest)
 	s.registry.SetRetain(newest.retain())
 }
 
@@ -388,19 +399,22 @@ func (a *App) open() (caddy.Destructor, error) {
 		return nil, errors.Join(err, opened.Close())
 	}
 	tellOpened(logger, a.dir, opened)
-	audit := auditor{logger.Named("audit"), file}
-	var tokens *registry.Registry
-	open := streams.New(func(o *streams.Opener) bool {
-		return tokens.Holds(tokens.Project(o.Project), o.Token, o.Client)
+	s := &openStore{
+		log: following, logger: logger, audit: auditor{logger.Named("audit"), file}, store: opened,
+		pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(),
+	}
+	s.events = events.New(events.Config{Current: currentEvents, Record: opened.ByID, Degraded: s.degraded, Logger: logger})
+	s.streams = streams.New(func(o *streams.Opener) bool {
+		return s.registry.Holds(s.registry.Project(o.Project), o.Token, o.Client)
 	}, opened.Clock().Now)
-	tokens = registry.New(registry.Config{
+	s.registry = registry.New(registry.Config{
 		Store: opened,
 		Now:   opened.Clock().Now, Certain: opened.Clock().Certain, Random: rand.Reader,
-		Retain: a.retain(), Audit: audit, Logger: logger, Ended: open.Ended,
+		Retain: a.retain(), Audit: s.audit, Logger: logger, Ended: s.streams.Ended, Notices: s.events,
 	})
-	s := &openStore{
-		log: following, logger: logger, audit: audit, registry: tokens, streams: open, census: census.New(opened, opened.Clock().Now, tokens.Projects),
-		pages: page.NewMemory(time.Now, rand.Reader), failures: signinlimit.New(), store: opened,
+	s.census = census.New(opened, opened.Clock().Now, s.registry.Projects)
+	if opened.KeysChanged() {
+		s.tellKeys(opened.Keys())
 	}
 	s.watched = metrics.Watch(s)
 	s.backups = s.newKeeper()
@@ -427,7 +441,9 @@ func (s *openStore) Destruct() error {
 	s.watched.End()
 	s.census.Close()
 	s.streams.Close()
-	return errors.Join(s.registry.Close(), s.audit.file.Close(), s.store.Close())
+	closed := s.registry.Close()
+	s.events.Close()
+	return errors.Join(closed, s.audit.file.Close(), s.store.Close())
 }
 
 // Interface guards

@@ -43,7 +43,8 @@ func benchmarkCreate(b *testing.B, users int, name string) {
 		b.Fatal(err)
 	}
 	tokens := registry.New(registry.Config{
-		Store: s, Now: time.Now, Certain: time.Now, Random: rand.Reader,
+		Notices: registry.Nobody{},
+		Store:   s, Now: time.Now, Certain: time.Now, Random: rand.Reader,
 		Retain: registry.Retain{Expired: time.Hour, Deleted: time.Hour}, Audit: auditor{zap.NewNop(), file}, Logger: zap.NewNop(),
 	})
 	defer func() {

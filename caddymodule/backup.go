@@ -149,11 +149,13 @@ func (s *openStore) backUp(to io.Writer, o backup.Options) (backup.Summary, erro
 // read again where they lie, since nothing else needs them.
 func (a *App) keyTexts() (texts []string, err error) {
 	if a.HashKey == "" {
-		text, err := a.opened.store.OwnKeyText()
-		if err != nil {
+		if texts, err = a.opened.store.OwnKeyTexts(); err != nil {
 			return nil, err
 		}
-		texts = []string{text}
+	}
+	keys, err := a.opened.keysFor(a)
+	if err != nil {
+		return nil, err
 	}
 	for _, source := range append([]string{a.HashKey}, a.PreviousHashKeys...) {
 		if source == "" {
@@ -169,7 +171,7 @@ func (a *App) keyTexts() (texts []string, err error) {
 		found, err := token.NewKey(text)
 		return err == nil && found.ID() == key.ID()
 	}
-	if !slices.EqualFunc(texts, a.keys, isInUse) {
+	if !slices.EqualFunc(texts, keys, isInUse) {
 		return nil, errors.New("hash_key: where it is given there is another key by now than the one in use; put that back, or reload the configuration")
 	}
 	return texts, nil

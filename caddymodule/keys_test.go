@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/admin"
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/signin"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
@@ -213,4 +214,74 @@ func TestRetainHoldsAfterAReload(t *testing.T) {
 		_, known := s.open(t).registry.IDOf(value)
 		return !known
 	})
+}
+
+// The store's own keys follow each other through reloads, also ones that fail, and
+// a configuration that gives keys keeps it from making others.
+func TestTheStoresOwnKeysThroughReloads(t *testing.T) {
+	s := serve(t, openSite)
+	answer(t, "first", says(signin.User{ID: "alice"}, nil))
+	made := s.create(t, nil).token(t)
+	app := func() *App {
+		t.Helper()
+		running, err := caddy.ActiveContext().AppIfConfigured(appName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return running.(*App)
+	}
+	next := func(dryRun bool) []token.KeyID {
+		t.Helper()
+		ids, err := app().NextKey(t.Context(), registry.Origin{}, dryRun)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	wantKeys := func(what string, want []token.KeyID) {
+		t.Helper()
+		if diff := cmp.Diff(want, idsOf(s.open(t).store.Keys())); diff != "" {
+			t.Errorf("%s, in force are (-want +got):\n%s", what, diff)
+		}
+	}
+	first := idsOf(s.open(t).store.Keys())
+	if diff := cmp.Diff(first, next(true)); diff != "" {
+		t.Errorf("with dryRun (-want +got):\n%s", diff)
+	}
+	wantKeys("with dryRun", first)
+	two := next(false)
+	if len(two) != 2 || two[1] != first[0] {
+		t.Fatalf("the keys are %v, before %v", two, first)
+	}
+	wantKeys("after the next key", two)
+	if err := s.load(t, openSite+"\n# again"); err != nil {
+		t.Fatal(err)
+	}
+	wantKeys("after a reload", two)
+	failing := strings.Replace(openSite, "bind 127.0.0.1", "bind 127.0.0.1 192.0.2.1", 1)
+	dir := filepath.Join(s.dir, "store")
+	given := "hash_key " + keyText("a") + " {\nprevious {file." + dir + "/hash.key} {file." + dir + "/hash.previous.keys}\n}"
+	for range 4 { // apps start in random order
+		if err := s.loadApp(t, given, failing); err == nil {
+			t.Fatal("it was loaded")
+		}
+		wantKeys("after a reload that fails", two)
+	}
+	three := next(false)
+	wantKeys("after the next one", three)
+	second := s.create(t, nil).token(t)
+	// The file of previous keys has two now, which aren't one key.
+	if err := s.loadApp(t, given, openSite); err == nil || !strings.Contains(err.Error(), "1 living token in") {
+		t.Errorf("without the first key: %v", err)
+	}
+	s.canGoOn(t, made)
+	waitFor(t, "it moves", func() bool { return s.keyUse(t)[three[0]] == 2 })
+	if err := s.loadApp(t, "hash_key "+keyText("a")+" {\nprevious {file."+dir+"/hash.key}\n}", openSite); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app().NextKey(t.Context(), registry.Origin{}, false); err != admin.ErrKeyGiven {
+		t.Errorf("where the key is given: %v", err)
+	}
+	s.canGoOn(t, made)
+	s.canGoOn(t, second)
 }

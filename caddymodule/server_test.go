@@ -34,13 +34,13 @@ type server struct {
 
 // serve runs Caddy with these sites, at a loopback port that they call PORT,
 // until the test ends.
-func serve(t *testing.T, sites string) *server {
+func serve(t testing.TB, sites string) *server {
 	t.Helper()
 	return serveWith(t, "", sites)
 }
 
 // serveWith runs Caddy with further global options.
-func serveWith(t *testing.T, globals, sites string) *server {
+func serveWith(t testing.TB, globals, sites string) *server {
 	t.Helper()
 	if err := caddy.Stop(); err != nil { // one that a test has started before
 		t.Fatal(err)

@@ -52,6 +52,7 @@ func (h *Handler) askSignIns(r *http.Request, auth incoming.Authorization, found
 	})
 	if _, limited := errors.AsType[*signinlimit.LimitedError](err); limited {
 		h.counts.Limited()
+		h.app.opened.events.SignInLimited(h.Project, caddyvalue.ClientIP(r))
 		markCounted(r)
 	}
 	if err != nil {

@@ -3,16 +3,25 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/census"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 func init() { caddy.RegisterModule(new(Router)) }
@@ -25,8 +34,30 @@ type App interface {
 	// as they do or something else can.
 	Live() error
 
+	// Operator returns the one who asks from there. It fails with
+	// store.ErrUnavailable while the store isn't open.
+	Operator(from registry.Origin) (*registry.Operator, error)
+	// Refusals returns why a token was refused lately, the latest first.
+	Refusals(id uuid.UUID) []refusals.Refusal
+	// Ended returns who ended a token, and how, nil if that isn't known.
+	Ended(*registry.Token) *registry.Event
+	// Count counts the tokens of a project.
+	Count(ctx context.Context, project string) (census.Count, error)
+	// Stats returns all but what it says of projects.
+	Stats() (Stats, error)
+	// NextKey puts a new hash key in front of the one that the store has made, and
+	// returns the ids of all that are in force then; with dryRun it changes
+	// nothing. It fails with ErrKeyGiven or store.ErrUnavailable.
+	NextKey(ctx context.Context, from registry.Origin, dryRun bool) ([]token.KeyID, error)
+	// FinishKeys ends the tokens that are still under an older hash key, and returns
+	// how many. Keys that the store has made are then forgotten.
+	FinishKeys(ctx context.Context, from registry.Origin) (ended int, err error)
+
 	Backups
 }
+
+// ErrKeyGiven says that the hash key isn't the store's to change.
+var ErrKeyGiven = errors.New("the configuration gives the hash key: put a new one in front there (hash_key <new> { previous <old> }), and reload")
 
 // routes are all there are. Each pattern is a label of Caddy's own metrics, and
 // what permissions of a remote admin endpoint name.
@@ -34,6 +65,14 @@ var routes = []route{
 	{"/access_tokens/backup", http.MethodPost, makeBackup},
 	{"/access_tokens/health/live", http.MethodGet, live},
 	{"/access_tokens/health/ready", http.MethodGet, ready},
+	{"/access_tokens/stats", http.MethodGet, stats},
+	{"/access_tokens/projects", http.MethodGet, projects},
+	{"/access_tokens/tokens", http.MethodGet, tokens},
+	{"/access_tokens/tokens/{id}", http.MethodGet, show},
+	{"/access_tokens/delete", http.MethodPost, remove},
+	{"/access_tokens/block", http.MethodPost, block},
+	{"/access_tokens/unblock", http.MethodPost, unblock},
+	{"/access_tokens/rotate_key", http.MethodPost, rotateKey},
 }
 
 // route is a path and what it does. A GET route answers HEAD, too. An error is
@@ -94,12 +133,60 @@ func running() (App, error) {
 
 var errNotRunning = errors.New("no configuration with access_tokens runs")
 
+// operator returns whoever sent r.
+func operator(r *http.Request) (*registry.Operator, error) {
+	app, err := running()
+	if err != nil {
+		return nil, problem(err)
+	}
+	o, err := app.Operator(origin(r))
+	if err != nil {
+		return nil, problem(err)
+	}
+	return o, nil
+}
+
+// origin is where a request came from.
+func origin(r *http.Request) registry.Origin {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return registry.Origin{} // a Unix socket
+	}
+	return registry.Origin{ClientIP: from.Addr().Unmap().String()}
+}
+
+// problem returns err with the status that it is answered with.
+func problem(err error) error {
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrUnknownProject):
+		status = http.StatusNotFound
+	case errors.Is(err, registry.ErrInvalid):
+		status = http.StatusBadRequest
+	case errors.Is(err, registry.ErrBusy), errors.Is(err, store.ErrUnavailable), errors.Is(err, errNotRunning):
+		status = http.StatusServiceUnavailable
+	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrOutboxFull):
+		status = http.StatusInsufficientStorage
+	}
+	return caddy.APIError{HTTPStatus: status, Err: err}
+}
+
 // answer writes v, which can be encoded, as JSON.
 func answer(w http.ResponseWriter, status int, v any) {
+	writeHeader(w, status)
+	encode(w, v)
+}
+
+func writeHeader(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v)
+}
+
+func encode(w io.Writer, v any) {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false) // for people who read it; it is never HTML
+	_ = encoder.Encode(v)
 }
 
 // Interface guards

@@ -294,6 +294,12 @@ func what(e *registry.Event) string {
 	if len(e.Addresses) > 0 {
 		add("from %s", strings.Trim(fmt.Sprint(e.Addresses), "[]"))
 	}
+	if e.Key != "" {
+		add("hash key %s", printable(e.Key))
+	}
+	if len(e.PreviousKeys) > 0 {
+		add("previous %s", printable(strings.Join(e.PreviousKeys, " ")))
+	}
 	if e.Before != nil && e.After != nil {
 		add("%s -> %s", settingsText(e.Before), settingsText(e.After))
 	}

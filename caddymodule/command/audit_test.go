@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -37,7 +38,7 @@ var (
 	alice  = registry.Actor{User: "alice", By: "access_tokens.sign_in.basic"}
 	holder = registry.Actor{User: "bob", By: registry.ByToken, TokenID: id(1)}
 	evil   = registry.Actor{User: "mal\x1b[2Jory", By: "access_tokens.sign_in.upstream"}
-	admin  = registry.Actor{By: "admin"}
+	owner  = registry.Actor{By: "admin"}
 	office = registry.Origin{ClientIP: "192.0.2.1", RequestID: "r"}
 )
 
@@ -49,9 +50,9 @@ var history = []registry.Event{
 	{Time: at("2026-05-10T08:00:00Z"), Kind: registry.SettingsChanged, Project: "p", Actor: alice, Origin: office, Before: &store.Settings{}, After: &store.Settings{MaxLifetimeDays: 7}},
 	{Time: at("2026-05-31T23:59:59Z"), Kind: registry.TokenDeleted, Project: "p", Actor: alice, Origin: office, TokenID: id(1), User: "bob", Successors: true},
 	{Time: at("2026-06-01T00:00:00Z"), Kind: registry.UserBlocked, Project: "p", Actor: alice, Origin: office, User: "bob"},
-	{Time: at("2026-07-10T08:00:00Z"), Kind: registry.TokensDeleted, Project: "p", Actor: admin, User: "bob"},
-	{Time: at("2026-08-10T08:00:00Z"), Kind: registry.TokensDeleted, Project: "q", Actor: admin, User: "bob"},
-	{Time: at("2026-09-10T08:00:00Z"), Kind: registry.Restored, Actor: admin, Restoration: &registry.Restoration{BackupTime: at("2026-09-09T03:00:00Z"), BackupEpoch: 1, BackupRevision: 7, Tokens: 3, TakenAway: 1, UpToEpoch: 1, UpToRevision: 9}},
+	{Time: at("2026-07-10T08:00:00Z"), Kind: registry.TokensDeleted, Project: "p", Actor: owner, User: "bob"},
+	{Time: at("2026-08-10T08:00:00Z"), Kind: registry.TokensDeleted, Project: "q", Actor: owner, User: "bob"},
+	{Time: at("2026-09-10T08:00:00Z"), Kind: registry.Restored, Actor: owner, Restoration: &registry.Restoration{BackupTime: at("2026-09-09T03:00:00Z"), BackupEpoch: 1, BackupRevision: 7, Tokens: 3, TakenAway: 1, UpToEpoch: 1, UpToRevision: 9}},
 }
 
 // write writes events to files, with as many in each as is said.
@@ -90,18 +91,25 @@ func write(t *testing.T, events []registry.Event, sizes ...int) (files []string)
 	return append(files, path)
 }
 
-// run runs the command as Caddy does, and returns what its process would say.
+// run runs the command audit.
 func run(args ...string) (stdout, stderr, end string) {
-	return runCommand(auditCommand(), append([]string{"audit"}, args...)...)
+	return runTyping("", append([]string{"audit"}, args...)...)
 }
 
-func runCommand(cmd *cobra.Command, args ...string) (stdout, stderr, end string) {
-	root := &cobra.Command{Use: "access-tokens", SilenceUsage: true}
-	root.SetFlagErrorFunc(wrongUse)
+// runTyping runs a command as Caddy does, for somebody who types that, and returns
+// what its process would say.
+func runTyping(typed string, args ...string) (stdout, stderr, end string) {
+	return runFrom(strings.NewReader(typed), args...)
+}
+
+func runFrom(in io.Reader, args ...string) (stdout, stderr, end string) {
+	root := &cobra.Command{Use: "caddy", SilenceUsage: true}
+	cmd := &cobra.Command{Use: "access-tokens"}
+	setUp(cmd)
 	root.AddCommand(cmd)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{"access-tokens"}, args...))
 	var out, errs bytes.Buffer
-	root.SetIn(&bytes.Buffer{})
+	root.SetIn(in)
 	root.SetOut(&out)
 	root.SetErr(&errs)
 	if err := root.Execute(); err != nil {

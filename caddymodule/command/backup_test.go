@@ -40,9 +40,11 @@ func backUp(t *testing.T, recipients ...age.Recipient) *backedUp {
 	}
 	t.Cleanup(b.close)
 	storetest.Fill(t, b.store)
-	if b.key, err = b.store.OwnKeyText(); err != nil {
+	keys, err := b.store.OwnKeyTexts()
+	if err != nil {
 		t.Fatal(err)
 	}
+	b.key = keys[0]
 	snapshot, err := b.store.Snapshot()
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +121,7 @@ func opened(t *testing.T, dir, key string) *badgerstore.Store {
 }
 
 func restored(args ...string) (stdout, stderr, end string) {
-	return runCommand(restoreCommand(), append([]string{"restore"}, args...)...)
+	return runTyping("", append([]string{"restore"}, args...)...)
 }
 
 func TestRestoreWantsToKnowWhatWasTakenAway(t *testing.T) {
@@ -304,14 +306,14 @@ func TestRestoreWithoutTheKey(t *testing.T) {
 func TestBackupOfAStoppedStore(t *testing.T) {
 	b := backUp(t)
 	file := filepath.Join(t.TempDir(), "stopped.backup")
-	if _, stderr, end := runCommand(backupCommand(), "backup", "--from", b.dir, "--output", file); end != failed || !strings.Contains(stderr, "in use") {
+	if _, stderr, end := runTyping("", "backup", "--from", b.dir, "--output", file); end != failed || !strings.Contains(stderr, "in use") {
 		t.Errorf("while it is in use: %s, %s", end, stderr)
 	}
 	b.close()
 	if err := os.Remove(filepath.Join(b.dir, "hash.key")); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr, end := runCommand(backupCommand(), "backup", "--from", b.dir, "--output", file); end != "" || !strings.Contains(stderr, "the records of 7 tokens, at revision ") {
+	if _, stderr, end := runTyping("", "backup", "--from", b.dir, "--output", file); end != "" || !strings.Contains(stderr, "the records of 7 tokens, at revision ") {
 		t.Fatalf("%s, %s", end, stderr)
 	}
 	into := filepath.Join(t.TempDir(), "new")
@@ -326,7 +328,7 @@ func TestBackupOfAStoppedStore(t *testing.T) {
 		t.Errorf("%s, %s%s", end, stdout, stderr)
 	}
 	nothing := t.TempDir()
-	if _, stderr, end := runCommand(backupCommand(), "backup", "--from", nothing); end != failed || !strings.Contains(stderr, "no token store") {
+	if _, stderr, end := runTyping("", "backup", "--from", nothing); end != failed || !strings.Contains(stderr, "no token store") {
 		t.Errorf("of nothing: %s, %s", end, stderr)
 	}
 	if left, _ := os.ReadDir(nothing); len(left) > 0 {
@@ -375,7 +377,7 @@ func TestBackupIsWholeOrNotThere(t *testing.T) {
 			if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			stdout, stderr, end := runCommand(backupCommand(), "backup", "--address", answers(t, test.serve), "--output", file)
+			stdout, stderr, end := runTyping("", "backup", "--address", answers(t, test.serve), "--output", file)
 			got, err := os.ReadFile(file)
 			if end != test.end || (err == nil) != (test.end == "") || err == nil && !bytes.Equal(got, whole) {
 				t.Errorf("%s, %s: %q %v %s%s", kind, name, end, err, stdout, stderr)
@@ -385,7 +387,7 @@ func TestBackupIsWholeOrNotThere(t *testing.T) {
 			}
 		}
 		// Somebody else's file is left alone.
-		if _, stderr, end := runCommand(backupCommand(), "backup", "--address", "localhost:1", "--output", b.file); end != failed || !strings.Contains(stderr, "is there already") {
+		if _, stderr, end := runTyping("", "backup", "--address", "localhost:1", "--output", b.file); end != failed || !strings.Contains(stderr, "is there already") {
 			t.Errorf("over another file: %s, %s", end, stderr)
 		}
 		t.Chdir(t.TempDir())
@@ -395,14 +397,14 @@ func TestBackupIsWholeOrNotThere(t *testing.T) {
 				_, _ = w.Write(whole)
 			})
 		}
-		if _, stderr, end := runCommand(backupCommand(), "backup", "--address", named("../evil")); end != failed {
+		if _, stderr, end := runTyping("", "backup", "--address", named("../evil")); end != failed {
 			t.Errorf("a name from the server: %s, %s", end, stderr)
 		}
 		name := backup.Name(time.Now(), kind == "encrypted")
-		if _, stderr, end := runCommand(backupCommand(), "backup", "--address", named(name)); end != "" || !strings.HasPrefix(stderr, name+": ") {
+		if _, stderr, end := runTyping("", "backup", "--address", named(name)); end != "" || !strings.HasPrefix(stderr, name+": ") {
 			t.Errorf("by its name: %s, %s", end, stderr)
 		}
-		if stdout, _, end := runCommand(backupCommand(), "backup", "--address", named(name), "--output", "-"); end != "" || stdout != string(whole) {
+		if stdout, _, end := runTyping("", "backup", "--address", named(name), "--output", "-"); end != "" || stdout != string(whole) {
 			t.Errorf("to standard output: %s", end)
 		}
 	}
@@ -410,7 +412,7 @@ func TestBackupIsWholeOrNotThere(t *testing.T) {
 
 func TestBackupIsNotWrittenInPlainWithItsKey(t *testing.T) {
 	for _, args := range [][]string{{"--with-key", "--plain"}, {"--recipient", "age1nobody"}, {"--recipient", "x", "--plain"}, {"file"}, {"--nothing"}} {
-		if _, stderr, end := runCommand(backupCommand(), append([]string{"backup"}, args...)...); end != wronglyUsed {
+		if _, stderr, end := runTyping("", append([]string{"backup"}, args...)...); end != wronglyUsed {
 			t.Errorf("%v: %s, %s", args, end, stderr)
 		}
 	}
@@ -418,7 +420,7 @@ func TestBackupIsNotWrittenInPlainWithItsKey(t *testing.T) {
 		_, _ = io.WriteString(w, "caddy-access-tokens backup 1\n")
 	})
 	file := filepath.Join(t.TempDir(), "x")
-	if _, stderr, end := runCommand(backupCommand(), "backup", "--address", address, "--with-key", "--output", file); end != failed || !strings.Contains(stderr, "hasn't encrypted") {
+	if _, stderr, end := runTyping("", "backup", "--address", address, "--with-key", "--output", file); end != failed || !strings.Contains(stderr, "hasn't encrypted") {
 		t.Errorf("%s, %s", end, stderr)
 	}
 }

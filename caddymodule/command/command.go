@@ -20,23 +20,31 @@ func init() {
 		Usage: "<command>",
 		Short: "Looks after API access tokens",
 		Long: `
-Looks after what the module access_tokens keeps.
+Looks after what the module access_tokens keeps. All commands but "audit",
+"restore" and "verify", which read files, ask the Caddy that runs, at its admin
+endpoint.
+
+At a terminal results are tables and texts, elsewhere lines of JSON.
 
 The exit code is 0 where all is done, 1 where something failed, 2 where the
 command was used wrongly, and 3 where nothing matched.`,
-		CobraFunc: func(cmd *cobra.Command) {
-			cmd.Example = "  $ caddy access-tokens audit /var/log/caddy/access-tokens.jsonl"
-			cmd.SetFlagErrorFunc(wrongUse)
-			cmd.RunE = func(cmd *cobra.Command, args []string) error {
-				if len(args) == 0 {
-					return cmd.Help()
-				}
-				return wrongUse(cmd, fmt.Errorf("there is no command %q", args[0]))
-			}
-			cmd.AddCommand(auditCommand())
-			cmd.AddCommand(backupCommand(), restoreCommand(), verifyCommand())
-		},
+		CobraFunc: setUp,
 	})
+}
+
+func setUp(cmd *cobra.Command) {
+	cmd.Example = `  $ caddy access-tokens list --expiring-within 7d
+  $ caddy access-tokens show 0f8fad5b-d9cb-469f-a165-70867728950e
+  $ caddy access-tokens audit /var/log/caddy/access-tokens.jsonl`
+	cmd.SetFlagErrorFunc(wrongUse)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return wrongUse(cmd, fmt.Errorf("there is no command %q", args[0]))
+	}
+	cmd.AddCommand(listCommand(), showCommand(), deleteCommand(), blockCommand(), unblockCommand(), statsCommand(), rotateKeyCommand(),
+		backupCommand(), restoreCommand(), verifyCommand(), auditCommand())
 }
 
 // What a command's process ends with.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -44,4 +45,30 @@ func (p *progress) clear() {
 		p.shown = false
 		fmt.Fprint(p.to, "\r\x1b[K")
 	}
+}
+
+// during tells how long work takes, unless it is done within a second.
+func (p *progress) during(work func() error) error {
+	if p.to == nil {
+		return work()
+	}
+	done, began := make(chan struct{}), p.now()
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				p.at("working, for %s so far", short(p.now().Sub(began)))
+			case <-done:
+				p.clear()
+				return
+			}
+		}
+	})
+	err := work()
+	close(done)
+	telling.Wait()
+	return err
 }

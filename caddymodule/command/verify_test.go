@@ -13,7 +13,7 @@ import (
 )
 
 func verified(args ...string) (stdout, stderr, end string) {
-	return runCommand(verifyCommand(), append([]string{"verify"}, args...)...)
+	return runTyping("", append([]string{"verify"}, args...)...)
 }
 
 // contents are all files below a directory.

@@ -4,6 +4,7 @@ package census
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,7 +76,7 @@ func (c *Census) Counts() map[string]Count { return *c.counts.Load() }
 func (c *Census) take(ctx context.Context) bool {
 	counts := make(map[string]Count)
 	for _, project := range c.projects() {
-		count, err := c.count(ctx, project)
+		count, err := c.count(ctx, project, share)
 		if ctx.Err() != nil {
 			return false
 		}
@@ -88,7 +89,13 @@ func (c *Census) take(ctx context.Context) bool {
 	return true
 }
 
-func (c *Census) count(ctx context.Context, project string) (count Count, err error) {
+// Count counts a project's tokens at once, for somebody who waits for it.
+func (c *Census) Count(ctx context.Context, project string) (Count, error) {
+	count, err := c.count(ctx, project, 1)
+	return count, errors.Join(err, ctx.Err())
+}
+
+func (c *Census) count(ctx context.Context, project string, share time.Duration) (count Count, err error) {
 	query := store.Query{Project: project}
 	for {
 		began := time.Now()

@@ -121,10 +121,12 @@ func (g *gateway) copyFile(t testing.TB, from, to string) {
 	}
 }
 
-// An encrypted backup can take the hash key along, and then is all that is needed.
-func TestBackupWithItsKey(t *testing.T) {
+// An encrypted backup can take the hash keys along, and then is all that is needed.
+func TestBackupWithItsKeys(t *testing.T) {
 	t.Parallel()
 	g := start(t, site("allow_generate everyone"), movable(""))
+	old := g.create(t, as("bob"), 3600, "under a previous key")
+	g.accessTokens(t, 0, "rotate-key", "--new", "--config", g.configFile())
 	made := g.create(t, as("bob"), 3600, "")
 	i, err := age.GenerateX25519Identity()
 	if err != nil {
@@ -156,6 +158,7 @@ func TestBackupWithItsKey(t *testing.T) {
 	for range 2 {
 		g.restart(t)
 		wantProxied(t, g.do(t, askFor(made)), "bob")
+		wantProxied(t, g.do(t, askFor(old)), "bob")
 		// Without an audit file the log is all there is.
 		if n := strings.Count(g.logs(), `"logger":"access_tokens.audit","msg":"restored"`); n != 1 {
 			t.Errorf("the log says %d times that it was restored", n)

@@ -113,7 +113,8 @@ func read(t *testing.T, path string) string {
 
 // caddyfileIsValid provisions the example, and holds it to caddy fmt.
 func caddyfileIsValid(t *testing.T, e example) {
-	g := prepare(t, "", env("TOKENS_KEY", strings.Repeat("k", 32)), env("TOKENS_OLD_KEY", strings.Repeat("o", 32)))
+	g := prepare(t, "", env("TOKENS_KEY", strings.Repeat("k", 32)), env("TOKENS_OLD_KEY", strings.Repeat("o", 32)),
+		env("WEBHOOK_SECRET", strings.Repeat("s", 32)))
 	g.vars["TOKENS_DIR"] = filepath.Join(g.dir, "tokens")
 	if err := os.WriteFile(g.configFile(), []byte(e.text), 0o600); err != nil {
 		t.Fatal(err)

@@ -61,8 +61,9 @@ func newDesk(t *testing.T, changes ...func(*registry.Config)) *desk {
 	d := &desk{clock: newClock(), store: opened, gone: make(map[string]bool)}
 	d.rules.SignIns = []registry.SignIn{{Knows: func(user string) bool { return !d.gone[user] }, NamesAdmins: true}}
 	config := registry.Config{
-		Ended: func(string, string) {},
-		Store: opened, Now: d.Now, Certain: d.Now, Random: rand.Reader,
+		Notices: registry.Nobody{},
+		Ended:   func(string, string) {},
+		Store:   opened, Now: d.Now, Certain: d.Now, Random: rand.Reader,
 		Retain: registry.Retain{Expired: day, Deleted: day}, Audit: noAudit{}, Logger: zap.NewNop(),
 	}
 	for _, change := range changes {

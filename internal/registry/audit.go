@@ -36,11 +36,12 @@ const (
 	SettingsChanged = "settings_changed"
 	UserBlocked     = "user_blocked"
 	UserUnblocked   = "user_unblocked"
+	KeyRotated      = "key_rotated"
 	Restored        = "restored"
 )
 
 // Kinds are all of them.
-var Kinds = []string{TokenCreated, TokenRenewed, TokenDeleted, TokensDeleted, SettingsChanged, UserBlocked, UserUnblocked, Restored}
+var Kinds = []string{TokenCreated, TokenRenewed, TokenDeleted, TokensDeleted, SettingsChanged, UserBlocked, UserUnblocked, KeyRotated, Restored}
 
 // Event is one change as it is written for people and programs to read, for
 // years. It holds neither a token's value nor its hash.
@@ -69,6 +70,11 @@ type Event struct {
 	// change of settings.
 	Before *store.Settings `json:"before,omitempty"`
 	After  *store.Settings `json:"after,omitempty"`
+
+	// Key is the id of the hash key that new tokens are under from now on, and
+	// PreviousKeys are those that older ones may be under.
+	Key          string   `json:"key,omitempty"`
+	PreviousKeys []string `json:"previous_keys,omitempty"`
 
 	// *Restoration is what the whole store was made of; it is of no project.
 	*Restoration
@@ -102,17 +108,19 @@ func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `
 // Actor is who made a change.
 type Actor struct {
 	User string `json:"user,omitempty"`
-	// By is the kind of sign-in that established the user, or ByToken.
+	// By is the kind of sign-in that established the user, ByToken or ByAdmin.
 	By string `json:"by"`
 	// TokenID is the actor's token, zero if the actor signed in.
 	TokenID uuid.UUID `json:"token_id,omitzero"`
 }
 
-// ByToken is Actor.By of whoever holds a token.
-const ByToken = "token"
-
-// ByAdmin is Actor.By of whoever has Caddy's admin endpoint or the store's files.
-const ByAdmin = "admin"
+const (
+	// ByToken is Actor.By of whoever holds a token.
+	ByToken = "token"
+	// ByAdmin is Actor.By of whoever runs the gateway: has Caddy's admin endpoint, the
+	// configuration or the store's files.
+	ByAdmin = "admin"
+)
 
 // Origin is where a request came from.
 type Origin struct {
@@ -140,6 +148,14 @@ func (e Event) of(r *store.Record) Event {
 	return e
 }
 
+// Ended tells whether e is what ended a token that was deleted.
+func (e *Event) Ended(r *store.Record) bool {
+	if !r.IsRevoked() || !e.Time.Equal(r.Revoked) || e.Project != r.Project || e.User != r.User.ID {
+		return false
+	}
+	return e.Kind == TokensDeleted || e.Kind == TokenDeleted && (e.TokenID == r.ID || e.Successors)
+}
+
 // Text returns e as a JSON object on one line, without its position.
 func (e *Event) Text() []byte {
 	var text bytes.Buffer
@@ -151,11 +167,11 @@ func (e *Event) Text() []byte {
 	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 }
 
-// takesAway tells whether e only takes away: that goes on while nothing can be
-// written about it.
+// takesAway tells whether e gives nobody anything: that goes on while nothing can
+// be written about it.
 func (e *Event) takesAway() bool {
 	switch e.Kind {
-	case TokenDeleted, TokensDeleted, UserBlocked:
+	case TokenDeleted, TokensDeleted, UserBlocked, KeyRotated:
 		return true
 	case SettingsChanged:
 		off := *e.Before

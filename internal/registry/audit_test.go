@@ -132,10 +132,11 @@ func (f *fixture) changes(ctx context.Context, p *Project, m made) iter.Seq2[str
 			yield("switch on", configure(store.Settings{Enabled: new(true)})) &&
 			yield("switch off and more", configure(store.Settings{Enabled: new(false), MaxLifetimeDays: 8}))
 		f.useKeys(other, f.store.Key())
-		_ = all && yield("end what is under other keys", func() error {
-			_, err := f.EndUnderOtherKeys(ctx, Actor{By: "admin"}, Origin{})
-			return err
-		})
+		o := f.Operator(Origin{})
+		_ = all && yield("end what is under other keys", func() error { _, err := o.EndUnderOtherKeys(ctx); return err }) &&
+			yield("rotate keys", func() error { return o.RotateKeys(ctx, []*token.Key{other}) }) &&
+			yield("the operator blocks", func() error { _, err := o.SetBlocked(ctx, "p", "carol", true, false); return err }) &&
+			yield("the operator unblocks", func() error { _, err := o.SetBlocked(ctx, "p", "carol", false, false); return err })
 	}
 }
 
@@ -165,7 +166,7 @@ func TestEachChangeIsCommittedWithItsLines(t *testing.T) {
 }
 
 // takingAway are those changes that go on while nothing can be written down.
-var takingAway = map[string]bool{"delete": true, "delete its successors": true, "delete all": true, "block": true, "switch off": true, "end what is under other keys": true}
+var takingAway = map[string]bool{"delete": true, "delete its successors": true, "delete all": true, "block": true, "switch off": true, "end what is under other keys": true, "rotate keys": true, "the operator blocks": true}
 
 func TestOnlyTakingAwayGoesOnWithoutBeingWrittenDown(t *testing.T) {
 	broken := errors.New("the disk is gone")

@@ -32,6 +32,7 @@ func (r *Registry) commit(ctx context.Context, m store.Mutation, events ...Event
 		events[i].Position = done.Position
 		r.tellEnded(&events[i])
 	}
+	r.noticeChange(events, done)
 	if err := r.Audit.Changed(events); err != nil && gives {
 		return done, fmt.Errorf("%w: %w", errUnaudited, err)
 	}
@@ -50,8 +51,12 @@ func (r *Registry) tellEnded(e *Event) {
 
 var errNotReady = refuse(store.ErrUnavailable, "Nothing has been changed. Here each change is written down first, and that isn't possible at present. Keep the token and try again later, or tell whoever runs this gateway; its log says what is wrong.")
 
-// tend commits what changes nothing that anybody is told of.
-func tend[M store.Touch | store.Sweep | store.Purge | store.Rehash](ctx context.Context, r *Registry, m M) error {
-	_, err := r.Config.Store.Commit(ctx, any(m).(store.Mutation))
+// tend commits what changes nothing that anybody is told of, but for what is found
+// in a sweep.
+func tend[M store.Touch | store.Sweep | store.Purge | store.Rehash | store.Tell](ctx context.Context, r *Registry, m M) error {
+	done, err := r.Config.Store.Commit(ctx, any(m).(store.Mutation))
+	for _, id := range done.Revoked {
+		r.Notices.Notice(Notice{Kind: TokenDeleted, TokenID: id})
+	}
 	return err
 }

@@ -106,7 +106,8 @@ func (r *Registry) settle(ctx context.Context, p *Project, c Caller, id uuid.UUI
 	if replaced {
 		return nil
 	}
-	if err := r.revoke(ctx, p, c, id, r.Now().UTC().Truncate(time.Millisecond)); err != nil {
+	at := r.Now().UTC().Truncate(time.Millisecond)
+	if _, err := r.revoke(ctx, id, c.event(TokenDeleted, p, at)); err != nil {
 		return err
 	}
 	return unaudited

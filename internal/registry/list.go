@@ -153,14 +153,18 @@ func (r *Registry) List(p *Project, c Caller, l Listing) (tokens []Token, count 
 //
 // It ends with ErrForbidden, ErrInvalid, ErrBusy or store.ErrUnavailable.
 func (r *Registry) Tokens(ctx context.Context, p *Project, c Caller, l Listing) iter.Seq2[[]Token, error] {
+	return r.tokens(ctx, turnOf{p.Name, c.User.ID}, l, func() (*search, error) { return r.search(ctx, p, c, l) })
+}
+
+func (r *Registry) tokens(ctx context.Context, of turnOf, l Listing, begin func() (*search, error)) iter.Seq2[[]Token, error] {
 	return func(yield func([]Token, error) bool) {
-		done, err := r.listing.begin(ctx, turnOf{p.Name, c.User.ID})
+		done, err := r.listing.begin(ctx, of)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
 		defer done()
-		s, err := r.search(ctx, p, c, l)
+		s, err := begin()
 		if err == nil && l.Order == ByCreation {
 			err = s.inOrder(yield)
 		} else if err == nil {
@@ -185,7 +189,7 @@ func (r *Registry) Count(ctx context.Context, p *Project, c Caller, l Listing) (
 	if err != nil {
 		return 0, err
 	}
-	return n, s.entries(func([]found) error { return nil }, func(some int) { n += some })
+	return s.count()
 }
 
 // search is a listing under way.
@@ -361,6 +365,11 @@ func (s *search) wants(e store.Entry) bool {
 		return ExpiresSoon(e.Expires.Sub(e.Created), left)
 	}
 	return true
+}
+
+// count returns how many there are.
+func (s *search) count() (n int, err error) {
+	return n, s.entries(func([]found) error { return nil }, func(some int) { n += some })
 }
 
 // inOrder yields tokens as they come.

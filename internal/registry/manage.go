@@ -50,11 +50,11 @@ func (r *Registry) Recall(p *Project, c Caller, id uuid.UUID) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	uses, err := r.lastUses(id)
+	tokens, err := r.withUses([]store.Record{record})
 	if err != nil {
 		return Token{}, err
 	}
-	return Token{record, uses[0].At, uses[0].Address}, nil
+	return tokens[0], nil
 }
 
 // Successors returns the first of the tokens that descend from one that the
@@ -84,10 +84,7 @@ func (r *Registry) Successors(ctx context.Context, p *Project, c Caller, id uuid
 // visible returns the record of a token that the caller may see, deleted or
 // not. It fails with ErrNotFound or store.ErrUnavailable.
 func (r *Registry) visible(p *Project, c Caller, id uuid.UUID) (store.Record, error) {
-	record, err := r.Store.ByID(id)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.Record{}, ErrNotFound
-	}
+	record, err := r.byID(id)
 	if err != nil {
 		return store.Record{}, err
 	}
@@ -95,6 +92,16 @@ func (r *Registry) visible(p *Project, c Caller, id uuid.UUID) (store.Record, er
 		return store.Record{}, ErrNotFound
 	}
 	return record, nil
+}
+
+// byID returns the record of a token of any project, deleted or not. It fails with
+// ErrNotFound or store.ErrUnavailable.
+func (r *Registry) byID(id uuid.UUID) (store.Record, error) {
+	record, err := r.Store.ByID(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Record{}, ErrNotFound
+	}
+	return record, err
 }
 
 // Delete ends a token that the caller may see, and with successors all that
@@ -151,22 +158,27 @@ func (r *Registry) revokeSuccessors(ctx context.Context, p *Project, c Caller, i
 		return ErrNotFound
 	}
 	at := r.Now().UTC().Truncate(time.Millisecond)
-	return sideBySide(ids, func(id uuid.UUID) error { return r.revoke(ctx, p, c, id, at) })
+	return sideBySide(ids, func(id uuid.UUID) error {
+		_, err := r.revoke(ctx, id, c.event(TokenDeleted, p, at))
+		return err
+	})
 }
 
-// revoke revokes a token, if it isn't, and none of its successors.
-func (r *Registry) revoke(ctx context.Context, p *Project, c Caller, id uuid.UUID, at time.Time) error {
+// revoke revokes a token and none of its successors, and returns its record as it
+// was before, zero if there is nothing to revoke. The event is e, of the token.
+func (r *Registry) revoke(ctx context.Context, id uuid.UUID, e Event) (store.Record, error) {
 	for {
-		record, err := r.Store.ByID(id)
-		if errors.Is(err, store.ErrNotFound) || err == nil && record.IsRevoked() {
-			return nil
+		record, err := r.byID(id)
+		if errors.Is(err, ErrNotFound) || err == nil && record.IsRevoked() {
+			return store.Record{}, nil
 		}
 		if err != nil {
-			return err
+			return store.Record{}, err
 		}
-		_, err = r.commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: at}, c.event(TokenDeleted, p, at).of(&record))
+		e.Project = record.Project
+		_, err = r.commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: e.Time.Time}, e.of(&record))
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-			return err
+			return record, err
 		}
 	}
 }

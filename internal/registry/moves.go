@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -90,37 +91,60 @@ func (r *Registry) moveUsed(ctx context.Context) error {
 
 // EndUnderOtherKeys ends all living tokens that haven't been moved to the first
 // key, and returns how many those were: once they are, the other keys aren't
-// needed any more. By is who wants that, and from where.
-func (r *Registry) EndUnderOtherKeys(ctx context.Context, by Actor, from Origin) (ended int, err error) {
-	now := r.Now().UTC().Truncate(time.Millisecond)
-	for {
-		under := make(map[uuid.UUID]store.Record)
-		err := r.Store.UnderOtherKeys(now, func(record store.Record) bool {
-			under[record.ID] = record
-			return len(under) < store.MaxScan
-		})
-		if err != nil {
-			return ended, err
-		}
-		if len(under) == 0 {
-			r.Logger.Info("ended the tokens under previous hash keys", zap.Int("tokens", ended))
-			return ended, nil
-		}
-		var revoked atomic.Int64
-		err = sideBySide(slices.Collect(maps.Keys(under)), func(id uuid.UUID) error {
-			record := under[id]
-			e := Event{Time: Time{now}, Kind: TokenDeleted, Project: record.Project, Actor: by, Origin: from}
-			_, err := r.commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: now}, e.of(&record))
-			if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-				return nil // It was used or deleted meanwhile, or the next round is about it.
-			}
-			if err == nil {
-				revoked.Add(1)
-			}
+// needed any more.
+func (o *Operator) EndUnderOtherKeys(ctx context.Context) (ended int, err error) {
+	const mostInVain = 8
+	now := o.Now().UTC().Truncate(time.Millisecond)
+	for inVain := 0; inVain < mostInVain; inVain++ {
+		found, ending, before := 0, make([]store.Record, 0, store.MaxScan), ended
+		end := func() error {
+			n, err := o.endAll(ctx, ending, now)
+			ended, ending = ended+n, ending[:0]
 			return err
+		}
+		scanned := o.Store.UnderOtherKeys(now, func(record store.Record) bool {
+			found++
+			if ending = append(ending, record); len(ending) == store.MaxScan {
+				err = end()
+			}
+			return err == nil
 		})
-		if ended += int(revoked.Load()); err != nil {
+		if err = errors.Join(err, scanned); err == nil {
+			err = end()
+		}
+		switch {
+		case err != nil:
 			return ended, err
+		case found == 0:
+			o.Logger.Info("ended the tokens under previous hash keys", zap.Int("tokens", ended))
+			return ended, nil
+		case ended > before:
+			inVain = 0
 		}
 	}
+	return ended, fmt.Errorf("tokens under previous hash keys are left that can't be ended: %w", store.ErrCorrupt)
+}
+
+// endAll ends tokens, those left out that have changed since they were read, and
+// returns how many it has ended.
+func (o *Operator) endAll(ctx context.Context, tokens []store.Record, at time.Time) (int, error) {
+	var ended atomic.Int64
+	byID := make(map[uuid.UUID]*store.Record, len(tokens))
+	for i := range tokens {
+		byID[tokens[i].ID] = &tokens[i]
+	}
+	err := sideBySide(slices.Collect(maps.Keys(byID)), func(id uuid.UUID) error {
+		record := byID[id]
+		e := o.event(TokenDeleted, record.Project, "")
+		e.Time = Time{at}
+		_, err := o.commit(ctx, store.Revoke{ID: id, Revision: record.Revision, At: at}, e.of(record))
+		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+			return nil // It was used or deleted meanwhile, or the next round is about it.
+		}
+		if err == nil {
+			ended.Add(1)
+		}
+		return err
+	})
+	return int(ended.Load()), err
 }

@@ -92,7 +92,7 @@ func TestTokensMoveToTheFirstKeyAsTheyAreUsed(t *testing.T) {
 	f.wantRefused(p, unused, ErrInvalidToken)
 	f.useKeys(second, first)
 
-	if n, err := f.EndUnderOtherKeys(context.Background(), Actor{By: "admin"}, Origin{}); err != nil || n != 1 {
+	if n, err := f.Operator(Origin{}).EndUnderOtherKeys(context.Background()); err != nil || n != 1 {
 		t.Errorf("%d tokens were ended, %v, want carol's", n, err)
 	}
 	f.wantRefused(p, refused, ErrInvalidToken)

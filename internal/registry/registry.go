@@ -38,7 +38,8 @@ type Config struct {
 	Logger *zap.Logger
 	// Ended is told, once that is in force, that tokens of a user, or of all users
 	// if that is "", may have stopped to hold, in a project or in all if that is "".
-	Ended func(project, user string)
+	Ended   func(project, user string)
+	Notices Notices
 }
 
 // Registry keeps the tokens of all projects of one store. It is safe for
@@ -48,6 +49,7 @@ type Registry struct {
 	// Store hides Config's: by it nothing is changed.
 	Store store.Reader
 	uses  *uses
+	told  told
 	moves moves
 	// flushed is when the store last had all uses that were noted before.
 	flushed atomic.Pointer[time.Time]
@@ -96,6 +98,7 @@ func New(c Config) *Registry {
 func (r *Registry) Close() error {
 	r.stop()
 	r.keeper.Wait()
+	_ = r.noteLooked(context.Background()) // where that fails somebody is told what is an hour old
 	return r.flush(context.Background())
 }
 
@@ -107,7 +110,7 @@ func (r *Registry) keep(ctx context.Context) {
 		var err error
 		select {
 		case <-flush.C:
-			err = errors.Join(r.flush(ctx), r.sweep(ctx), r.moveUsed(ctx))
+			err = errors.Join(r.flush(ctx), r.sweep(ctx), r.moveUsed(ctx), r.tellExpiries(ctx))
 		case <-purge.C:
 			err = r.purge(ctx)
 		case <-r.retained:
@@ -170,9 +173,9 @@ func (r *Registry) purge(ctx context.Context) error {
 	}
 }
 
-// sideBySide calls f for each id, many at a time, so that what they commit
+// sideBySide calls f for each of some ids, many at a time, so that what they commit
 // shares one sync. It returns the first errors.
-func sideBySide(ids []uuid.UUID, f func(uuid.UUID) error) error {
+func sideBySide[ID uuid.UUID | string](ids []ID, f func(ID) error) error {
 	const atOnce = 256
 	for chunk := range slices.Chunk(ids, atOnce) {
 		errs := make([]error, len(chunk))

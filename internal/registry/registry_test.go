@@ -103,7 +103,7 @@ func (f *fixture) open(changes ...with) {
 	c := Config{
 		Ended: func(string, string) {},
 		Store: s, Now: f.clock.now, Certain: f.clock.now, Random: rand.Reader,
-		Retain: Retain{Expired: 30 * day, Deleted: 90 * day}, Audit: &f.audit, Logger: zap.NewNop(),
+		Retain: Retain{Expired: 30 * day, Deleted: 90 * day}, Audit: &f.audit, Logger: zap.NewNop(), Notices: Nobody{},
 	}
 	for _, change := range changes {
 		change(&c)

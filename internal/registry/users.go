@@ -96,7 +96,7 @@ func (r *Registry) Block(ctx context.Context, p *Project, c Caller, user string)
 	if err := p.MayBlock(c, user); err != nil {
 		return err
 	}
-	return r.setBlocked(ctx, p, c, user, true)
+	return r.setBlockedBy(ctx, p, c, user, true)
 }
 
 // MayBlock returns nil if c, an administrator, may block a user, or an error
@@ -120,7 +120,7 @@ func (r *Registry) Unblock(ctx context.Context, p *Project, c Caller, user strin
 	if err != nil {
 		return err
 	}
-	return r.setBlocked(ctx, p, c, user, false)
+	return r.setBlockedBy(ctx, p, c, user, false)
 }
 
 // administrates returns c with the rights that the rules in force leave it, if
@@ -136,24 +136,34 @@ func (p *Project) administrates(c Caller, user string) (Caller, error) {
 	return c, checkUser(user)
 }
 
-func (r *Registry) setBlocked(ctx context.Context, p *Project, c Caller, user string, blocked bool) error {
-	kind := map[bool]string{true: UserBlocked, false: UserUnblocked}[blocked]
+func (r *Registry) setBlockedBy(ctx context.Context, p *Project, c Caller, user string, blocked bool) error {
+	m := store.Block{Project: p.Name, User: user, Lift: !blocked, By: c.User.ID, At: r.Now().UTC().Truncate(time.Millisecond)}
+	_, err := r.setBlocked(ctx, m, c.event("", p, m.At), func(m *store.Block) (err error) {
+		m.Token, m.TokenRevision, err = r.mayStill(r.Policy(p), c)
+		return err
+	})
+	return err
+}
+
+// setBlocked blocks or unblocks a user, and tells whether that changed anything. It
+// asks whether that may still be, each time that it has to be decided again. The
+// event is e, of that kind.
+func (r *Registry) setBlocked(ctx context.Context, m store.Block, e Event, may func(*store.Block) error) (changed bool, err error) {
+	e.Kind, e.User = map[bool]string{false: UserBlocked, true: UserUnblocked}[m.Lift], m.User
 	for {
-		account, err := r.Store.Account(p.Name, user)
+		account, err := r.Store.Account(m.Project, m.User)
 		if err != nil {
-			return err
+			return false, err
 		}
-		m := store.Block{Project: p.Name, User: user, Revision: account.Revision, Lift: !blocked, By: c.User.ID, At: r.Now().UTC().Truncate(time.Millisecond)}
-		if m.Token, m.TokenRevision, err = r.mayStill(r.Policy(p), c); err != nil {
-			return err
+		m.Revision = account.Revision
+		if err := may(&m); err != nil {
+			return false, err
 		}
-		if account.IsBlocked() == blocked {
-			return nil
+		if account.IsBlocked() != m.Lift {
+			return false, nil
 		}
-		e := c.event(kind, p, m.At)
-		e.User = user
 		if _, err = r.commit(ctx, m, e); !errors.Is(err, store.ErrConflict) {
-			return err
+			return err == nil, err
 		}
 	}
 }

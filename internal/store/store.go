@@ -93,6 +93,14 @@ type Reader interface {
 	// or revoked before revoked.
 	Ended(expired, revoked time.Time, limit int) ([]uuid.UUID, error)
 
+	// Expiring returns the next tokens that expire, by when they do, at most limit
+	// of those behind a place that expire before a time. Some may have been ended
+	// by a Void. There are no more if it returns fewer than asked for.
+	Expiring(after Expiry, before time.Time, limit int) ([]Expiry, error)
+
+	// Told is what the last Tell noted, nil if none did.
+	Told() ([]Expiry, error)
+
 	// Settings returns what has been set at run time of a project's policy,
 	// and the revision at which it was, zero for never. It never waits.
 	Settings(project string) (s Settings, revision uint64)
@@ -175,6 +183,8 @@ type Outcome struct {
 	Position
 	// Ended is how many living tokens a Void ended.
 	Ended int
+	// Revoked are the tokens whose records a Revoke or a Sweep has overwritten.
+	Revoked []uuid.UUID
 }
 
 // BlockedUser is a user who is blocked: when, and by whom.
@@ -219,6 +229,12 @@ type Entry struct {
 	Place
 	// Expires is zero if the token never does.
 	Expires time.Time
+}
+
+// Expiry is where a token stands among all that expire.
+type Expiry struct {
+	At time.Time
+	ID uuid.UUID
 }
 
 // Mutation is one change of the store.
@@ -301,6 +317,10 @@ type Use struct {
 	Address netip.Addr
 }
 
+// Tell notes up to where others have been told of tokens that expire, for each of
+// some intervals ahead of it: whoever notes that before he tells tells at most once.
+type Tell struct{ Upto []Expiry }
+
 // Purge removes every trace of a token that ended long ago, if there is any.
 // Its successors become its parent's; a token that has very many of them is
 // still there afterwards, with fewer, and is to be purged again.
@@ -346,6 +366,7 @@ func (Void) mutation()       {}
 func (Sweep) mutation()      {}
 func (Block) mutation()      {}
 func (Touch) mutation()      {}
+func (Tell) mutation()       {}
 func (Purge) mutation()      {}
 func (Configure) mutation()  {}
 func (Rehash) mutation()     {}

@@ -52,8 +52,9 @@ func newDesk(t *testing.T) *desk {
 	d := &desk{store: opened, now: time.Date(2019, 1, 16, 0, 6, 41, 743_999_999, time.UTC)}
 	d.API = API{
 		Registry: registry.New(registry.Config{
-			Ended: func(string, string) {},
-			Store: opened, Random: rand.Reader, Audit: noAudit{}, Logger: zap.NewNop(),
+			Notices: registry.Nobody{},
+			Ended:   func(string, string) {},
+			Store:   opened, Random: rand.Reader, Audit: noAudit{}, Logger: zap.NewNop(),
 			Now:     func() time.Time { return d.now },
 			Certain: func() time.Time { return d.now },
 			Retain:  registry.Retain{Expired: 24 * time.Hour, Deleted: 24 * time.Hour},

@@ -300,6 +300,7 @@ func sweepAccount(txn *snapshot, m store.Sweep, revision uint64) (effect, error)
 		}
 		ended := r.Project == m.Project && r.User.ID == m.User && r.CreatedRevision < m.Before
 		if ended && !r.IsRevoked() {
+			e.revoked = append(e.revoked, id)
 			e.writes = append(e.writes, revokeWrites(&r, a.VoidAt, revision)...)
 		}
 	}

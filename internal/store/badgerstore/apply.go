@@ -30,6 +30,8 @@ type effect struct {
 	writes []write
 	// ended is how many living tokens a Void ended.
 	ended int
+	// revoked are the tokens whose records a Revoke or a Sweep overwrites.
+	revoked []uuid.UUID
 	// hold, if it isn't nil, is what look-ups have to heed of owner from now on.
 	owner owner
 	hold  *hold
@@ -45,7 +47,7 @@ func effectOf(txn *snapshot, m store.Mutation, revision uint64) (e effect, err e
 	case store.Create:
 		e.writes, err = create(txn, m, revision)
 	case store.Revoke:
-		e.writes, err = revoke(txn, m, revision)
+		return revoke(txn, m, revision)
 	case store.Void:
 		return voidAccount(txn, m, revision)
 	case store.Sweep:
@@ -54,6 +56,8 @@ func effectOf(txn *snapshot, m store.Mutation, revision uint64) (e effect, err e
 		return blockAccount(txn, m, revision)
 	case store.Touch:
 		e.writes, err = touch(txn, m)
+	case store.Tell:
+		e.writes = []write{{metaTold, appendExpiries(nil, m.Upto)}}
 	case store.Purge:
 		e.writes, err = purge(txn, m)
 	case store.Configure:
@@ -161,43 +165,44 @@ func tokenIs(txn *snapshot, id uuid.UUID, revision uint64) (store.Record, error)
 	return r, err
 }
 
-func revoke(txn *snapshot, m store.Revoke, revision uint64) ([]write, error) {
+func revoke(txn *snapshot, m store.Revoke, revision uint64) (e effect, err error) {
 	r, err := recordByID(txn, m.ID)
 	if err != nil {
-		return nil, err
+		return effect{}, err
 	}
 	if r.Revision != m.Revision || r.IsRevoked() {
-		return nil, store.ErrConflict
+		return effect{}, store.ErrConflict
 	}
 	line := []uuid.UUID{m.ID}
 	users := counts{txn: txn}
-	var writes []write
 	for len(line) > 0 {
 		id := line[0]
 		line = line[1:]
 		r, err := recordByID(txn, id)
 		if err != nil {
-			return nil, lost(err, "a line of renewals")
+			return effect{}, lost(err, "a line of renewals")
 		}
 		if !r.IsRevoked() {
 			if err := users.remove(&r); err != nil {
-				return nil, err
+				return effect{}, err
 			}
-			writes = append(writes, revokeWrites(&r, m.At, revision)...)
+			e.revoked = append(e.revoked, id)
+			e.writes = append(e.writes, revokeWrites(&r, m.At, revision)...)
 		}
 		if !m.Successors {
 			break
 		}
-		if len(writes) > maxRevokeWrites {
-			return nil, store.ErrTooLarge
+		if len(e.writes) > maxRevokeWrites {
+			return effect{}, store.ErrTooLarge
 		}
 		children, err := childrenOf(txn, id, 0)
 		if err != nil {
-			return nil, err
+			return effect{}, err
 		}
 		line = append(line, children...)
 	}
-	return append(writes, users.writes()...), nil
+	e.writes = append(e.writes, users.writes()...)
+	return e, nil
 }
 
 // revokeWrites overwrite a record, and take it out of the lists.

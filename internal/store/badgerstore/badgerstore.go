@@ -88,11 +88,13 @@ type Store struct {
 	options Options
 	db      *badger.DB
 	keys    atomic.Pointer[[]*token.Key]
-	own     *token.Key // if it was opened with that
-	logger  *zap.Logger
-	space   *space
-	clock   *clock.Clock
-	list    *deletedList
+	own     ownKeys
+	// keysChanged: this opening has put other keys in force.
+	keysChanged bool
+	logger      *zap.Logger
+	space       *space
+	clock       *clock.Clock
+	list        *deletedList
 
 	// applied is the last revision that is on disk. Readers read at it.
 	applied atomic.Uint64

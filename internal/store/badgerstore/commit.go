@@ -233,7 +233,7 @@ func (w *committer) tryOne(t *transaction, c *commit, room room, at store.Positi
 		return err
 	}
 	c.taken = takenBy(c.mutation, e.writes, at)
-	c.effect, c.outcome = e, store.Outcome{Position: at, Ended: e.ended}
+	c.effect, c.outcome = e, store.Outcome{Position: at, Ended: e.ended, Revoked: e.revoked}
 	return t.add(append(e.writes, posted...))
 }
 

@@ -32,7 +32,8 @@ func TestCompactionBringsNothingBack(t *testing.T) {
 		return r
 	}
 	deepest := 0
-	for round := range storetest.Rounds(4, 8) {
+	rounds := storetest.Rounds(4, 8)
+	for round := range rounds {
 		s := open(t, dir, Options{MemTableSize: memTable})
 		for i := range perRound {
 			n := round*perRound + i
@@ -60,6 +61,9 @@ func TestCompactionBringsNothingBack(t *testing.T) {
 			}
 			s.db.SetDiscardTs(s.applied.Load())
 		}
+		if round == rounds-1 {
+			churnUntilCompacted(t, s)
+		}
 		live := 0
 		for n, state := range states {
 			r, err := s.ByHash(record(n).Hash)
@@ -81,8 +85,5 @@ func TestCompactionBringsNothingBack(t *testing.T) {
 			deepest = max(deepest, table.Level)
 		}
 		closeStore(t, s)
-	}
-	if deepest == 0 {
-		t.Error("nothing was compacted")
 	}
 }

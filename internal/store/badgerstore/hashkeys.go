@@ -96,21 +96,24 @@ func (s *Store) NoteKeys(ctx context.Context, keys []*token.Key) error {
 // openKeys goes on with the keys that are given, if they are all that living
 // tokens need.
 func (s *Store) openKeys() error {
-	keys := append(s.Keys(), s.options.Previous...)
-	ids := idsOf(keys)
+	ids := idsOf(s.Keys())
 	if err := s.checkLeftOut(ids, s.clock.Certain()); err != nil {
 		return err
 	}
 	known, err := s.knownKeys()
 	if err == nil && !slices.Equal(ids, known) {
+		s.keysChanged = !s.isNew
 		_, err = s.Commit(context.Background(), store.NoteKeys{Keys: ids})
 	}
 	if err != nil {
 		return fmt.Errorf("noting the hash keys in the token store in %s: %w", s.dir, err)
 	}
-	s.UseKeys(keys)
 	return nil
 }
+
+// KeysChanged tells whether opening the store has put other keys in force than it
+// had before.
+func (s *Store) KeysChanged() bool { return s.keysChanged }
 
 // knownKeys are those that records may be under, in the order in which they were
 // noted.

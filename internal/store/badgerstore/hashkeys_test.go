@@ -164,8 +164,8 @@ func TestTheStoresOwnKey(t *testing.T) {
 	dir := t.TempDir()
 	a := someKey(t, "a")
 	s := open(t, dir, Options{Key: a})
-	if key, err := s.OwnKey(); err == nil || !strings.Contains(err.Error(), "hash.key is missing") {
-		t.Errorf("a store that was given its key has another, %v, %v", key, err)
+	if keys, err := s.OwnKeys(); err == nil || !strings.Contains(err.Error(), "hash.key is missing") {
+		t.Errorf("a store that was given its key has another, %v, %v", keys, err)
 	}
 	dir = t.TempDir()
 	s = open(t, dir, Options{})
@@ -174,15 +174,15 @@ func TestTheStoresOwnKey(t *testing.T) {
 	if err := os.Remove(s.keyFile()); err != nil {
 		t.Fatal(err)
 	}
-	if key, err := s.OwnKey(); err != nil || key.ID() != own.ID() {
-		t.Errorf("while it is in use, its own key is %v, %v", key, err)
+	if keys, err := s.OwnKeys(); err != nil || keys[0].ID() != own.ID() {
+		t.Errorf("while it is in use, its own key is %v, %v", keys, err)
 	}
 	if err := os.WriteFile(s.keyFile(), file, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	closeStore(t, s)
 	s = open(t, dir, Options{Key: a, Previous: []*token.Key{own}})
-	if key, err := s.OwnKey(); err != nil || key.ID() != own.ID() {
-		t.Errorf("its own key is %v, %v, want %v", key, err, own)
+	if keys, err := s.OwnKeys(); err != nil || keys[0].ID() != own.ID() {
+		t.Errorf("its own key is %v, %v, want %v", keys, err, own)
 	}
 }

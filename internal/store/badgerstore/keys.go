@@ -15,7 +15,7 @@ import (
 // that is revoked leaves the lists and the expiry queue; its record stays,
 // overwritten, until it is purged.
 const (
-	spaceMeta    = 'm' // name → format, revision, epoch, key ids, number of the last token, size of the outbox, its last receipt, store id, state of deleted.list
+	spaceMeta    = 'm' // name → format, revision, epoch, key ids, number of the last token, size of the outbox, its last receipt, up to where others were told of expiries, store id, state of deleted.list
 	spaceToken   = 't' // hash → record, or the id of the token that has moved to another key
 	spaceID      = 'i' // token id → hash, revision of the record
 	spaceProject = 'p' // project, creation, token id → listed: everyone's tokens, oldest first
@@ -41,6 +41,7 @@ var (
 	metaEpoch        = []byte{spaceMeta, 'e'}
 	metaNumber       = []byte{spaceMeta, 'n'}
 	metaStoreID      = []byte{spaceMeta, 's'}
+	metaTold         = []byte{spaceMeta, 't'}
 	metaList         = []byte{spaceMeta, 'd'}
 )
 

@@ -171,18 +171,20 @@ func (s *Store) readRevision(e *examination) error {
 
 // loadKey takes the key that is given for new tokens, or else the store's own.
 func (s *Store) loadKey(isNew bool) error {
-	key := s.options.Key
 	if s.options.WithoutKey {
-		key = new(token.Key) // under which there is nothing
+		s.UseKeys([]*token.Key{new(token.Key)}) // under which there is nothing
+		return nil
 	}
-	if key == nil {
-		var err error
-		if key, err = loadKey(s.keyFile(), isNew); err != nil {
-			return err
-		}
-		s.own = key
+	if s.options.Key != nil {
+		s.UseKeys(append([]*token.Key{s.options.Key}, s.options.Previous...))
+		return nil
 	}
-	s.UseKeys([]*token.Key{key})
+	keys, err := readOwnKeys(s.dir, isNew)
+	if err != nil {
+		return err
+	}
+	s.own.keys = keys
+	s.UseKeys(keys)
 	return nil
 }
 

@@ -522,22 +522,22 @@ func RestoreKeys(dir string, ids []token.KeyID, texts []string) (said string, er
 			return "", errors.New("the hash keys in the backup aren't those of its tokens")
 		}
 	}
-	var previous []string
-	for i, text := range texts {
-		name := file
-		if i > 0 {
-			name = fmt.Sprintf("%s.previous-%d", file, i)
-			previous = append(previous, name)
+	if len(texts) > 1 {
+		former := strings.Join(texts[1:], "\n") + "\n"
+		if err := writeFile(filepath.Join(dir, previousKeysName), []byte(former)); err != nil {
+			return "", err
 		}
-		if err := writeFile(name, []byte(text+"\n")); err != nil {
+	}
+	if len(texts) > 0 {
+		if err := writeFile(file, []byte(texts[0]+"\n")); err != nil {
 			return "", err
 		}
 	}
 	switch {
 	case len(texts) == 0:
-		return fmt.Sprintf("Its tokens are under hash key %s, which isn't in the backup: put the file hash.key of the store that was into %s, or give the same hash_key in the Caddyfile as there, before the server starts.", ids[0], dir), nil
-	case len(previous) > 0:
-		return fmt.Sprintf("Its hash key %s is in %s; give the former ones, which some of its tokens are under, as `previous` in the Caddyfile: they are in %s.", ids[0], file, strings.Join(previous, ", ")), nil
+		return fmt.Sprintf("Its tokens are under hash key %s, which isn't in the backup: put the file hash.key of the store that was into %s, with hash.previous.keys if there is one, or give the same hash_key in the Caddyfile as there, before the server starts.", ids[0], dir), nil
+	case len(texts) > 1:
+		return fmt.Sprintf("Its hash key %s was in the backup, and is in %s; the former ones, which some of its tokens are under, are in %s beside it.", ids[0], file, previousKeysName), nil
 	}
 	return fmt.Sprintf("Its hash key %s was in the backup, and is in %s.", ids[0], file), nil
 }

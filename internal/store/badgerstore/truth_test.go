@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -178,6 +179,8 @@ func (t *tester) look(what, dir string, atOpen time.Duration) verdict {
 		}
 		// Its own lists Badger doesn't know of.
 		delete(before, tableListName)
+		// A value log of nothing but its head, which Badger removes where it opens.
+		maps.DeleteFunc(before, func(name string, size int64) bool { return filepath.Ext(name) == ".vlog" && size <= 20 })
 		// With another key it was opened, being whole, and closed again.
 		if len(before) > 0 && !strings.Contains(v.Refused, "living token") {
 			t.Errorf("%s: refused, and these are gone or changed: %v; %s", what, before, v.Refused)

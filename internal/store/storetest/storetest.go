@@ -26,7 +26,7 @@ type Open func(testing.TB) store.Store
 
 // Run runs the suite against the stores that open returns.
 func Run(t *testing.T, open Open) {
-	for _, c := range slices.Concat(tokenTests, accountTests, outboxTests, keyTests, snapshotTests) {
+	for _, c := range slices.Concat(tokenTests, expiryTests, accountTests, outboxTests, keyTests, snapshotTests) {
 		t.Run(c.name, func(t *testing.T) { c.test(t, &fixture{T: t, Store: open(t)}) })
 	}
 }
