@@ -96,25 +96,28 @@ func (h *Handler) forgetUser(repl *caddy.Replacer) {
 	for _, name := range h.claims {
 		repl.Set(userPrefix+name, "")
 	}
-	setPlaceholders(repl, "", &store.User{}, "")
-}
-
-// setUser says in placeholders and in the access log whose r is.
-func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, tokenID string) {
-	setPlaceholders(repl, h.Project, u, tokenID)
-	accesslog.Add(r, zap.String("project", h.Project))
-	if tokenID != "" {
-		accesslog.Add(r, zap.String("token_id", tokenID))
+	// The names are constants, which cost nothing.
+	for _, name := range [...]string{userPrefix + "id", userPrefix + "email", userPrefix + "name", userPrefix + "token_id", userPrefix + "project"} {
+		repl.Set(name, "")
 	}
 }
 
-func setPlaceholders(repl *caddy.Replacer, project string, u *store.User, tokenID string) {
+// setUser says in placeholders, which are empty, and in the access log whose r is.
+func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, tokenID string) {
 	for name, value := range u.Claims {
 		repl.Set(userPrefix+name, value)
 	}
 	repl.Set(userPrefix+"id", u.ID)
-	repl.Set(userPrefix+"email", u.Email)
-	repl.Set(userPrefix+"name", u.Name)
-	repl.Set(userPrefix+"token_id", tokenID)
-	repl.Set(userPrefix+"project", project)
+	repl.Set(userPrefix+"project", h.Project)
+	if u.Email != "" {
+		repl.Set(userPrefix+"email", u.Email)
+	}
+	if u.Name != "" {
+		repl.Set(userPrefix+"name", u.Name)
+	}
+	accesslog.Add(r, zap.String("project", h.Project))
+	if tokenID != "" {
+		repl.Set(userPrefix+"token_id", tokenID)
+		accesslog.Add(r, zap.String("token_id", tokenID))
+	}
 }

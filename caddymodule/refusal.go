@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -37,7 +38,10 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
 // refusals are the callers' business, and are for debugging.
 func (h *Handler) logRefusal(r *http.Request, status int, reason error) {
 	accesslog.Add(r, zap.String("project", h.Project))
-	if refusal := refusalOf(status, reason); refusal != "" {
+	switch refusal := refusalOf(status, reason); {
+	case hasGone(r, reason):
+		markCounted(r) // nobody was refused, and nobody has passed
+	case refusal != "":
 		accesslog.Add(r, zap.String("refusal", refusal))
 		h.counts.Refused(refusal)
 		markCounted(r)
@@ -59,6 +63,14 @@ func (h *Handler) logRefusal(r *http.Request, status int, reason error) {
 	if c := h.logger.Check(level, message); c != nil {
 		c.Write(zap.String("project", h.Project), zap.String("client_ip", caddyvalue.ClientIP(r)), zap.String("method", r.Method), zap.Int("status", status), zap.Error(reason))
 	}
+}
+
+// hasGone tells whether r couldn't be decided because its client didn't wait for it.
+// That says nothing of the store or a sign-in, which may just be as slow as ever: it
+// is no refusal, and alerts nobody. A decision that failed by itself is another
+// matter, whoever has gone meanwhile.
+func hasGone(r *http.Request, reason error) bool {
+	return r.Context().Err() != nil && errors.Is(reason, context.Canceled)
 }
 
 // refusalOf is the access log's word for why a request was refused, "" where it

@@ -33,9 +33,12 @@ func New(ctx caddy.Context) *Log {
 	return &Log{ctx.Logger(new(caddyhttp.App)).Named("log.access")}
 }
 
-// Add adds a field to the line of r.
+// Add adds a field to the line of r, if its server writes any.
 func Add(r *http.Request, field zap.Field) {
 	ctx := r.Context()
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && server.Logs == nil {
+		return
+	}
 	if line, ok := caddyhttp.GetVar(ctx, lineVar).(*Line); ok {
 		line.fields = append(line.fields, field)
 		return

@@ -2,14 +2,18 @@ package contract
 
 import (
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -183,6 +187,64 @@ func TestMetricsOfWhatCantBeDecided(t *testing.T) {
 	wantRefused(t, g.do(t, ask{target: api, auth: as("bob")}), http.StatusServiceUnavailable, "ServiceUnavailable")
 	g.wantCounted(t, "requests", before, "requests_total", series{requests("dataprep", "unavailable"): 1})
 	g.wantCounted(t, "sign-ins", before, "sign_ins_total", series{signIns("dataprep", "access_tokens.sign_in.upstream", "error"): 1})
+}
+
+// A client that doesn't wait for the decision isn't refused: slow clients aren't to
+// alert anybody. What is decided all the same is counted.
+func TestMetricsOfAClientThatHasGone(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan struct{}, 1), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		<-answer
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(slow.Close)
+	sayNo := sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(sayNo) // or it couldn't be closed
+	g := start(t, `
+http://:{$PORT} {
+	bind 127.0.0.1
+	log
+	access_tokens {
+		project dataprep
+		allow_generate everyone
+		sign_in upstream {$SLOW}/me {
+			timeout 50s
+		}
+		sign_in_limit 1 1h
+	}
+	reverse_proxy {$UPSTREAM}
+}
+`, env("SLOW", slow.URL))
+	before := g.metrics(t)
+	signIn := func(agent, password string) net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", g.addresses[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if _, err := io.WriteString(conn, ask{target: api, auth: basic("bob", password), lines: []string{"User-Agent: " + agent}}.text(g.addresses[0])); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	first := signIn("waits for the API", "a guess")
+	<-asked
+	// It waits for the first, with which all that may fail are under way.
+	signIn("waits for the first", "another guess").Close()
+	g.accessLogLine(t, "waits for the first")
+	if changed := g.metrics(t).since(before, "requests_total"); len(changed) > 0 {
+		t.Errorf("a client that has gone is counted: %v", changed)
+	}
+	if line := g.accessLogLine(t, "waits for the first"); line.text("refusal") != "" {
+		t.Errorf("it was refused: %v", line)
+	}
+	first.Close()
+	sayNo()
+	g.wantCounted(t, "a client that has gone before the API says no", before, "requests_total", series{requests("dataprep", "missing"): 1})
+	g.wantCounted(t, "what the API said", before, "sign_ins_total", series{signIns("dataprep", "access_tokens.sign_in.upstream", "no"): 1})
 }
 
 // Each sign-in that is asked is counted by what it says.

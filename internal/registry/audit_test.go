@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,7 +150,9 @@ func TestEachChangeIsCommittedWithItsLines(t *testing.T) {
 		}
 	}
 	var want []store.Line
-	for i, e := range f.audit.take() {
+	events := f.audit.take() // in no particular order, where there are many at once
+	slices.SortStableFunc(events, func(a, b Event) int { return a.Compare(b.Position) })
+	for i, e := range events {
 		place := store.LinePlace{Position: e.Position}
 		if i > 0 && want[i-1].Position == e.Position {
 			place.Number = want[i-1].Number + 1

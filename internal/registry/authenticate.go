@@ -61,7 +61,7 @@ func (r *Registry) authenticate(p *Project, found Found, client netip.Addr) (sto
 	if found.move != nil {
 		r.moves.note(*found.move)
 	}
-	r.uses.note(found.record.ID, now, client)
+	r.uses.note(found.record.ID, found.record.Number, now, client)
 	return found.record, nil
 }
 

@@ -20,8 +20,16 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
-// flushEvery bounds how long a last use is in memory alone.
-const flushEvery = time.Second
+const (
+	// tendEvery is how often the keeper looks what there is to do.
+	tendEvery = time.Second
+	// flushEvery bounds how long a last use is in memory alone, and flushAt how many
+	// there are.
+	flushEvery = 20 * time.Second
+	flushAt    = 50_000
+	// flushAtOnce is how many are written at a time.
+	flushAtOnce = 4096
+)
 
 // Config says what a Registry works with. All fields are required.
 type Config struct {
@@ -103,14 +111,14 @@ func (r *Registry) Close() error {
 }
 
 func (r *Registry) keep(ctx context.Context) {
-	flush, purge := time.NewTicker(flushEvery), time.NewTicker(r.retain().purgeEvery())
-	defer flush.Stop()
+	tend, purge := time.NewTicker(tendEvery), time.NewTicker(r.retain().purgeEvery())
+	defer tend.Stop()
 	defer purge.Stop()
 	for {
 		var err error
 		select {
-		case <-flush.C:
-			err = errors.Join(r.flush(ctx), r.sweep(ctx), r.moveUsed(ctx), r.tellExpiries(ctx))
+		case <-tend.C:
+			err = errors.Join(r.flushIfDue(ctx), r.sweep(ctx), r.moveUsed(ctx), r.tellExpiries(ctx))
 		case <-purge.C:
 			err = r.purge(ctx)
 		case <-r.retained:
@@ -125,13 +133,22 @@ func (r *Registry) keep(ctx context.Context) {
 	}
 }
 
+// flushIfDue writes last uses seldom: a token that is used all the time is written
+// once.
+func (r *Registry) flushIfDue(ctx context.Context) error {
+	if r.FlushAge() < flushEvery && r.uses.waiting.Load() < flushAt {
+		return nil
+	}
+	return r.flush(ctx)
+}
+
 // flush writes the last uses noted so far. What can't be written now is kept
 // for the next time.
 func (r *Registry) flush(ctx context.Context) error {
 	began := time.Now()
 	uses := r.uses.take()
 	for len(uses) > 0 {
-		n := min(len(uses), 250)
+		n := min(len(uses), flushAtOnce)
 		if err := tend(ctx, r, store.Touch{Uses: uses[:n]}); err != nil {
 			r.uses.putBack(uses)
 			return err
@@ -143,8 +160,8 @@ func (r *Registry) flush(ctx context.Context) error {
 	return nil
 }
 
-// FlushAge is how old the oldest use can be that is in memory alone: more than a
-// few seconds only while the store can't take them.
+// FlushAge is how old the oldest use can be that is in memory alone: more than
+// flushEvery and a few seconds only while the store can't take them.
 func (r *Registry) FlushAge() time.Duration { return time.Since(*r.flushed.Load()) }
 
 // purge removes the records of tokens that ended longer ago than they are

@@ -3,6 +3,7 @@ package registry
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,7 +13,11 @@ import (
 
 // uses are the last uses that the store doesn't have yet. A token's uses touch
 // one shard, and nothing waits for a disk.
-type uses struct{ shards [64]usesShard }
+type uses struct {
+	shards [64]usesShard
+	// waiting is how many tokens have been noted since the last take.
+	waiting atomic.Int64
+}
 
 type usesShard struct {
 	mu sync.Mutex
@@ -21,17 +26,19 @@ type usesShard struct {
 	_            [40]byte // keeps shards on cache lines of their own
 }
 
-// lastUse is one moment: when, in milliseconds since 1970, and where from.
+// lastUse is one moment: when, in milliseconds since 1970, and where from; of the
+// token with a number.
 type lastUse struct {
-	ms   int64
-	from netip.Addr
+	ms     int64
+	from   netip.Addr
+	number uint64
 }
 
 func (l lastUse) of(id uuid.UUID) store.Use {
 	if l.ms == 0 {
 		return store.Use{ID: id}
 	}
-	return store.Use{ID: id, At: time.UnixMilli(l.ms).UTC(), Address: l.from}
+	return store.Use{ID: id, Number: l.number, At: time.UnixMilli(l.ms).UTC(), Address: l.from}
 }
 
 func newUses() *uses {
@@ -46,12 +53,15 @@ func newUses() *uses {
 // shard picks by a random byte of the id.
 func (u *uses) shard(id uuid.UUID) *usesShard { return &u.shards[id[15]%64] }
 
-func (u *uses) note(id uuid.UUID, at time.Time, from netip.Addr) {
-	use := lastUse{at.UnixMilli(), from}
+func (u *uses) note(id uuid.UUID, number uint64, at time.Time, from netip.Addr) {
+	use := lastUse{at.UnixMilli(), from, number}
 	s := u.shard(id)
 	s.mu.Lock()
-	if use.ms > s.noted[id].ms {
+	if known, there := s.noted[id]; use.ms > known.ms {
 		s.noted[id] = use
+		if !there {
+			u.waiting.Add(1)
+		}
 	}
 	s.mu.Unlock()
 }
@@ -90,6 +100,7 @@ func (r *Registry) lastUses(ids ...uuid.UUID) ([]store.Use, error) {
 // take returns what is to be written. Until written or putBack is called it
 // stays visible to last.
 func (u *uses) take() (taken []store.Use) {
+	u.waiting.Store(0)
 	for i := range u.shards {
 		s := &u.shards[i]
 		s.mu.Lock()
@@ -114,7 +125,7 @@ func (u *uses) release(uses []store.Use, again bool) {
 		s.mu.Lock()
 		delete(s.taken, use.ID)
 		if ms := use.At.UnixMilli(); again && ms > s.noted[use.ID].ms {
-			s.noted[use.ID] = lastUse{ms, use.Address}
+			s.noted[use.ID] = lastUse{ms, use.Address, use.Number}
 		}
 		s.mu.Unlock()
 	}

@@ -161,7 +161,7 @@ func TestLastUseSurvivesAStoreThatCantBeWritten(t *testing.T) {
 
 // Part of many uses may be written when the store stops taking them.
 func TestManyLastUsesAreWrittenInParts(t *testing.T) {
-	const n = 900
+	const n = 3*flushAtOnce + 100
 	writes, broken := 0, true
 	f := newFixture(t, failing(func(m store.Mutation) error {
 		touch, ok := m.(store.Touch)
@@ -171,13 +171,13 @@ func TestManyLastUsesAreWrittenInParts(t *testing.T) {
 		if writes++; writes == 2 && broken {
 			return store.ErrFull
 		}
-		if len(touch.Uses) > 250 {
-			return errors.New("more than other mutations should wait for")
+		if len(touch.Uses) > flushAtOnce {
+			return errors.New("more than is to be written at a time")
 		}
 		return nil
 	}))
 	for i := range n {
-		f.uses.note(uuid.UUID{byte(i >> 8), byte(i), 15: byte(i)}, epoch, netip.Addr{})
+		f.uses.note(uuid.UUID{byte(i >> 8), byte(i), 15: byte(i)}, uint64(i+1), epoch, netip.Addr{})
 	}
 	f.Store.(*failingStore).Store = discard{}
 	if err := f.flush(context.Background()); !errors.Is(err, store.ErrFull) {
@@ -189,8 +189,8 @@ func TestManyLastUsesAreWrittenInParts(t *testing.T) {
 			left++
 		}
 	}
-	if left != n-250 {
-		t.Errorf("%d uses are left, want %d", left, n-250)
+	if left != n-flushAtOnce {
+		t.Errorf("%d uses are left, want %d", left, n-flushAtOnce)
 	}
 	broken = false
 	f.mustFlush()

@@ -22,7 +22,8 @@ type Snapshot interface {
 	// Records calls each with every record, revoked ones included. Those of tokens
 	// that a Void has ended say so once they are swept; before, Accounts does.
 	Records(each func(Record) error) error
-	// Uses calls each with the last use of every token that has one.
+	// Uses calls each with the last use of every token that has one, as it is by
+	// then: later than the rest, or gone with its token.
 	Uses(each func(Use) error) error
 	// Accounts calls each with every account.
 	Accounts(each func(UserAccount) error) error

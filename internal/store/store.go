@@ -311,7 +311,9 @@ type Touch struct{ Uses []Use }
 // Use is one token's last use.
 type Use struct {
 	ID uuid.UUID
-	At time.Time
+	// Number is the token's, 0 if whoever has the use doesn't know it.
+	Number uint64
+	At     time.Time
 	// Address is where it came from at that moment, without a zone; zero if that
 	// isn't known.
 	Address netip.Addr

@@ -32,6 +32,10 @@ type effect struct {
 	ended int
 	// revoked are the tokens whose records a Revoke or a Sweep overwrites.
 	revoked []uuid.UUID
+	// uses are to be written, with their numbers, and forgotten are numbers of
+	// tokens whose uses are to be removed.
+	uses      []store.Use
+	forgotten []uint64
 	// hold, if it isn't nil, is what look-ups have to heed of owner from now on.
 	owner owner
 	hold  *hold
@@ -55,11 +59,11 @@ func effectOf(txn *snapshot, m store.Mutation, revision uint64) (e effect, err e
 	case store.Block:
 		return blockAccount(txn, m, revision)
 	case store.Touch:
-		e.writes, err = touch(txn, m)
+		e.writes, e.uses, err = touch(txn, m)
 	case store.Tell:
 		e.writes = []write{{metaTold, appendExpiries(nil, m.Upto)}}
 	case store.Purge:
-		e.writes, err = purge(txn, m)
+		e.writes, e.forgotten, err = purge(txn, m)
 	case store.Configure:
 		e.writes, err = configure(txn, m, revision)
 	case store.Rehash:
@@ -214,48 +218,54 @@ func revokeWrites(r *store.Record, at time.Time, revision uint64) (writes []writ
 	return append(append(writes, recordWrites(r)...), write{timeKey(spaceRevoked, at, r.ID), nothing})
 }
 
-func touch(txn *snapshot, m store.Touch) ([]write, error) {
-	writes := make([]write, 0, len(m.Uses))
+// touch returns the uses that go to the file of last uses, and what is to be written
+// for tokens that have no number there.
+func touch(txn *snapshot, m store.Touch) (writes []write, uses []store.Use, err error) {
 	for _, use := range m.Uses {
-		known, err := lastUsed(txn, use.ID)
-		if err != nil {
-			return nil, err
+		if use.Number == 0 {
+			r, err := recordByID(txn, use.ID)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			use.Number = r.Number
 		}
-		if !use.At.After(known.At) {
+		if use.Number > 0 {
+			uses = append(uses, use)
 			continue
 		}
-		_, err = find(txn, idKey(use.ID))
-		if errors.Is(err, store.ErrNotFound) {
-			continue
-		}
+		known, err := numberlessUse(txn, use.ID)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		writes = append(writes, write{usedKey(use.ID), appendUse(nil, use)})
+		if use.At.After(known.At) {
+			writes = append(writes, write{usedKey(use.ID), appendUse(nil, use)})
+		}
 	}
-	return writes, nil
+	return writes, uses, nil
 }
 
 // purge removes all that is known of a token. Its successors become its
 // parent's, so that what is left of a line stays one line. While there are more
 // of them than fit, they are all that it changes.
-func purge(txn *snapshot, m store.Purge) ([]write, error) {
+func purge(txn *snapshot, m store.Purge) (writes []write, forgotten []uint64, err error) {
 	r, err := recordByID(txn, m.ID)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	children, err := childrenOf(txn, r.ID, adoptAtOnce+1)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var writes []write
 	for _, id := range children[:min(len(children), adoptAtOnce)] {
 		child, err := recordByID(txn, id)
 		if err != nil {
-			return nil, lost(err, "a line of renewals")
+			return nil, nil, lost(err, "a line of renewals")
 		}
 		child.Parent = r.Parent
 		writes = append(append(writes, recordWrites(&child)...), write{childKey(r.ID, id), nil})
@@ -264,15 +274,15 @@ func purge(txn *snapshot, m store.Purge) ([]write, error) {
 		}
 	}
 	if len(children) > adoptAtOnce {
-		return writes, nil
+		return writes, nil, nil
 	}
 	moved, err := movedWrites(txn, r.ID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	users := counts{txn: txn}
 	if err := users.remove(&r); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	writes = append(append(writes, moved...), users.writes()...)
 	for _, key := range append(liveKeys(&r), tokenKey(r.Hash), idKey(r.ID), usedKey(r.ID)) {
@@ -284,7 +294,10 @@ func purge(txn *snapshot, m store.Purge) ([]write, error) {
 	if r.Parent != uuid.Nil {
 		writes = append(writes, write{childKey(r.Parent, r.ID), nil})
 	}
-	return writes, nil
+	if r.Number > 0 {
+		forgotten = []uint64{r.Number}
+	}
+	return writes, forgotten, nil
 }
 
 func beginEpoch(txn *snapshot, m store.BeginEpoch) (effect, error) {

@@ -64,6 +64,10 @@ type Options struct {
 	// durable. It mustn't wait for anything.
 	Committed func(time.Duration)
 
+	// Cache is how many bytes of records are in memory at most, DefaultCache if 0,
+	// none if less.
+	Cache int64
+
 	// MemTableSize is in bytes, 8 MiB if 0. Tests choose a small one, for
 	// memtables that fill up soon.
 	MemTableSize int64
@@ -95,6 +99,7 @@ type Store struct {
 	space       *space
 	clock       *clock.Clock
 	list        *deletedList
+	uses        *usesFile
 
 	// applied is the last revision that is on disk. Readers read at it.
 	applied atomic.Uint64
@@ -140,6 +145,7 @@ type Store struct {
 	withoutCompactors bool
 	allVerified       chan struct{}
 	checked           checkedRecords
+	cache             *cache
 	// known is what is known of the tables, writtenDown what is of it on disk.
 	knownMu            sync.Mutex
 	known, writtenDown map[uint64]identity
@@ -203,6 +209,7 @@ func newStore(dir string, o Options) (*Store, error) {
 		stop:    make(chan struct{}),
 		failed:  make(chan struct{}), allVerified: make(chan struct{}),
 		verification: o.verification.orDefault(),
+		cache:        newCache(max(0, cmp.Or(o.Cache, DefaultCache))),
 	}
 	return s, s.space.checkOpen()
 }
@@ -230,6 +237,9 @@ func (s *Store) open() error {
 	}
 	if err == nil {
 		err = s.dropAside(e)
+	}
+	if err == nil {
+		s.uses, err = openUses(s.dir, s.list.store, s.isNew, s.logger)
 	}
 	if err != nil {
 		_ = s.db.Close()
@@ -321,12 +331,14 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
+	s.cache.close()
 
 	close(s.stop)
 	s.committer.Wait()
 	s.stopTending()
 	s.tending.Wait()
 	defer s.list.close()
+	defer s.uses.close()
 	if s.failure.Load() != nil {
 		// What is damaged stays as it is, and the mark where it was.
 		if !s.dbClosed {

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,9 @@ func (c *commit) finish(err error) {
 
 // Commit implements store.Store.
 func (s *Store) Commit(ctx context.Context, m store.Mutation, lines ...[]byte) (store.Outcome, error) {
+	if touch, ok := m.(store.Touch); ok && len(lines) == 0 && allNumbered(touch.Uses) {
+		return store.Outcome{Position: s.Position()}, s.writeUses(touch.Uses)
+	}
 	c := &commit{ctx: ctx, mutation: m, lines: lines, done: make(chan struct{})}
 	if err := s.enqueue(c); err != nil {
 		return store.Outcome{}, err
@@ -210,7 +214,7 @@ func (w *committer) commitSome(batch []*commit) (rest []*commit) {
 		w.options.Committed(time.Since(began))
 	}
 	for _, c := range accepted {
-		c.finish(err)
+		c.finish(cmp.Or(err, c.err))
 	}
 	return rest
 }
@@ -265,9 +269,18 @@ func (w *committer) write(t *transaction, accepted []*commit) error {
 			return fmt.Errorf("%w: committing: %w", store.ErrUnavailable, err)
 		}
 	}
+	for _, c := range accepted {
+		if len(c.effect.uses) > 0 {
+			c.err = w.uses.write(c.effect.uses)
+		}
+		if len(c.effect.forgotten) > 0 {
+			w.uses.forget(c.effect.forgotten)
+		}
+	}
 	w.written.Add(t.size)
 	w.showSettings(accepted)
 	w.addHolds(accepted)
+	w.cache.drop(accepted, at.Revision)
 	w.show(at)
 	w.liftHolds(accepted)
 	return nil

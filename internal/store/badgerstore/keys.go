@@ -23,7 +23,7 @@ const (
 	spaceChild   = 'c' // token id, successor's id → nothing
 	spaceExpires = 'x' // expiry, token id → nothing
 	spaceRevoked = 'r' // time of revocation, token id → nothing
-	spaceUsed    = 'l' // token id → time and address of last use
+	spaceUsed    = 'l' // token id → time and address of last use, of tokens without a number, and from before there was a file for that
 	spacePolicy  = 's' // project → revision, settings
 	spaceAccount = 'a' // project, user → account
 	spaceMoved   = 'k' // token id, key id → hash under a key that the token was under before

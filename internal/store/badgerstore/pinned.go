@@ -86,13 +86,23 @@ func (p *pinned) Records(each func(store.Record) error) error {
 
 // Uses implements store.Snapshot.
 func (p *pinned) Uses(each func(store.Use) error) error {
-	return eachPaged(p.read, []byte{spaceUsed}, func(_ *snapshot, item *badger.Item) (store.Use, bool, error) {
+	err := eachPaged(p.read, []byte{spaceUsed}, func(_ *snapshot, item *badger.Item) (store.Use, bool, error) {
 		if len(item.Key()) != len(usedKey(uuid.Nil)) {
 			return store.Use{}, false, unavailable(store.ErrCorrupt)
 		}
 		use, err := useOf(uuid.UUID(item.Key()[1:]), item)
 		return use, true, err
 	}, each)
+	if err != nil {
+		return err
+	}
+	return p.s.uses.each(p.head.Number, func(use store.Use) error {
+		if err := p.read(func(*snapshot) error { return nil }); err != nil {
+			return err
+		}
+		use.Number = 0
+		return each(use)
+	})
 }
 
 // Accounts implements store.Snapshot.

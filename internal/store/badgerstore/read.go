@@ -38,9 +38,16 @@ func (s *Store) snapshot(readAt uint64, update bool) *snapshot {
 
 // read runs f on the state as of the last durable revision.
 func (s *Store) read(f func(*snapshot) error) error {
+	_, err := s.readLast(f)
+	return err
+}
+
+// readLast is read, and says which revision that was.
+func (s *Store) readLast(f func(*snapshot) error) (revision uint64, err error) {
 	generation := s.reads.begin()
 	defer s.reads.end(generation)
-	return s.readAt(s.applied.Load(), f)
+	revision = s.applied.Load()
+	return revision, s.readAt(revision, f)
 }
 
 // readAt runs f on the state as of a revision. The caller is in a generation of
@@ -61,10 +68,19 @@ func (s *Store) readAt(revision uint64, f func(*snapshot) error) (err error) {
 // ByHash implements store.Store.
 func (s *Store) ByHash(h token.Hash) (r store.Record, err error) {
 	holds := *s.holds.Load()
-	err = s.read(func(txn *snapshot) error {
+	if known := s.cache.get(&h); known != nil {
+		r = *known
+		holds.end(&r)
+		return r, nil
+	}
+	revision, err := s.readLast(func(txn *snapshot) error {
 		r, err = recordByHash(txn, h)
 		return err
 	})
+	// One that has moved to another key is found there when it changes.
+	if err == nil && r.Hash == h {
+		s.cache.put(&r, revision)
+	}
 	holds.end(&r)
 	return r, err
 }
@@ -176,7 +192,7 @@ func (s *Store) LastUsed(ids ...uuid.UUID) ([]store.Use, error) {
 	uses := make([]store.Use, len(ids))
 	err := s.read(func(txn *snapshot) (err error) {
 		for i, id := range ids {
-			if uses[i], err = lastUsed(txn, id); err != nil {
+			if uses[i], err = s.lastUsed(txn, id); err != nil {
 				return err
 			}
 		}
@@ -257,7 +273,29 @@ func find(txn *snapshot, key []byte) (*badger.Item, error) {
 }
 
 // lastUsed returns when a token was last used, zero for never.
-func lastUsed(txn *snapshot, id uuid.UUID) (store.Use, error) {
+func (s *Store) lastUsed(txn *snapshot, id uuid.UUID) (store.Use, error) {
+	r, err := recordByID(txn, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Use{ID: id}, nil
+	}
+	if err != nil {
+		return store.Use{}, err
+	}
+	old, err := numberlessUse(txn, id)
+	if err != nil || r.Number == 0 {
+		return old, err
+	}
+	use, err := s.uses.last(id, r.Number)
+	use.Number = 0
+	if old.At.After(use.At) {
+		use = old
+	}
+	return use, err
+}
+
+// numberlessUse returns when a token was last used that had no number, or before
+// there was a file of last uses, zero for never.
+func numberlessUse(txn *snapshot, id uuid.UUID) (store.Use, error) {
 	item, err := find(txn, usedKey(id))
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Use{ID: id}, nil

@@ -40,6 +40,7 @@ type Restoring struct {
 	// epoch is the latest that anything is of.
 	epoch          uint64
 	took, finished bool
+	uses           []store.Use // that aren't written yet
 }
 
 // Restore begins to make a store in dir, in which there must be none; a hash key may
@@ -74,7 +75,7 @@ func CheckEmpty(dir string) error {
 		return err
 	}
 	there := len(files) > 0
-	for _, name := range []string{DeletedListName, tableListName} {
+	for _, name := range []string{DeletedListName, tableListName, usesFileName} {
 		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			there = true
 		}
@@ -85,7 +86,7 @@ func CheckEmpty(dir string) error {
 	return nil
 }
 
-func (r *Restoring) begin() error {
+func (r *Restoring) begin() (err error) {
 	if r.head.Epoch == 0 || r.head.Revision == 0 || len(r.head.Keys) == 0 {
 		return fmt.Errorf("a backup of a store at %+v can't be restored", r.head)
 	}
@@ -93,7 +94,11 @@ func (r *Restoring) begin() error {
 	if err := r.put([]write{{metaFormat, unfinished}}); err != nil {
 		return err
 	}
-	return r.flush()
+	if err := r.flush(); err != nil {
+		return err
+	}
+	r.s.uses, err = openUses(r.s.dir, r.id, true, r.s.logger)
+	return err
 }
 
 // beginList makes the new store's list, unless that has been done. It knows what was
@@ -137,7 +142,20 @@ func (r *Restoring) AddRecord(record store.Record) error {
 // AddUse adds a token's last use. The token has to be there already, or it is passed
 // over.
 func (r *Restoring) AddUse(use store.Use) error {
-	return r.add(func() ([]write, error) { return touch(r.t.txn, store.Touch{Uses: []store.Use{use}}) })
+	return r.add(func() ([]write, error) {
+		writes, uses, err := touch(r.t.txn, store.Touch{Uses: []store.Use{use}})
+		r.uses = append(r.uses, uses...)
+		if len(r.uses) >= usesWindow {
+			err = errors.Join(err, r.writeUses())
+		}
+		return writes, err
+	})
+}
+
+func (r *Restoring) writeUses() error {
+	err := r.s.uses.write(r.uses)
+	r.uses = r.uses[:0]
+	return err
 }
 
 // AddAccount adds what was kept of a user.
@@ -333,7 +351,7 @@ func (r *Restoring) Finish(lines ...[]byte) (store.Position, error) {
 }
 
 func (r *Restoring) finish(lines [][]byte) (at store.Position, err error) {
-	if err := errors.Join(r.flush(), r.beginList()); err != nil {
+	if err := errors.Join(r.flush(), r.beginList(), r.writeUses()); err != nil {
 		return at, err
 	}
 	at = store.Position{Epoch: r.epoch + 1, Revision: r.revision + 1}
@@ -385,7 +403,7 @@ func (r *Restoring) Discard() error {
 		return nil
 	}
 	err := r.close()
-	for _, name := range []string{DeletedListName, tableListName, "db"} {
+	for _, name := range []string{DeletedListName, tableListName, usesFileName, "db"} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(r.s.dir, name)))
 	}
 	return err
@@ -396,6 +414,10 @@ func (r *Restoring) close() error {
 		r.t.txn.Discard()
 	}
 	err := closeDB(r.s.db)
+	if r.s.uses != nil {
+		err = errors.Join(err, r.s.uses.close())
+		r.s.uses = nil
+	}
 	if r.list != nil {
 		err = errors.Join(err, r.list.Close())
 		r.list = nil

@@ -50,6 +50,7 @@ func (s *Store) fail(err error) {
 	}
 	if s.failure.CompareAndSwap(nil, &err) {
 		s.logger.Error("the token store has stopped: every token is answered with 503", zap.Error(err))
+		s.cache.close()
 		close(s.failed)
 	}
 }

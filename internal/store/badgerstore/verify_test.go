@@ -88,7 +88,7 @@ func damageTables(t *testing.T, dir string, change func(b []byte)) {
 // One bit of a version hides the newest record of a deleted token, so that an
 // older one, of a live token, is found.
 func TestUncoveredRecordIsNotBelieved(t *testing.T) {
-	s, dir := onTables(t, 10, Options{})
+	s, dir := onTables(t, 10, Options{Cache: -1}) // a record in memory isn't damaged
 	want := largeRecord(1)
 	r, err := s.ByHash(want.Hash)
 	if err != nil || !r.IsRevoked() {
