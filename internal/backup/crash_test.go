@@ -43,7 +43,7 @@ func backUpUntilKilled(dir, backups string) error {
 	begun := time.Now()
 	now := func() time.Time { return begun.Add(time.Duration(looks.Add(1)) * time.Hour) }
 	done := make(chan error)
-	k := NewKeeper(KeeperConfig{Source: s, DeletedList: badgerstore.DeletedListName, Now: now, Logger: zap.NewNop(), Succeeded: func(time.Time) {}})
+	k := NewKeeper(KeeperConfig{Source: s, DeletedList: badgerstore.DeletedListName, Now: now, Logger: zap.NewNop(), Succeeded: func(time.Time) { fmt.Println("made") }})
 	k.Use(&Schedule{Dir: backups, Every: time.Second, Keep: 3})
 	fmt.Println("ready")
 	return <-done
@@ -63,8 +63,9 @@ func TestKillDuringBackupLeavesNoHalfOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole, half := 0, 0
+	one := time.Duration(0) // how long one takes
 	for round := range 8 {
-		killAfter(t, time.Duration(50+rand.IntN(400))*time.Millisecond, childStore+"="+dir, childBackups+"="+backups)
+		one = backUpAndKill(t, round%2, one, childStore+"="+dir, childBackups+"="+backups)
 		files, err := os.ReadDir(backups)
 		if err != nil {
 			t.Fatal(err)
@@ -93,8 +94,10 @@ func TestKillDuringBackupLeavesNoHalfOne(t *testing.T) {
 	}
 }
 
-// killAfter runs a child, and kills it some time after it has begun.
-func killAfter(t *testing.T, d time.Duration, env ...string) {
+// backUpAndKill runs a child, and kills it while it makes the next backup but some, of
+// which one takes that long. It returns how long the first of these took, if there was
+// one.
+func backUpAndKill(t *testing.T, some int, one time.Duration, env ...string) time.Duration {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), env...)
@@ -106,14 +109,26 @@ func killAfter(t *testing.T, d time.Duration, env ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // whatever fails here
+	lines := bufio.NewReader(out)
+	wait := func() {
+		if _, err := lines.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
 	}
-	<-time.After(d)
+	wait() // ready
+	begun := time.Now()
+	for range some {
+		if wait(); one == 0 {
+			one = time.Since(begun)
+		}
+	}
+	<-time.After(time.Duration(rand.Int64N(int64(one + time.Millisecond))))
 	if err := cmd.Process.Kill(); err != nil {
 		t.Error(err)
 	}
 	_ = cmd.Wait()
+	return one
 }
 
 func wantWhole(t *testing.T, name string, tokens int) {
