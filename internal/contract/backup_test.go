@@ -282,6 +282,12 @@ func TestScheduledBackups(t *testing.T) {
 	}
 	g.stop(t)
 	all := names()
+	// Nothing that a token's value could be found in.
+	for _, name := range all {
+		if bytes.Contains([]byte(readFile(t, g.path("backups/"+name))), []byte(made.value)) {
+			t.Errorf("%s holds a value", name)
+		}
+	}
 	key := filepath.Join(g.vars["STORE"], "hash.key")
 	g.vars["STORE"] = g.path("restored")
 	g.accessTokens(t, 0, "restore", "--into", g.vars["STORE"], "--yes", g.path("backups/"+all[len(all)-1]))
@@ -290,12 +296,6 @@ func TestScheduledBackups(t *testing.T) {
 	wantProxied(t, g.do(t, askFor(made)), "bob")
 	if got := g.do(t, askFor(deleted)); got.status != http.StatusUnauthorized {
 		t.Errorf("what was deleted: %v", got)
-	}
-	// Nothing that a token's value could be found in.
-	for _, name := range all {
-		if bytes.Contains([]byte(readFile(t, g.path("backups/"+name))), []byte(made.value)) {
-			t.Errorf("%s holds a value", name)
-		}
 	}
 }
 
