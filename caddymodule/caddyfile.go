@@ -34,6 +34,11 @@ func init() {
 //	    }
 //	    retain   expired|deleted <duration>
 //	    audit    file <path>
+//	    backup   <directory> {
+//	        every      <duration>
+//	        keep       <number>
+//	        recipients <age public key>...
+//	    }
 //	}
 //
 // retain and previous can be repeated.
@@ -85,6 +90,7 @@ func globalOptions(a *config.App) grammar.Options {
 			a.Audit.File = args[1]
 			return grammar.NoBlock(d, "audit")
 		},
+		"backup": func(d *caddyfile.Dispenser) error { return parseBackup(d, &a.Backup) },
 	}
 }
 

@@ -31,6 +31,14 @@ var everything = map[string]struct {
 		},
 		"audit": {
 			"file": "/var/log/caddy/access-tokens.jsonl"
+		},
+		"backup": {
+			"dir": "/var/backups/access-tokens",
+			"every": 86400000000000,
+			"keep": 14,
+			"recipients": [
+				"{env.BACKUP_RECIPIENT}"
+			]
 		}
 	}`},
 	"site": {func() any { return new(Site) }, `{

@@ -7,11 +7,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
 const (
@@ -155,7 +155,7 @@ func (w *Writer) next(path string) (*os.File, tail, error) {
 	}
 	next, err := w.tail.endIn(path, f)
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = wholefile.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		_ = f.Close()
@@ -280,17 +280,4 @@ func (w *Writer) deliver(moreThan int) error {
 		w.undelivered = w.undelivered[len(some):]
 	}
 	return nil
-}
-
-// syncDir makes what has been made in a directory durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -224,6 +224,10 @@ func transcriptComesTrue(t *testing.T, build func() (string, error), server *exa
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		// A transcript may have put another one in its place.
+		stop := exec.Command(program, "stop")
+		stop.Env = run.Env
+		_ = stop.Run()
 		_ = run.Process.Signal(syscall.SIGTERM)
 		if err := run.Wait(); err != nil || t.Failed() {
 			t.Logf("Caddy: %v\n%s", err, log.String())
