@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/internal/grammar"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
@@ -96,6 +97,13 @@ func (all scopes) names() (names []string) {
 		names = append(names, s.name)
 	}
 	return names
+}
+
+func (all scopes) forPeople() (choices []page.Scope) {
+	for _, s := range all {
+		choices = append(choices, page.Scope{Name: s.name, Text: s.text})
+	}
+	return choices
 }
 
 // overriding are headers by which some servers take a request for one of another

@@ -282,3 +282,31 @@ func TestWithoutScopesNothingChanges(t *testing.T) {
 		t.Errorf("%s", got.body)
 	}
 }
+
+func TestRecipeForTokensThatMayDoLess(t *testing.T) {
+	t.Parallel()
+	g := start(t, here(recipe(t, "recipes.md", "Tokens that may do less")), behindUpstream)
+	read, jobs := g.limited(t, as("alice"), `"scopes": ["read"]`), g.limited(t, as("alice"), `"scopes": ["jobs"]`)
+	for _, within := range []ask{{target: "/x", auth: bearer(read.value)}, {method: "POST", target: "/v4/jobGroups", auth: bearer(jobs.value)}, {target: "/v4/jobGroups/7", auth: bearer(jobs.value)}} {
+		wantProxied(t, g.do(t, within), "alice")
+	}
+	for _, outside := range []ask{{method: "POST", target: "/v4/jobGroups", auth: bearer(read.value)}, {target: "/v4/people", auth: bearer(jobs.value)}, {method: "DELETE", target: "/v4/jobGroups/7", auth: bearer(jobs.value)}} {
+		wantRefused(t, g.do(t, outside), http.StatusForbidden, "AccessControlException")
+	}
+	here := g.limited(t, as("alice"), `"scopes": ["read"], "addresses": ["192.0.2.0/24"]`)
+	wantRefused(t, g.do(t, ask{auth: bearer(here.value)}), http.StatusForbidden, "AccessControlException")
+}
+
+func TestRecipeForSomeToolsOfAnMCPServer(t *testing.T) {
+	t.Parallel()
+	g := start(t, here(recipe(t, "recipes.md", "Some tools of an MCP server")), behindUpstream)
+	k := g.limited(t, as("alice"), `"scopes": ["search", "list"]`)
+	call := func(lines ...string) answered {
+		return g.do(t, ask{method: "POST", target: "/mcp", auth: bearer(k.value), lines: lines, body: "{}"})
+	}
+	wantProxied(t, call("Mcp-Method: tools/call", "Mcp-Name: search"), "alice")
+	wantProxied(t, call("Mcp-Method: tools/list"), "alice")
+	for _, lines := range [][]string{{"Mcp-Method: tools/call", "Mcp-Name: delete"}, {"Mcp-Method: tools/call"}, {"Mcp-Name: search"}, nil} {
+		wantRefused(t, call(lines...), http.StatusForbidden, "AccessControlException")
+	}
+}
