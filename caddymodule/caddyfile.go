@@ -185,13 +185,14 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    scope          <name> [<text>] {
 //	        <matcher> ...
 //	    }
+//	    verify         <path> x_original|x_forwarded|path
 //	    open_streams   close|leave
 //	    api            <path>
 //	    page           <path>|off
 //	}
 //
 // Every option has a default, but at least one sign_in is needed. sign_in,
-// public, strip and scope can be repeated.
+// public, strip, scope and verify can be repeated.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // the directive's name
 	if h.NextArg() {
@@ -200,7 +201,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	var handler Handler
 	inFront := false
 	options := siteOptions(h, &handler.Site, &inFront)
-	if err := options.ParseBeside(globalOptions(nil), belongsToAll, h.Dispenser, "sign_in", "public", "strip", "scope"); err != nil {
+	if err := options.ParseBeside(globalOptions(nil), belongsToAll, h.Dispenser, "sign_in", "public", "strip", "scope", "verify"); err != nil {
 		return nil, err
 	}
 	if inFront && handler.ForeignToken == config.Pass {
@@ -328,6 +329,18 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 			}
 			s.Scopes = append(s.Scopes, scope)
 			return err
+		},
+		"verify": func(d *caddyfile.Dispenser) error {
+			args := d.RemainingArgs()
+			if len(args) != 2 {
+				return d.Errf("verify takes a path and a form; write `verify /verify x_original` for nginx, x_forwarded for Traefik and Caddy, or path for Envoy")
+			}
+			v := config.Verify{Path: args[0], From: args[1]}
+			s.Verify = append(s.Verify, v)
+			if err := v.Check(); err != nil {
+				return grammar.At(d, err)
+			}
+			return grammar.NoBlock(d, "verify")
 		},
 		"open_streams": func(d *caddyfile.Dispenser) (err error) {
 			if s.OpenStreams, err = grammar.OneArg(d, "close|leave"); err != nil {

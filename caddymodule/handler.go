@@ -196,6 +196,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	cookies := page.TakeCookies(r.Header)
 	request, err := h.rules.Admit(r)
 	h.forgetUser(repl)
+	verify := h.verifyAt(r.URL)
+	if err != nil && verify != nil {
+		err = asUnauthorized(err)
+	}
 	if err != nil {
 		return refused{err}
 	}
@@ -215,6 +219,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 			return h.servePage(w, r, request.Authorization, rest, found, cookies)
 		})
 		return nil
+	}
+	switch {
+	case verify != nil:
+		h.serveOwn(w, r, func(w http.ResponseWriter) error { return h.verify(w, r, repl, verify) })
+		return nil
+	case h.isNearVerify(&request.Path):
+		return refused{tokenapi.ErrNoRoute}
 	}
 	opener, err := h.forward(r, repl, &request, found)
 	if err != nil {
@@ -311,7 +322,7 @@ func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, reques
 	}
 	h.rules.DropCredentials(r)
 	if record.Scopes != nil {
-		if err := h.scopes.check(r, request, &record); err != nil {
+		if err := h.scopes.check(r, request, &record, nil); err != nil {
 			return streams.Opener{}, err
 		}
 	}

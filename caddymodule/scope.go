@@ -34,6 +34,8 @@ type scopeSet struct {
 	caddyhttp.MatcherSet
 	// upgrades: it asks for the header Upgrade.
 	upgrades bool
+	// protocols are those that it names, under not too.
+	protocols []string
 }
 
 func provisionScopes(ctx caddy.Context, configured []config.Scope) (all scopes, err error) {
@@ -43,7 +45,7 @@ func provisionScopes(ctx caddy.Context, configured []config.Scope) (all scopes, 
 		}
 		s := scope{name: c.Name, text: c.Text}
 		for _, set := range c.MatchRaw {
-			s.sets = append(s.sets, scopeSet{upgrades: asksForUpgrade(set)})
+			s.sets = append(s.sets, scopeSet{upgrades: asksForUpgrade(set), protocols: protocolsIn(set)})
 		}
 		modules, err := ctx.LoadModule(&c, "MatchRaw") // which empties it
 		if err != nil {
@@ -92,6 +94,21 @@ func asksForUpgrade(set map[string]json.RawMessage) bool {
 	return false
 }
 
+// protocolsIn returns which protocols matchers name. They are valid.
+func protocolsIn(set map[string]json.RawMessage) (names []string) {
+	var name string
+	if json.Unmarshal(set["protocol"], &name) == nil {
+		names = append(names, name)
+	}
+	var inner []map[string]json.RawMessage
+	if json.Unmarshal(set["not"], &inner) == nil {
+		for _, set := range inner {
+			names = append(names, protocolsIn(set)...)
+		}
+	}
+	return names
+}
+
 func (all scopes) names() (names []string) {
 	for _, s := range all {
 		names = append(names, s.name)
@@ -111,8 +128,9 @@ func (all scopes) forPeople() (choices []page.Scope) {
 var overriding = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url"}
 
 // check returns nil if a request is within one of its token's scopes, however its
-// path is read. It removes what would make another request of it.
-func (all scopes) check(r *http.Request, request *incoming.Request, record *store.Record) error {
+// path is read. It removes what would make another request of it. Where another proxy
+// asks, knows tells whether it is known if the request has a protocol.
+func (all scopes) check(r *http.Request, request *incoming.Request, record *store.Record, knows func(protocol string) bool) error {
 	for _, name := range overriding {
 		_ = incoming.Set(r.Header, name, "") // in every spelling
 	}
@@ -121,7 +139,7 @@ func (all scopes) check(r *http.Request, request *incoming.Request, record *stor
 	}
 	var would []string
 	for i := range all {
-		within, err := all[i].holds(r, request)
+		within, err := all[i].holds(r, request, knows)
 		if err != nil {
 			return fmt.Errorf("scope %s: %w", all[i].name, err)
 		}
@@ -144,10 +162,10 @@ func (all scopes) deny(record *store.Record, would []string) error {
 }
 
 // holds tells whether a request is within s.
-func (s *scope) holds(r *http.Request, request *incoming.Request) (bool, error) {
+func (s *scope) holds(r *http.Request, request *incoming.Request, knows func(string) bool) (bool, error) {
 	return request.Path.Everywhere(r, func(r *http.Request) (bool, error) {
 		for i := range s.sets {
-			if upgrades(r) && !s.sets[i].upgrades {
+			if upgrades(r) && !s.sets[i].upgrades || knows != nil && !allKnown(s.sets[i].protocols, knows) {
 				continue
 			}
 			if within, err := s.sets[i].matches(r); within || err != nil {
@@ -170,6 +188,15 @@ func (s *scopeSet) matches(r *http.Request) (bool, error) {
 		r.Header["Upgrade"] = []string{"websocket"}
 	}
 	return s.MatchWithError(r)
+}
+
+func allKnown(protocols []string, knows func(string) bool) bool {
+	for _, p := range protocols {
+		if !knows(p) {
+			return false
+		}
+	}
+	return true
 }
 
 func upgrades(r *http.Request) bool {

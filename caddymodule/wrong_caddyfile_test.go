@@ -11,7 +11,7 @@ const (
 	bcryptOfSomething   = "$2a$14$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6"
 	argon2idOfSomething = "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg"
 
-	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_cookies, max_lifetime, max_tokens_per_user, open_streams, page, prefix, project, public, scope, script_access, sign_in, sign_in_limit, strip, without_token"
+	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_cookies, max_lifetime, max_tokens_per_user, open_streams, page, prefix, project, public, scope, script_access, sign_in, sign_in_limit, strip, verify, without_token"
 	globalOptionNames = "audit, backup, hash_key, retain, store"
 	kindNames         = "basic, front, guest, impostor, placeholder, upstream" // of which front, guest and impostor are this test's own
 

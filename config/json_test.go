@@ -101,6 +101,12 @@ var everything = map[string]struct {
 				]
 			}
 		],
+		"verify": [
+			{
+				"path": "/verify",
+				"from": "x_original"
+			}
+		],
 		"open_streams": "leave",
 		"api": "/v4/tokens",
 		"page": "off"

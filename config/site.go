@@ -98,6 +98,11 @@ type Site struct {
 	// token may do all that its user may.
 	Scopes []Scope `json:"scopes,omitempty"`
 
+	// Where other proxies ask whether a request may pass, which they then send to
+	// the API themselves. They are believed if the server's trusted_proxies names
+	// them. Default: nowhere.
+	Verify []Verify `json:"verify,omitempty"`
+
 	// What becomes of WebSockets, and of answers that are still being sent a second
 	// after their header, when the token that opened them ends or doesn't hold any
 	// more: "close", or "leave". Default: "close".
@@ -109,6 +114,36 @@ type Site struct {
 
 	// Where the Access Tokens page is, or "off". Default: "/access-tokens".
 	Page string `json:"page,omitempty"`
+}
+
+// Verify is where proxies of one kind ask.
+type Verify struct {
+	// The path, and all below it.
+	Path string `json:"path"`
+
+	// How they say which request they ask about: "x_original" by X-Original-Method
+	// and X-Original-URI, as nginx does; "x_forwarded" by X-Forwarded-Method,
+	// X-Forwarded-Host and X-Forwarded-Uri, as Traefik and other Caddys do; "path" by
+	// their own method and what follows the path, as Envoy does.
+	From string `json:"from"`
+}
+
+// The values of Verify.From.
+const (
+	XOriginal  = "x_original"
+	XForwarded = "x_forwarded"
+	BelowPath  = "path"
+)
+
+// Check says what is wrong with v.
+func (v Verify) Check() error {
+	if err := incoming.ValidBase(v.Path); err != nil {
+		return fmt.Errorf("verify: %q %w", v.Path, err)
+	}
+	if !slices.Contains([]string{XOriginal, XForwarded, BelowPath}, v.From) {
+		return fmt.Errorf("verify: %q is not known; allowed: %s (nginx), %s (Traefik, Caddy), %s (Envoy)", v.From, XOriginal, XForwarded, BelowPath)
+	}
+	return nil
 }
 
 // Scope is what a token can be limited to.
@@ -283,7 +318,31 @@ func (s Site) Check() error {
 	if err := CheckAPI(s.API); err != nil {
 		return err
 	}
+	if err := s.checkVerify(); err != nil {
+		return err
+	}
 	return s.checkPage()
+}
+
+func (s Site) checkVerify() error {
+	for i, v := range s.Verify {
+		if err := v.Check(); err != nil {
+			return err
+		}
+		others := []string{s.API}
+		if s.Page != Off {
+			others = append(others, s.Page)
+		}
+		for _, other := range s.Verify[:i] {
+			others = append(others, other.Path)
+		}
+		for _, other := range others {
+			if incoming.Within(other, v.Path) || incoming.Within(v.Path, other) {
+				return fmt.Errorf("verify: %q and %q overlap; choose paths of which none is below another, upper and lower case aside", v.Path, other)
+			}
+		}
+	}
+	return nil
 }
 
 func checkScopes(scopes []Scope) error {

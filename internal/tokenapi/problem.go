@@ -47,6 +47,13 @@ var (
 	ErrMetTwice = errors.New("the request has met access_tokens before")
 )
 
+// Unauthorized makes 401 of an error, whatever that is by itself: another proxy that
+// asks about a request may know no more than that and 403.
+type Unauthorized struct{ Err error }
+
+func (u *Unauthorized) Error() string { return u.Err.Error() }
+func (u *Unauthorized) Unwrap() error { return u.Err }
+
 // OutOfScope is a denial because of a token's scopes.
 type OutOfScope struct {
 	*registry.Denial
@@ -61,6 +68,11 @@ func (o *OutOfScope) Unwrap() error { return o.Denial }
 // know is one that the request can't be decided by, which is 503: clients
 // throw their token away at a 401.
 func ProblemOf(err error) *Problem {
+	if of := (*Unauthorized)(nil); errors.As(err, &of) {
+		p := *ProblemOf(of.Err)
+		p.Status, p.Name = http.StatusUnauthorized, "AuthenticationRequired"
+		return &p
+	}
 	var problem *Problem
 	if errors.As(err, &problem) {
 		return problem
