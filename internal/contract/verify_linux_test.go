@@ -87,7 +87,7 @@ func TestAnotherCaddyAsks(t *testing.T) {
 	_, rest, _ := strings.Cut(read(t, filepath.Join(repository, "docs", "verify.md")), "which needs no module:")
 	_, block, _ := strings.Cut(rest, "```caddyfile\n")
 	block, _, _ = strings.Cut(block, "```")
-	front := start(t, strings.Replace(here(block), "127.0.0.1:8081", g.addresses[0], -1), env("API", g.api.address))
+	front := start(t, strings.ReplaceAll(here(block), "127.0.0.1:8081", g.addresses[0]), env("API", g.api.address))
 	seen := *front
 	seen.api = g.api
 	wantVerified(t, &seen, "Remote-User: "+forged, "Remote-Email: "+forged)
