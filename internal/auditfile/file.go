@@ -190,12 +190,14 @@ func (w *Writer) resume() error {
 	if err == nil {
 		err = w.tail.check(f, w.store.Outbox)
 	}
+	if info != nil && info.Size() == 0 {
+		// A new one may have been put in its place, also where no line is known to be
+		// written yet in the one before.
+		_ = f.Close()
+		return w.resumeMoved()
+	}
 	if err != nil {
 		_ = f.Close()
-		if info != nil && info.Size() == 0 {
-			// A new one has been put in its place.
-			return w.resumeMoved()
-		}
 		return err
 	}
 	w.file, w.info, w.reserved = f, info, 0
