@@ -44,6 +44,7 @@ type Handler struct {
 	claims   []string
 	signIns  signIns
 	public   caddyhttp.MatcherSets
+	scopes   scopes
 
 	challenge tokenapi.Challenge
 	accessLog *accesslog.Log
@@ -95,6 +96,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	}
 	if err != nil {
 		return fmt.Errorf("public: %w", err)
+	}
+	if h.scopes, err = provisionScopes(ctx, h.Scopes); err != nil {
+		return err
 	}
 	rules, err := h.newRules()
 	if err != nil {
@@ -195,6 +199,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err == nil {
 		err = h.checkElsewhere(r, request.Authorization)
 	}
+	verify := h.verifyAt(r.URL)
+	if err != nil && verify != nil {
+		err = asUnauthorized(err)
+	}
 	if err != nil {
 		return refused{err}
 	}
@@ -214,6 +222,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 			return h.servePage(w, r, request.Authorization, rest, found, cookies)
 		})
 		return nil
+	}
+	switch {
+	case verify != nil:
+		h.serveOwn(w, r, func(w http.ResponseWriter) error { return h.verify(w, r, repl, verify) })
+		return nil
+	case h.isNearVerify(&request.Path):
+		return refused{tokenapi.ErrNoRoute}
 	}
 	opener, err := h.forward(r, repl, &request, found)
 	if err != nil {
@@ -241,7 +256,7 @@ func (h *Handler) forward(r *http.Request, repl *caddy.Replacer, request *incomi
 	case anonymous:
 		return streams.Opener{}, h.forwardWithoutToken(r, repl, request, found)
 	}
-	return h.forwardWithToken(r, repl, request.Authorization)
+	return h.forwardWithToken(r, repl, request)
 }
 
 // follow ends what the next handler does once the token doesn't hold any more.
@@ -298,18 +313,23 @@ func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, req
 		}
 		return err
 	}
-	h.setUser(r, repl, &user, "")
+	h.setUser(r, repl, &user, nil)
 	return h.setIdentity(r, &user)
 }
 
 // forwardWithToken makes r its token's user's.
-func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization) (streams.Opener, error) {
-	record, err := h.authenticate(r, auth)
+func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, request *incoming.Request) (streams.Opener, error) {
+	record, err := h.authenticate(r, request.Authorization)
 	if err != nil {
 		return streams.Opener{}, err
 	}
-	h.setUser(r, repl, &record.User, record.ID.String())
-	h.rules.DropCredentials(r, auth)
+	h.rules.DropCredentials(r, request.Authorization)
+	if record.Scopes != nil {
+		if err := h.scopes.check(r, request, &record, nil); err != nil {
+			return streams.Opener{}, err
+		}
+	}
+	h.setUser(r, repl, &record.User, &record)
 	expires, _ := record.Expires()
 	o := streams.Opener{Project: h.Project, User: record.User.ID, Token: record.ID, Client: caddyvalue.ClientAddress(r), Expires: expires}
 	return o, h.setIdentity(r, &record.User)
@@ -333,11 +353,20 @@ func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (st
 	if err != nil {
 		return store.Record{}, err
 	}
-	project := tokens.Project(h.Project)
+	project, client := tokens.Project(h.Project), caddyvalue.ClientAddress(r)
+	var record store.Record
 	if found, looked := lookedUp(r, tokens, auth.Value); looked {
-		return tokens.AuthenticateFound(project, auth.Value, found, caddyvalue.ClientAddress(r))
+		record, err = tokens.AuthenticateFound(project, auth.Value, found, client)
+	} else {
+		record, err = tokens.Authenticate(project, auth.Value, client)
 	}
-	return tokens.Authenticate(project, auth.Value, caddyvalue.ClientAddress(r))
+	if denial, denied := errors.AsType[*registry.Denial](err); denied && errors.Is(err, registry.ErrAddress) {
+		h.knowsAddress(r, &denial.Token) // the owner is told if that may be why
+	}
+	if err == nil && record.Addresses != nil && !h.knowsAddress(r, &record) {
+		err = &registry.Denial{Reason: registry.ErrAddress, Why: registry.WhyAddress, Token: record}
+	}
+	return record, err
 }
 
 // manage answers r, which is for one of the routes. An error is what to answer
@@ -349,7 +378,7 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 	}
 	h.warnOfPassword(r, auth)
 	api := tokenapi.API{
-		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, ScriptAccess: h.ScriptAccess, Identified: h.identified,
+		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Scopes: h.scopes.names(), ScriptAccess: h.ScriptAccess, Identified: h.identified,
 		SignIn:       func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 		Authenticate: func(r *http.Request) (store.Record, error) { return h.authenticate(r, auth) },
 	}
@@ -366,12 +395,8 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 // identified makes the access log name the user of a management request, and
 // the audit log where it came from.
 func (h *Handler) identified(r *http.Request, c *registry.Caller) {
-	tokenID := ""
-	if c.Token != nil {
-		tokenID = c.Token.ID.String()
-	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	h.setUser(r, repl, &c.User, tokenID)
+	h.setUser(r, repl, &c.User, c.Token)
 	c.ClientIP = caddyvalue.ClientIP(r)
 	c.RequestID, _ = repl.GetString("http.request.uuid")
 	accesslog.Add(r, zap.String("uuid", c.RequestID)) // as Caddy does for its own line

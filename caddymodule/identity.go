@@ -93,13 +93,16 @@ func (h *Handler) forgetUser(repl *caddy.Replacer) {
 		repl.Set(userPrefix+name, "")
 	}
 	// The names are constants, which cost nothing.
-	for _, name := range [...]string{userPrefix + "id", userPrefix + "email", userPrefix + "name", userPrefix + "token_id", userPrefix + "project"} {
+	for _, name := range [...]string{
+		userPrefix + "id", userPrefix + "email", userPrefix + "name", userPrefix + "token_id", userPrefix + "project", userPrefix + "scopes",
+	} {
 		repl.Set(name, "")
 	}
 }
 
-// setUser says in placeholders, which are empty, and in the access log whose r is.
-func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, tokenID string) {
+// setUser says in placeholders, which are empty, and in the access log whose r is,
+// and by which token, if by one.
+func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, by *store.Record) {
 	for name, value := range u.Claims {
 		repl.Set(userPrefix+name, value)
 	}
@@ -112,8 +115,13 @@ func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, 
 		repl.Set(userPrefix+"name", u.Name)
 	}
 	accesslog.Add(r, zap.String("project", h.Project))
-	if tokenID != "" {
-		repl.Set(userPrefix+"token_id", tokenID)
-		accesslog.Add(r, zap.String("token_id", tokenID))
+	if by == nil {
+		return
+	}
+	id := by.ID.String()
+	repl.Set(userPrefix+"token_id", id)
+	accesslog.Add(r, zap.String("token_id", id))
+	if by.Scopes != nil {
+		repl.Set(userPrefix+"scopes", strings.Join(by.Scopes, " "))
 	}
 }

@@ -35,7 +35,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incomin
 		return err
 	}
 	p := page.Page{
-		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Memory: h.app.pages.Load(), Refusals: &h.app.opened.refusals,
+		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Scopes: h.scopes.forPeople(), Memory: h.app.pages.Load(), Refusals: &h.app.opened.refusals,
 		Path: h.Page, API: h.API, TakesPassword: h.signIns.takeBasic(),
 		Authenticate: func(r *http.Request) (store.Record, error) { return h.authenticate(r, auth) },
 		Check:        h.checkPassword,

@@ -12,8 +12,8 @@ const (
 	argon2idOfSomething = "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg"
 
 	tokenFromUsage    = "token_from takes a place; write `token_from basic`, or `token_from header <name>`, such as `token_from header X-API-Key`, once for each header, at Caddyfile:3"
-	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_authorization, keep_cookies, max_lifetime, max_tokens_per_user, open_streams, page, prefix, project, public, script_access, sign_in, sign_in_limit, strip, token_from, without_token"
-	globalOptionNames = "audit, hash_key, retain, store"
+	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_authorization, keep_cookies, max_lifetime, max_tokens_per_user, open_streams, page, prefix, project, public, scope, script_access, sign_in, sign_in_limit, strip, token_from, verify, without_token"
+	globalOptionNames = "audit, backup, hash_key, retain, store"
 	kindNames         = "basic, front, guest, impostor, placeholder, upstream" // of which front, guest and impostor are this test's own
 
 	auditUsage = "audit takes a kind and a path; write `audit file <path>`; without audit, changes are in Caddy's log alone, at Caddyfile:3"
@@ -290,6 +290,16 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"audit with two paths", globally("audit file /a /b"), auditUsage},
 		{"audit with a block", globally("audit file /a {\nsync\n}"), "audit takes no block, at Caddyfile:4"},
 		{"audit twice", globally("audit file /a\naudit file /b"), "audit is written twice; write it once, at Caddyfile:4"},
+		{"backup with nothing", globally("backup"), "backup takes one value; write `backup <directory>`, at Caddyfile:3"},
+		{"backup to two directories", globally("backup /a /b"), "backup takes one value; write `backup <directory>`, at Caddyfile:3"},
+		{"backup twice", globally("backup /a\nbackup /b"), "backup is written twice; write it once, at Caddyfile:4"},
+		{"backup with something else", globally("backup /a {\nat 3\n}"), `unrecognized option "at"; allowed: every, keep, recipients, at Caddyfile:4`},
+		{"backup every so often", globally("backup /a {\nevery often\n}"), `backup, every: "often" is no duration; write one such as 1d or 12h, at Caddyfile:4`},
+		{"backup all the time", globally("backup /a {\nevery 1ms\n}"), `backup, every: 1ms is too short; give a duration of at least one second, such as 1d, at Caddyfile:4`},
+		{"backup that keeps none", globally("backup /a {\nkeep 0\n}"), `backup, keep: 0 is too few; give a number from 1 on, such as 14, at Caddyfile:4`},
+		{"backup that keeps all", globally("backup /a {\nkeep all\n}"), `backup, keep: "all" is no number of backups; write one such as 14, at Caddyfile:4`},
+		{"backup for nobody", globally("backup /a {\nrecipients\n}"), "recipients takes at least one value; write `recipients <age public key>…`, at Caddyfile:4"},
+		{"backup for somebody else", globally("backup /a {\nrecipients bob\n}"), "backup, recipients: recipient 1 is no public key of age; write one such as `age-keygen` prints, which begins with age1, at Caddyfile:4"},
 		{"hash_key twice", globally("hash_key {env.A}\nhash_key {env.B}"), "hash_key is written twice; write it once, at Caddyfile:4"},
 		{"hash_key with two keys", globally("hash_key {env.NEW} {env.OLD}"),
 			"hash_key takes one value; write `hash_key <text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>`, at Caddyfile:3"},
@@ -435,6 +445,10 @@ func TestUnusableCaddyfile(t *testing.T) {
 			`access_tokens: hash_key: evaluated placeholder {file./nowhere/tokens.key} is empty` + placeholdersAllowed},
 		{"audit file: an empty variable", globally("audit file {env.EMPTY}"),
 			`access_tokens: audit file: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
+		{"backup: an empty variable", globally("backup {env.EMPTY}"),
+			`access_tokens: backup: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
+		{"backup: no recipient after all", globally("backup /a {\nrecipients {env.SHORT}\n}"),
+			"access_tokens: backup: recipients: recipient 1 is no public key of age; write one such as `age-keygen` prints, which begins with age1"},
 		{"hash_key: too short after all", globally("hash_key {env.SHORT}"),
 			"access_tokens: hash_key: a hash key has at least 32 characters; `openssl rand -hex 32` makes one"},
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -100,6 +101,16 @@ type Site struct {
 	// takes Authorization for. Default: false.
 	KeepAuthorization bool `json:"keep_authorization,omitempty"`
 
+	// What the maker of a token can limit it to. A token that is limited to scopes
+	// makes those requests that one of them matches. Default: none, and every
+	// token may do all that its user may.
+	Scopes []Scope `json:"scopes,omitempty"`
+
+	// Where other proxies ask whether a request may pass, which they then send to
+	// the API themselves. They are believed if the server's trusted_proxies names
+	// them. Default: nowhere.
+	Verify []Verify `json:"verify,omitempty"`
+
 	// What becomes of WebSockets, and of answers that are still being sent a second
 	// after their header, when the token that opened them ends or doesn't hold any
 	// more: "close", or "leave". Default: "close".
@@ -111,6 +122,51 @@ type Site struct {
 
 	// Where the Access Tokens page is, or "off". Default: "/access-tokens".
 	Page string `json:"page,omitempty"`
+}
+
+// Verify is where proxies of one kind ask.
+type Verify struct {
+	// The path, and all below it.
+	Path string `json:"path"`
+
+	// How they say which request they ask about: "x_original" by X-Original-Method
+	// and X-Original-URI, as nginx does; "x_forwarded" by X-Forwarded-Method,
+	// X-Forwarded-Host and X-Forwarded-Uri, as Traefik and other Caddys do; "path" by
+	// their own method and what follows the path, as Envoy does.
+	From string `json:"from"`
+}
+
+// The values of Verify.From.
+const (
+	XOriginal  = "x_original"
+	XForwarded = "x_forwarded"
+	BelowPath  = "path"
+)
+
+// Check says what is wrong with v.
+func (v Verify) Check() error {
+	if err := incoming.ValidBase(v.Path); err != nil {
+		return fmt.Errorf("verify: %q %w", v.Path, err)
+	}
+	if !slices.Contains([]string{XOriginal, XForwarded, BelowPath}, v.From) {
+		return fmt.Errorf("verify: %q is not known; allowed: %s (nginx), %s (Traefik, Caddy), %s (Envoy)", v.From, XOriginal, XForwarded, BelowPath)
+	}
+	return nil
+}
+
+// Scope is what a token can be limited to.
+type Scope struct {
+	// What tokens and clients call it: 1 to 64 of a-z, 0-9, '.', '_', ':' and
+	// '-'. Tokens keep it: a name that is gone from here grants nothing.
+	Name string `json:"name"`
+
+	// What it allows, for people who pick it. Default: its name.
+	Text string `json:"text,omitempty"`
+
+	// The requests that are within it, by sets of matchers of which one has to
+	// match: method, path, path_regexp, host, header and protocol, and not of
+	// these. What these don't see, such as a body, isn't limited.
+	MatchRaw []map[string]json.RawMessage `json:"match" caddy:"namespace=http.matchers"`
 }
 
 // SignInLimit says how many sign-ins may fail before others are refused
@@ -279,11 +335,112 @@ func (s Site) Check() error {
 	if _, err := s.Rules(); err != nil {
 		return err
 	}
+	if err := checkScopes(s.Scopes); err != nil {
+		return err
+	}
 	if err := CheckAPI(s.API); err != nil {
+		return err
+	}
+	if err := s.checkVerify(); err != nil {
 		return err
 	}
 	return s.checkPage()
 }
+
+func (s Site) checkVerify() error {
+	for i, v := range s.Verify {
+		if err := v.Check(); err != nil {
+			return err
+		}
+		others := []string{s.API}
+		if s.Page != Off {
+			others = append(others, s.Page)
+		}
+		for _, other := range s.Verify[:i] {
+			others = append(others, other.Path)
+		}
+		for _, other := range others {
+			if incoming.Within(other, v.Path) || incoming.Within(v.Path, other) {
+				return fmt.Errorf("verify: %q and %q overlap; choose paths of which none is below another, upper and lower case aside", v.Path, other)
+			}
+		}
+	}
+	return nil
+}
+
+func checkScopes(scopes []Scope) error {
+	named := make(map[string]bool)
+	for _, scope := range scopes {
+		if err := scope.Check(); err != nil {
+			return err
+		}
+		if named[scope.Name] {
+			return fmt.Errorf("scope: %q is written twice; write it once", scope.Name)
+		}
+		named[scope.Name] = true
+	}
+	return nil
+}
+
+var scopeName = regexp.MustCompile(`^[a-z0-9._:-]{1,64}$`)
+
+// scopeMatchers are those that see what the API reads: others look at what it may
+// read in another way, or at what anybody can choose.
+var scopeMatchers = []string{"method", "path", "path_regexp", "host", "header", "protocol", "not"}
+
+// Check says what is wrong with s.
+func (s Scope) Check() error {
+	if err := CheckScopeName(s.Name); err != nil {
+		return err
+	}
+	if len(s.Text) > maxScopeText {
+		return fmt.Errorf("scope %s: its text has more than %d bytes", s.Name, maxScopeText)
+	}
+	if err := checkScopeMatchers(s.MatchRaw); err != nil {
+		return fmt.Errorf("scope %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+const maxScopeText = 200
+
+// CheckScopeName says what is wrong with a scope's name.
+func CheckScopeName(name string) error {
+	if !scopeName.MatchString(name) {
+		return fmt.Errorf("scope: %q is no name; allowed: 1 to 64 of a-z, 0-9, '.', '_', ':' and '-'", name)
+	}
+	return nil
+}
+
+// checkScopeMatchers refuses matchers that a scope can't have, and sets without any.
+func checkScopeMatchers(sets []map[string]json.RawMessage) error {
+	if len(sets) == 0 {
+		return errEmptyScope
+	}
+	for _, set := range sets {
+		if len(set) == 0 {
+			return errEmptyScope
+		}
+		for name, raw := range set {
+			if !slices.Contains(scopeMatchers, name) {
+				return fmt.Errorf("the matcher %s can't be in a scope; allowed: %s", name, strings.Join(scopeMatchers, ", "))
+			}
+			if name != "not" {
+				continue
+			}
+			var inner []map[string]json.RawMessage
+			if err := json.Unmarshal(raw, &inner); err != nil {
+				return fmt.Errorf("not: %w", err)
+			}
+			if err := checkScopeMatchers(inner); err != nil {
+				return fmt.Errorf("not: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+var errEmptyScope = errors.New("it has no matchers; write into its block what requests it allows, such as `method GET HEAD`")
 
 func (s Site) checkPage() error {
 	if err := CheckPage(s.Page); err != nil || s.Page == Off {

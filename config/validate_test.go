@@ -174,8 +174,11 @@ func TestWrongApps(t *testing.T) {
 		"store": {App{Store: Store{Type: "etcd"}}, `store: "etcd" is no kind of store; allowed: badger`},
 		"previous keys alone": {App{PreviousHashKeys: []string{"{env.OLD}"}},
 			"previous_hash_keys: hash_key isn't given; give the key for new tokens too, as {file.<path of the store>/hash.key} if the store has made it"},
-		"retain expired": {App{Retain: Retain{Expired: -1}}, "retain expired: -1ns is too short; give a duration of at least one second, such as 30d"},
-		"retain deleted": {App{Retain: Retain{Deleted: 1}}, "retain deleted: 1ns is too short; give a duration of at least one second, such as 30d"},
+		"retain expired":   {App{Retain: Retain{Expired: -1}}, "retain expired: -1ns is too short; give a duration of at least one second, such as 30d"},
+		"backup nowhere":   {App{Backup: Backup{Keep: 3}}, "backup: dir isn't given; give the directory that backups go to"},
+		"backup all along": {App{Backup: Backup{Dir: "b", Every: 1}}, "backup: every: 1ns is too short; give a duration of at least one second, such as 1d"},
+		"backup of none":   {App{Backup: Backup{Dir: "b", Keep: -1}}, "backup: keep: -1 is too few; give a number from 1 on, such as 14"},
+		"retain deleted":   {App{Retain: Retain{Deleted: 1}}, "retain deleted: 1ns is too short; give a duration of at least one second, such as 30d"},
 	} {
 		err := test.app.Complete().Check()
 		if err == nil || err.Error() != test.want {

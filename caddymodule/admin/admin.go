@@ -52,6 +52,8 @@ type App interface {
 	// FinishKeys ends the tokens that are still under an older hash key, and returns
 	// how many. Keys that the store has made are then forgotten.
 	FinishKeys(ctx context.Context, from registry.Origin) (ended int, err error)
+
+	Backups
 }
 
 // ErrKeyGiven says that the hash key isn't the store's to change.
@@ -60,6 +62,7 @@ var ErrKeyGiven = errors.New("the configuration gives the hash key: put a new on
 // routes are all there are. Each pattern is a label of Caddy's own metrics, and
 // what permissions of a remote admin endpoint name.
 var routes = []route{
+	{"/access_tokens/backup", http.MethodPost, makeBackup},
 	{"/access_tokens/health/live", http.MethodGet, live},
 	{"/access_tokens/health/ready", http.MethodGet, ready},
 	{"/access_tokens/stats", http.MethodGet, stats},

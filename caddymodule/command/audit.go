@@ -303,6 +303,10 @@ func what(e *registry.Event) string {
 	if e.Before != nil && e.After != nil {
 		add("%s -> %s", settingsText(e.Before), settingsText(e.After))
 	}
+	if r := e.Restoration; r != nil {
+		add("the backup of %s, revision %d of epoch %d, the records of %s", r.BackupTime, r.BackupRevision, r.BackupEpoch, counted(r.Tokens, "token"))
+		add("taken away again %s", counted(r.TakenAway, "change"))
+	}
 	return strings.Join(parts, ", ")
 }
 

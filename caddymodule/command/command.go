@@ -3,7 +3,11 @@
 package command
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +20,9 @@ func init() {
 		Usage: "<command>",
 		Short: "Looks after API access tokens",
 		Long: `
-Looks after what the module access_tokens keeps. All commands but "audit" ask the
-Caddy that runs, at its admin endpoint.
+Looks after what the module access_tokens keeps. All commands but "audit",
+"restore" and "verify", which read files, ask the Caddy that runs, at its admin
+endpoint.
 
 At a terminal results are tables and texts, elsewhere lines of JSON.
 
@@ -38,7 +43,8 @@ func setUp(cmd *cobra.Command) {
 		}
 		return wrongUse(cmd, fmt.Errorf("there is no command %q", args[0]))
 	}
-	cmd.AddCommand(listCommand(), showCommand(), deleteCommand(), blockCommand(), unblockCommand(), statsCommand(), rotateKeyCommand(), auditCommand())
+	cmd.AddCommand(listCommand(), showCommand(), deleteCommand(), blockCommand(), unblockCommand(), statsCommand(), rotateKeyCommand(),
+		backupCommand(), restoreCommand(), verifyCommand(), auditCommand())
 }
 
 // What a command's process ends with.
@@ -58,6 +64,18 @@ func exit(cmd *cobra.Command, code int) error {
 	// Caddy keeps how an exit code is passed on to itself, but for this.
 	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, nil)
 }
+
+// untilInterrupted returns a context that ends when somebody presses Ctrl+C, so that
+// what is half done is removed.
+func untilInterrupted(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	ctx := cmd.Context()
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+}
+
+var errInterrupted = fmt.Errorf("interrupted")
 
 var errFailed = fmt.Errorf("failed") // which Caddy's main ends with 1
 

@@ -7,11 +7,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
 const (
@@ -155,7 +155,7 @@ func (w *Writer) next(path string) (*os.File, tail, error) {
 	}
 	next, err := w.tail.endIn(path, f)
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = wholefile.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		_ = f.Close()
@@ -190,12 +190,14 @@ func (w *Writer) resume() error {
 	if err == nil {
 		err = w.tail.check(f, w.store.Outbox)
 	}
+	if info != nil && info.Size() == 0 {
+		// A new one may have been put in its place, also where no line is known to be
+		// written yet in the one before.
+		_ = f.Close()
+		return w.resumeMoved()
+	}
 	if err != nil {
 		_ = f.Close()
-		if info != nil && info.Size() == 0 {
-			// A new one has been put in its place.
-			return w.resumeMoved()
-		}
 		return err
 	}
 	w.file, w.info, w.reserved = f, info, 0
@@ -280,17 +282,4 @@ func (w *Writer) deliver(moreThan int) error {
 		w.undelivered = w.undelivered[len(some):]
 	}
 	return nil
-}
-
-// syncDir makes what has been made in a directory durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

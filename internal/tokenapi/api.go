@@ -25,6 +25,8 @@ type API struct {
 	Project  *registry.Project
 	// Prefix is what new tokens' values begin with.
 	Prefix string
+	// Scopes are the names of the site's.
+	Scopes []string
 	// Authenticate returns the record of the request's valid token, or fails
 	// as registry.Registry.Authenticate does.
 	Authenticate func(*http.Request) (store.Record, error)
@@ -118,7 +120,25 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Author
 	if incoming.CrossOrigin(r) {
 		return errCrossOrigin
 	}
+	if !mayMeet(&caller, to, id, method) {
+		return errLimited
+	}
 	return handle(&call{API: a, w: w, r: r, caller: caller, id: id})
+}
+
+var errLimited = &registry.Refusal{Reason: registry.ErrForbidden,
+	Details: "A token that is limited to scopes or addresses can look at itself, end itself, and make a successor. Sign in, or use a token without limits, for everything else."}
+
+// mayMeet tells whether a caller may meet a route at all: a token with limits is for
+// something else than to look after tokens.
+func mayMeet(c *registry.Caller, to *route, id uuid.UUID, method string) bool {
+	switch {
+	case c.Token == nil || !registry.IsLimited(c.Token), to == current:
+		return true
+	case to == item:
+		return id == c.Token.ID
+	}
+	return to == collection && method == http.MethodPost
 }
 
 // find returns the route that rest belongs to, nil if none, as for another
@@ -221,6 +241,7 @@ func (c *call) create() error {
 	}
 	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish{
 		Prefix: c.Prefix, LifetimeSeconds: request.LifetimeSeconds, Description: request.Description, Replace: request.Replace,
+		Scopes: request.Scopes, Addresses: request.Addresses, SiteScopes: c.Scopes,
 	})
 	if errors.Is(err, registry.ErrTokenInText) {
 		return invalid("%s must not hold a token value. If others could have seen that token, delete it.", request.DescribedBy)

@@ -27,6 +27,8 @@ type Problem struct {
 
 	// bearerError is the error of the Bearer challenge (RFC 6750 section 3.1).
 	bearerError string
+	// bearerScope are the scopes that would do.
+	bearerScope []string
 	// allow lists a resource's methods (RFC 9110 section 10.2.1).
 	allow string
 	// retryAfter is when to try again.
@@ -45,10 +47,32 @@ var (
 	ErrMetTwice = errors.New("the request has met access_tokens before")
 )
 
+// Unauthorized makes 401 of an error, whatever that is by itself: another proxy that
+// asks about a request may know no more than that and 403.
+type Unauthorized struct{ Err error }
+
+func (u *Unauthorized) Error() string { return u.Err.Error() }
+func (u *Unauthorized) Unwrap() error { return u.Err }
+
+// OutOfScope is a denial because of a token's scopes.
+type OutOfScope struct {
+	*registry.Denial
+	// Scopes are those that the request would be within, of the site's; if there
+	// are none, those of the token.
+	Scopes []string
+}
+
+func (o *OutOfScope) Unwrap() error { return o.Denial }
+
 // ProblemOf is the one place that maps errors to answers. An error it doesn't
 // know is one that the request can't be decided by, which is 503: clients
 // throw their token away at a 401.
 func ProblemOf(err error) *Problem {
+	if of := (*Unauthorized)(nil); errors.As(err, &of) {
+		p := *ProblemOf(of.Err)
+		p.Status, p.Name = http.StatusUnauthorized, "AuthenticationRequired"
+		return &p
+	}
 	var problem *Problem
 	if errors.As(err, &problem) {
 		return problem
@@ -60,6 +84,9 @@ func ProblemOf(err error) *Problem {
 			Details: "Wait as long as Retry-After says, then sign in again. Tokens go on working meanwhile."}
 	}
 	p := problemByReason(err)
+	if outside := (*OutOfScope)(nil); errors.As(err, &outside) {
+		p.bearerScope = outside.Scopes
+	}
 	var refusal *registry.Refusal
 	if errors.As(err, &refusal) {
 		p.Details = refusal.Details
@@ -129,6 +156,10 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 			Message: "The user is blocked in this project",
 			Details: "Ask an administrator of the project. Keep your tokens: they work again once the user is unblocked."}
+	case errors.Is(err, registry.ErrScope):
+		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException", bearerError: "insufficient_scope",
+			Message: "The request is outside of the access token's scopes",
+			Details: "Use a token that is made for this, or sign in to make one with other scopes."}
 	case errors.Is(err, registry.ErrAddress):
 		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 			Message: "The access token can't be used from this address",
@@ -227,6 +258,10 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		c.set(h, r, p)
+	case http.StatusForbidden:
+		if p.bearerError != "" {
+			c.set(h, r, p)
+		}
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", seconds(retrySoon))
 	case http.StatusTooManyRequests:
@@ -289,6 +324,9 @@ func (c Challenge) set(h http.Header, r *http.Request, p *Problem) {
 	bearer := fmt.Sprintf(`Bearer realm="%s"`, c.Realm)
 	if p.bearerError != "" {
 		bearer += fmt.Sprintf(`, error="%s"`, p.bearerError)
+	}
+	if len(p.bearerScope) > 0 {
+		bearer += fmt.Sprintf(`, scope="%s"`, strings.Join(p.bearerScope, " "))
 	}
 	basic := func() string { return fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, c.Realm) }
 	if c.Only == incoming.Basic {
