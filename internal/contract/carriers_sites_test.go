@@ -266,3 +266,61 @@ func TestTheErrorLogMasksTokensInHeaders(t *testing.T) {
 		})
 	}
 }
+
+// Another proxy that asks is told of tokens from wherever the site takes them, and of
+// a 400 as a 401.
+func TestVerifyKnowsCarriers(t *testing.T) {
+	t.Parallel()
+	g := start(t, siteAt("{$PORT}", verifyOptions+"\ntoken_from basic\ntoken_from header X-API-Key\nwithout_token pass\nforeign_token pass\npublic /open/*")+
+		siteAt("{$PORT2}", verifyOptions), globals(trustsThisMachine))
+	made := g.create(t, as("bob"), 3600, "")
+	scoped := g.limited(t, as("bob"), `"scopes": ["read"]`)
+	about := func(method, uri string, a ask, more ...string) ask {
+		a.target, a.lines = "/original", original(method, uri, append(more, a.lines...)...)
+		return a
+	}
+	for what, a := range map[string]ask{
+		"a password":                       {auth: encoded("x:" + made.value)},
+		"a name":                           {auth: encoded(made.value + ":")},
+		"a header":                         {lines: apiKey(made.value)},
+		"a header, a foreign token beside": {lines: apiKey(made.value), auth: bearer("foreign")},
+		"a scoped one as a password":       {auth: encoded("x:" + scoped.value)},
+		"a scoped one in a header":         {lines: apiKey(scoped.value)},
+	} {
+		for _, uri := range []string{"/v4/jobs", "/open/x"} {
+			wantLetPass(t, what, g.do(t, about("GET", uri, a)), "bob")
+		}
+	}
+	for _, a := range []ask{{auth: encoded("x:" + scoped.value)}, {lines: apiKey(scoped.value)}} {
+		wantRefused(t, g.do(t, about("DELETE", "/v4/jobs", a)), http.StatusForbidden, "AccessControlException")
+		a.method, a.target = "DELETE", "/v4/jobs"
+		wantRefused(t, g.do(t, a), http.StatusForbidden, "AccessControlException")
+	}
+	for what, a := range map[string]ask{
+		"nothing":         {},
+		"two":             {auth: bearer(made.value), lines: apiKey(made.value)},
+		"a header twice":  {lines: []string{"X-API-Key: " + made.value, "X-API-Key: own"}},
+		"amid text":       {lines: apiKey("key " + made.value)},
+		"a key":           {lines: apiKey("own")},
+		"another's":       {auth: basic("x", neverIssued("cat"))},
+		"a password":      {auth: encoded("bob:own")},
+		"a foreign token": {auth: bearer("foreign")},
+	} {
+		if got := g.do(t, about("GET", "/v4/jobs", a)); got.status != http.StatusUnauthorized {
+			t.Errorf("%s: %s", what, got)
+		}
+	}
+	for what, a := range map[string]ask{
+		"a password where none is taken": {site: 1, auth: encoded("x:" + made.value)},
+		"a header where none is taken":   {site: 1, lines: apiKey(made.value)},
+	} {
+		if got := g.do(t, about("GET", "/v4/jobs", a)); got.status != http.StatusUnauthorized {
+			t.Errorf("%s: %s", what, got)
+		}
+	}
+	// What other proxies hand on has to make git and docker send a password.
+	got := g.do(t, about("GET", "/app.git/info/refs", ask{}))
+	if asked := got.header.Values("WWW-Authenticate"); len(asked) != 1 || asked[0] != `Basic realm="dataprep", charset="UTF-8"` {
+		t.Errorf("asks for %q", asked)
+	}
+}
