@@ -150,6 +150,31 @@ func TestSkopeoPushesToARegistryWithATokenAsThePassword(t *testing.T) {
 	here.mustNot(t, "skopeo", "login", "--tls-verify=false", "--authfile", "other.json", "-u", "bob", "-p", token.value, g.addresses[0])
 }
 
+// crane comes from its Go module: ACCESS_TOKENS_TEST_CRANE is its path.
+func TestCranePushesToARegistryWithATokenAsThePassword(t *testing.T) {
+	t.Parallel()
+	wantServers(t)
+	crane := os.Getenv("ACCESS_TOKENS_TEST_CRANE")
+	if crane == "" {
+		t.Skip("set ACCESS_TOKENS_TEST_CRANE to the path of crane (github.com/google/go-containerregistry/cmd/crane)")
+	}
+	behind := serve(t, "docker-registry", "serve", "{DIR}/registry.conf")
+	g := takingBasic(t, behind, "")
+	token := g.create(t, as("bob"), 3600, "")
+	here := newHome(t)
+	writeImage(t, filepath.Join(here.dir, "image"))
+	image := g.addresses[0] + "/team/app:1"
+	here.mustNot(t, crane, "push", "image", image)
+	here.must(t, crane, "auth", "login", g.addresses[0], "-u", "bob", "-p", token.value)
+	here.must(t, crane, "push", "image", image)
+	here.must(t, crane, "pull", "--format", "oci", image, "copy")
+	if said := here.must(t, crane, "catalog", g.addresses[0]); said != "team/app\n" {
+		t.Errorf("crane says %q", said)
+	}
+	g.remove(t, as("bob"), token.target())
+	here.mustNot(t, crane, "digest", image)
+}
+
 // writeImage makes an image of one layer with one file, as an OCI image layout.
 func writeImage(t *testing.T, dir string) {
 	t.Helper()
