@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/streams"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
@@ -49,7 +50,8 @@ type Handler struct {
 
 	challenge tokenapi.Challenge
 	accessLog *accesslog.Log
-	counts    *metrics.Project // nil until it is provisioned
+	masking   func(token.Value) string // mask, made once
+	counts    *metrics.Project         // nil until it is provisioned
 }
 
 // CaddyModule implements caddy.Module.
@@ -63,7 +65,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger(new(App)) // one name for all that the owner is told
-	h.accessLog = accesslog.New(ctx)
+	h.accessLog, h.masking = accesslog.New(ctx), h.mask
 	h.Site = h.Complete()
 	h.project = h.Project
 	if err := h.provision(ctx); err != nil {
@@ -144,7 +146,7 @@ func isCounted(r *http.Request) bool { return caddyhttp.GetVar(r.Context(), coun
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
-	line, w := h.accessLog.Begin(w, r, h.mask)
+	line, w := h.accessLog.Begin(w, r, h.masking)
 	defer func() { line.End(err) }()
 	err = h.serve(w, r, next)
 	if refusal, ours := errors.AsType[refused](err); ours {
