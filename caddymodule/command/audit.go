@@ -56,7 +56,7 @@ can't be read, 2 where the command was used wrongly, and 3 where no line matched
 		RunE: func(cmd *cobra.Command, files []string) (err error) {
 			if token != "" {
 				if wanted.token, err = uuid.Parse(token); err != nil {
-					return wrongUse(cmd, fmt.Errorf("--token: %q is no token id", token))
+					return wrongUse(cmd, errors.New("--token: a token id looks like 0f8fad5b-d9cb-469f-a165-70867728950e; what was given isn't one"))
 				}
 			}
 			now := time.Now()

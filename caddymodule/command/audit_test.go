@@ -249,7 +249,7 @@ func TestAuditUsedWrongly(t *testing.T) {
 		want string
 	}{
 		{nil, "name at least one file"},
-		{[]string{"--token", "1", file}, `--token: "1" is no token id`},
+		{[]string{"--token", "1", file}, `--token: a token id looks like`},
 		{[]string{"--since", "May", file}, `--since: "May" is neither a day such as 2026-05-01`},
 		{[]string{"--until", "May", file}, `--until: "May" is neither`},
 		{[]string{"--json", "--quiet", file}, "exclude each other"},

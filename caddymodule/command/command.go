@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 func init() {
@@ -81,12 +83,18 @@ var errFailed = fmt.Errorf("failed") // which Caddy's main ends with 1
 
 // fail says why cmd can't do what it is to do.
 func fail(cmd *cobra.Command, err error) error {
-	cmd.PrintErrln("Error:", err)
+	cmd.PrintErrln("Error:", withoutTokens(err))
 	return exit(cmd, exitFailed)
 }
 
 // wrongUse says what is wrong with how cmd was called.
 func wrongUse(cmd *cobra.Command, err error) error {
-	cmd.PrintErrf("Error: %v\nSee `%s --help`.\n", err, cmd.CommandPath())
+	cmd.PrintErrf("Error: %s\nSee `%s --help`.\n", withoutTokens(err), cmd.CommandPath())
 	return exit(cmd, exitWrongUse)
+}
+
+// withoutTokens is what an error says, which may repeat an argument: somebody has
+// given a token's value in place of its id.
+func withoutTokens(err error) string {
+	return token.Replace(err.Error(), func(token.Value) string { return "…" })
 }
