@@ -216,6 +216,26 @@ func TestRestoreOfADamagedBackupMakesNothing(t *testing.T) {
 	}
 }
 
+// Whoever gives a directory, as verify takes it, is told what to give.
+func TestRestoreNamesTheNewest(t *testing.T) {
+	b := backUp(t)
+	dir, into := t.TempDir(), filepath.Join(t.TempDir(), "new")
+	if _, stderr, end := restored("--into", into, "--yes", dir); end != failed || !strings.Contains(stderr, "in which there is no backup") {
+		t.Errorf("an empty directory: %s, %s", stderr, end)
+	}
+	newest := filepath.Join(dir, "access-tokens-20190116T000641Z.backup")
+	if err := os.Rename(b.file, newest); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, end := restored("--into", into, "--yes", dir); end != failed || !strings.Contains(stderr, "the newest is "+newest) {
+		t.Errorf("%s, %s", stderr, end)
+	}
+	// And what a restore loses is said before anything is done.
+	if stdout, stderr, end := restored("--into", into, "--allow-undelete", "--dry-run", newest); end != "" || !strings.Contains(stdout, "is lost: tokens, settings and last uses since 2019-01-16T00:06:41Z") {
+		t.Errorf("%s%s, %s", stdout, stderr, end)
+	}
+}
+
 func TestRestoreBringsTheKeyAlong(t *testing.T) {
 	i, err := age.GenerateX25519Identity()
 	if err != nil {

@@ -166,11 +166,14 @@ func (c *restoreCall) run() error {
 		return err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return aDirectory(c.file)
+	}
 	sum, err := verifyBackup(f, identities, c.progress)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.file, err)
 	}
-	c.say("%s is whole: %s", c.file, backupText(&sum))
+	c.say("%s is whole: %s.", c.file, backupText(&sum))
 	list, err := c.openList(&sum.Head.Head)
 	if err != nil {
 		return err
@@ -181,6 +184,8 @@ func (c *restoreCall) run() error {
 	if err := badgerstore.CheckEmpty(c.into); err != nil {
 		return err
 	}
+	since := sum.Time.UTC().Format(time.RFC3339)
+	c.say("What was made or changed later is lost: tokens, settings and last uses since %s. `caddy access-tokens audit --since %s <file>...` lists tokens and settings, if there is an audit file.", since, since)
 	c.say("It goes into %s.", c.into)
 	if c.dryRun {
 		c.say("Nothing was restored: --dry-run.")
@@ -196,6 +201,14 @@ func (c *restoreCall) run() error {
 		return err
 	}
 	return c.restore(f, identities, &sum, list)
+}
+
+// aDirectory says which file of a directory may be meant.
+func aDirectory(name string) error {
+	if newest, err := newestBackup(name); err == nil && newest != "" {
+		return fmt.Errorf("%s is a directory: name one of its backups, of which the newest is %s", name, newest)
+	}
+	return fmt.Errorf("%s is a directory, in which there is no backup: name a file", name)
 }
 
 // openList opens the list of what was taken away, once it is known to be good enough;

@@ -73,7 +73,7 @@ The exit code is 0 where all is well, 1 where something is damaged or can't be r
 			c.progress.clear()
 			switch {
 			case errors.Is(err, badgerstore.ErrNoStore), errors.Is(err, backup.ErrNoBackup):
-				cmd.PrintErrf("%s: %v\n", name, err)
+				cmd.PrintErrln(err)
 				return exit(cmd, exitNothingMatched)
 			case err != nil:
 				return fail(cmd, err)
@@ -117,12 +117,17 @@ func (c *verifyCall) directory(dir string) error {
 	if !errors.Is(err, badgerstore.ErrNoStore) {
 		return err
 	}
-	// A day more, for a clock that was a bit ahead.
-	newest, findErr := backup.Newest(dir, time.Now().AddDate(0, 0, 1))
+	newest, findErr := newestBackup(dir)
 	if findErr != nil || newest == "" {
-		return errors.Join(err, findErr)
+		return errors.Join(fmt.Errorf("%s: %w", dir, err), findErr)
 	}
 	return c.backup(newest)
+}
+
+// newestBackup is that of a directory of backups, "" if there is none.
+func newestBackup(dir string) (string, error) {
+	// A day more, for a clock that was a bit ahead.
+	return backup.Newest(dir, time.Now().AddDate(0, 0, 1))
 }
 
 func (c *verifyCall) store(dir string) error {
