@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -213,6 +214,45 @@ func TestRestoreOfADamagedBackupMakesNothing(t *testing.T) {
 		if _, err := os.Stat(into); err == nil {
 			t.Fatal("something was made")
 		}
+	}
+}
+
+// A list that was kept because another store makes its backups there is found.
+func TestRestoreFindsTheListOfItsStore(t *testing.T) {
+	b := backUp(t)
+	gone := b.revoke()
+	b.list(nil)
+	other, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	var text bytes.Buffer
+	if err := other.CopyDeletedList(&text); err != nil {
+		t.Fatal(err)
+	}
+	mine, err := os.Open(b.beside())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := other.OtherStore(mine)
+	_ = mine.Close()
+	if id == "" || b.store.OtherStore(bytes.NewReader(text.Bytes())) == "" || other.OtherStore(bytes.NewReader(text.Bytes())) != "" || other.OtherStore(strings.NewReader("access-tokens")) != "unreadable" {
+		t.Errorf("the other store's list is taken for this one's, or the other way round: %q", id)
+	}
+	if err := errors.Join(os.Rename(b.beside(), backup.OtherList(b.beside(), id)), os.WriteFile(b.beside(), text.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, _, end := verified(b.file); end != "" || !strings.Contains(stdout, "1 record since the backup") {
+		t.Errorf("verify: %s, %s", end, stdout)
+	}
+	into := filepath.Join(t.TempDir(), "new")
+	if stdout, stderr, end := restored("--into", into, "--yes", b.file); end != "" || !strings.Contains(stdout, backup.OtherList(b.beside(), id)+" knows") {
+		t.Fatalf("%s%s, %s", stdout, stderr, end)
+	}
+	s := opened(t, into, b.key)
+	if r, err := s.ByID(gone.ID); err != nil || !r.IsRevoked() {
+		t.Errorf("a deleted token is back: %+v, %v", r, err)
 	}
 }
 

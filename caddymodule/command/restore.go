@@ -216,7 +216,7 @@ func aDirectory(name string) error {
 func (c *restoreCall) openList(of *store.Head) (*os.File, error) {
 	name := c.deleted
 	if name == "" {
-		name = filepath.Join(filepath.Dir(c.file), badgerstore.DeletedListName)
+		name = listFor(c.file, of)
 	}
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) && c.deleted == "" {
@@ -248,6 +248,43 @@ func (c *restoreCall) openList(of *store.Head) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// listFor is the list beside a backup: deleted.list, or if that is of another store
+// the one that was kept when that store began to make its backups there.
+func listFor(file string, of *store.Head) string {
+	name := filepath.Join(filepath.Dir(file), badgerstore.DeletedListName)
+	if _, ok := listKnows(name, of); ok {
+		return name
+	}
+	found, upTo := name, store.Position{}
+	kept, _ := filepath.Glob(backup.OtherList(globQuote(name), "*"))
+	for _, other := range kept {
+		if taken, ok := listKnows(other, of); ok && upTo.Before(taken.UpTo) {
+			found, upTo = other, taken.UpTo
+		}
+	}
+	return found
+}
+
+// listKnows reads a list, and tells whether it is one of the store that a backup is
+// of.
+func listKnows(name string, of *store.Head) (taken badgerstore.Taken, ok bool) {
+	f, err := os.Open(name)
+	if err != nil {
+		return taken, false
+	}
+	defer f.Close()
+	taken, err = badgerstore.ReadDeletedList(f, *of)
+	return taken, err == nil
+}
+
+// globQuote is a pattern that only name matches.
+func globQuote(name string) string {
+	if filepath.Separator == '\\' {
+		return name // there nothing can be quoted
+	}
+	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace(name)
 }
 
 // without returns nil if the owner takes it that something is forgotten.

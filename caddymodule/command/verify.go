@@ -264,7 +264,7 @@ func (c *verifyCall) backup(name string) error {
 // listBeside reads the list beside a backup, and says what keeps a restore from
 // taking it as it is.
 func listBeside(name string, sum *backup.Summary) (list badgerstore.Taken, err error) {
-	f, err := os.Open(filepath.Join(filepath.Dir(name), badgerstore.DeletedListName))
+	f, err := os.Open(listFor(name, &sum.Head.Head))
 	if errors.Is(err, fs.ErrNotExist) {
 		return list, fmt.Errorf("there is no %s beside it", badgerstore.DeletedListName)
 	}

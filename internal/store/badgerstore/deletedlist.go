@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -339,6 +340,22 @@ func (s *Store) CopyDeletedList(to io.Writer) error {
 		return err
 	}
 	return s.list.copy(to)
+}
+
+// OtherStore returns "" if what the store's list knows includes what the one that is
+// read knew when this store was made of that one's; else the id of the store that that
+// one is of, or "unreadable".
+func (s *Store) OtherStore(list io.Reader) string {
+	line, _ := bufio.NewReader(io.LimitReader(list, 1<<20)).ReadBytes('\n')
+	text, ok := cutLine(line)
+	of, err := parseTitle(text)
+	switch {
+	case !ok || err != nil:
+		return "unreadable"
+	case slices.Contains(s.list.stores(), of.store):
+		return ""
+	}
+	return of.store.String()
 }
 
 // DeletedListSize is the size of deleted.list without its mark, in bytes: as long as
