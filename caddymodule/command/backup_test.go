@@ -220,6 +220,10 @@ func TestRestoreOfADamagedBackupMakesNothing(t *testing.T) {
 // A list that was kept because another store makes its backups there is found.
 func TestRestoreFindsTheListOfItsStore(t *testing.T) {
 	b := backUp(t)
+	var before bytes.Buffer
+	if err := b.store.CopyDeletedList(&before); err != nil {
+		t.Fatal(err)
+	}
 	gone := b.revoke()
 	b.list(nil)
 	other, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: zap.NewNop()})
@@ -245,6 +249,10 @@ func TestRestoreFindsTheListOfItsStore(t *testing.T) {
 	}
 	if stdout, _, end := verified(b.file); end != "" || !strings.Contains(stdout, "1 record since the backup") {
 		t.Errorf("verify: %s, %s", end, stdout)
+	}
+	// So is that of a later state, where the store has been put back.
+	if err := os.WriteFile(b.beside(), before.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	into := filepath.Join(t.TempDir(), "new")
 	if stdout, stderr, end := restored("--into", into, "--yes", b.file); end != "" || !strings.Contains(stdout, backup.OtherList(b.beside(), id)+" knows") {

@@ -250,18 +250,16 @@ func (c *restoreCall) openList(of *store.Head) (*os.File, error) {
 	return f, nil
 }
 
-// listFor is the list beside a backup: deleted.list, or if that is of another store
-// the one that was kept when that store began to make its backups there.
+// listFor is the list beside a backup: deleted.list, unless one knows more that was
+// kept when another store, or an earlier state of that one, began to make its backups
+// there.
 func listFor(file string, of *store.Head) string {
 	name := filepath.Join(filepath.Dir(file), badgerstore.DeletedListName)
-	if _, ok := listKnows(name, of); ok {
-		return name
-	}
-	found, upTo := name, store.Position{}
 	kept, _ := filepath.Glob(backup.OtherList(globQuote(name), "*"))
-	for _, other := range kept {
-		if taken, ok := listKnows(other, of); ok && upTo.Before(taken.UpTo) {
-			found, upTo = other, taken.UpTo
+	found, upTo := name, store.Position{}
+	for _, one := range append([]string{name}, kept...) {
+		if taken, ok := listKnows(one, of); ok && upTo.Before(taken.UpTo) {
+			found, upTo = one, taken.UpTo
 		}
 	}
 	return found

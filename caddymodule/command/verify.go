@@ -257,7 +257,7 @@ func (c *verifyCall) backup(name string) error {
 		c.say("A restore would need --deleted or --allow-undelete: %v.", listErr)
 		return nil
 	}
-	c.say("The %s beside it knows what was taken away up to revision %d of epoch %d: %s since the backup.", badgerstore.DeletedListName, list.UpTo.Revision, list.UpTo.Epoch, counted(list.Changes, "record"))
+	c.say("The %s beside it knows what was taken away up to revision %d of epoch %d: %s since the backup.", filepath.Base(listFor(name, &sum.Head.Head)), list.UpTo.Revision, list.UpTo.Epoch, counted(list.Changes, "record"))
 	return nil
 }
 

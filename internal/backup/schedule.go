@@ -39,8 +39,8 @@ type Source interface {
 	Snapshot() (store.Snapshot, error)
 	// CopyDeletedList writes the list of all that was taken away, up to now.
 	CopyDeletedList(io.Writer) error
-	// OtherStore returns "" if the store's list goes on with the one that is read, or
-	// else a word for the store that that one is of.
+	// OtherStore returns "" if the store's list knows all that the one that is read
+	// does, or else a word for the store that that one is of.
 	OtherStore(list io.Reader) string
 	// DeletedListSize changes when something was taken away.
 	DeletedListSize() int64
@@ -369,9 +369,9 @@ func (r *runs) copyList(ctx context.Context, s *Schedule) {
 	r.listed, r.slow = size, 100*time.Since(begun)
 }
 
-// keepOther gives another name to a list that is of another store: of that one's
-// backups only it knows what was deleted since. It is there when a server has lost
-// its store and begins a new one.
+// keepOther gives another name to a list that is of another store, or of a later state
+// of this one: of its backups only it knows what was deleted since. It is there when a
+// server has lost its store and begins a new one, or an earlier one.
 func (r *runs) keepOther(name string) error {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -388,7 +388,7 @@ func (r *runs) keepOther(name string) error {
 	if err := os.Rename(name, kept); err != nil {
 		return err
 	}
-	r.Logger.Warn("there are another store's backups in the directory: its list of what was deleted, without which they can't be restored, is kept beside this one's", zap.String("file", kept))
+	r.Logger.Warn("beside the backups is a list that knows of deletions which this store doesn't: it is of another store, or of a later state of this one, which then has been put back to an earlier one, where what was deleted since works again; it is kept, since those backups can't be restored without it", zap.String("file", kept))
 	return wholefile.SyncDir(filepath.Dir(name))
 }
 

@@ -342,20 +342,18 @@ func (s *Store) CopyDeletedList(to io.Writer) error {
 	return s.list.copy(to)
 }
 
-// OtherStore returns "" if what the store's list knows includes what the one that is
-// read knew when this store was made of that one's; else the id of the store that that
-// one is of, or "unreadable".
+// OtherStore returns "" if the store goes on from where it was when the list that is
+// read was written; else the id of the store that that one is of, or "unreadable". It
+// may be this one, which has been put back to an earlier state since.
 func (s *Store) OtherStore(list io.Reader) string {
-	line, _ := bufio.NewReader(io.LimitReader(list, 1<<20)).ReadBytes('\n')
-	text, ok := cutLine(line)
-	of, err := parseTitle(text)
+	of, err := scanList(list, nil)
 	switch {
-	case !ok || err != nil:
+	case err != nil:
 		return "unreadable"
-	case slices.Contains(s.list.stores(), of.store):
-		return ""
+	case !slices.Contains(s.list.stores(), of.store), s.Position().Before(of.mark.Position):
+		return of.store.String()
 	}
-	return of.store.String()
+	return ""
 }
 
 // DeletedListSize is the size of deleted.list without its mark, in bytes: as long as
