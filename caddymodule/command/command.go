@@ -26,7 +26,8 @@ Looks after what the module access_tokens keeps. All commands but "audit",
 "restore" and "verify", which read files, ask the Caddy that runs, at its admin
 endpoint.
 
-At a terminal results are tables and texts, elsewhere lines of JSON.
+At a terminal results are tables and texts, elsewhere lines of JSON; but the three
+that read files print texts everywhere, "audit" and "verify" JSON with --json.
 
 The exit code is 0 where all is done, 1 where something failed, 2 where the
 command was used wrongly, and 3 where nothing matched.`,
