@@ -119,7 +119,18 @@ func (to route) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", strings.Join(allow, ", "))
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s takes %s", to.pattern, allow[0])}
 	}
-	return to.serve(w, r)
+	return withoutTokens(to.serve(w, r))
+}
+
+// withoutTokens is an error that doesn't repeat a token's value, which somebody has
+// asked for in place of its id: Caddy answers with its text, and logs it.
+func withoutTokens(err error) error {
+	answer, ok := errors.AsType[caddy.APIError](err)
+	if !ok || answer.Err == nil || !token.Contains(answer.Err.Error()) {
+		return err
+	}
+	answer.Err = errors.New(token.Replace(answer.Err.Error(), func(token.Value) string { return "…" }))
+	return answer
 }
 
 // running returns the app of the configuration that runs.

@@ -1,9 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -24,21 +21,22 @@ type Backups interface {
 	WriteBackup(io.Writer, backup.Options) (backup.Summary, error)
 }
 
-// BackupRequest is the body of a request for a backup. It can be left out.
+// BackupRequest is what the body of a request for a backup says, with the fields
+// "recipients" and "withKey". It can be left out.
 type BackupRequest struct {
 	// Recipients are age's public keys; if there is no such field, those of the
 	// option backup of the Caddyfile. An empty list asks for a plain file.
-	Recipients *[]string `json:"recipients"`
+	Recipients *[]string
 	// WithKey: the hash keys go with it, too. It has to be encrypted then.
-	WithKey bool `json:"withKey"`
+	WithKey bool
 }
 
-const (
-	// maxBackupBody bounds the body of a request, in bytes.
-	maxBackupBody = 64 << 10
-	// stalled is how long a client may take nothing.
-	stalled = time.Minute
-)
+// stalled is how long a client may take nothing.
+const stalled = time.Minute
+
+// backupsAtOnce bounds how many are made at a time: each takes some megabytes of
+// memory, for as long as its reader likes.
+var backupsAtOnce = make(chan struct{}, 4)
 
 // makeBackup answers with the file.
 func makeBackup(w http.ResponseWriter, r *http.Request) error {
@@ -51,10 +49,20 @@ func makeBackup(w http.ResponseWriter, r *http.Request) error {
 
 func answerBackup(app Backups, w http.ResponseWriter, r *http.Request) error {
 	var asked BackupRequest
-	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBackupBody))
-	body.DisallowUnknownFields()
-	if err := body.Decode(&asked); err != nil && !errors.Is(err, io.EOF) {
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(`the body is not as it should be (%w); write {"recipients": ["age1…"], "withKey": false}, or nothing`, err)}
+	if r.ContentLength != 0 {
+		var recipients []string
+		if err := readBody(w, r, fields{"recipients": &recipients, "withKey": &asked.WithKey}); err != nil {
+			return err
+		}
+		if recipients != nil {
+			asked.Recipients = &recipients
+		}
+	}
+	select {
+	case backupsAtOnce <- struct{}{}:
+		defer func() { <-backupsAtOnce }()
+	default:
+		return refuse(http.StatusServiceUnavailable, "%d backups are being made already: try again when one of them is done", cap(backupsAtOnce))
 	}
 	options, err := app.BackupOptions(asked)
 	if err != nil {

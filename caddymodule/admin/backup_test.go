@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -74,5 +75,74 @@ func TestBackupThatIsBrokenOffEndsTheConnection(t *testing.T) {
 		}
 		response.Body.Close()
 		server.Close()
+	}
+}
+
+// waiting is an app whose backups wait.
+type waiting struct {
+	failing
+	begun, goOn chan struct{}
+}
+
+func (w waiting) WriteBackup(io.Writer, backup.Options) (backup.Summary, error) {
+	w.begun <- struct{}{}
+	<-w.goOn
+	return backup.Summary{}, nil
+}
+
+// However many ask, no more are made at a time than there is memory for.
+func TestBackupsAtOnce(t *testing.T) {
+	app := waiting{begun: make(chan struct{}), goOn: make(chan struct{})}
+	ask := func() error { return answerBackup(app, httptest.NewRecorder(), httptest.NewRequest("POST", "/", nil)) }
+	ended := make(chan error)
+	for range cap(backupsAtOnce) {
+		go func() { ended <- ask() }()
+		<-app.begun
+	}
+	if answer, ok := errors.AsType[caddy.APIError](ask()); !ok || answer.HTTPStatus != http.StatusServiceUnavailable {
+		t.Errorf("one more: %v", answer.Err)
+	}
+	close(app.goOn)
+	for range cap(backupsAtOnce) {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	go func() { <-app.begun }()
+	if err := ask(); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// noted is an app that notes what it was asked for.
+type noted struct {
+	failing
+	asked *BackupRequest
+}
+
+func (n noted) BackupOptions(asked BackupRequest) (backup.Options, error) {
+	*n.asked = asked
+	return backup.Options{}, nil
+}
+
+// What is misspelled, repeated or null isn't taken for an order to write in plain.
+func TestBackupBodiesAreStrict(t *testing.T) {
+	for body, want := range map[string]*BackupRequest{
+		``:                                     {},
+		`{}`:                                   {},
+		`{"recipients":[]}`:                    {Recipients: &[]string{}},
+		`{"recipients":["a"],"withKey":true}`:  {Recipients: &[]string{"a"}, WithKey: true},
+		`{"recipients":["a"],"recipients":[]}`: nil,
+		`{"recipients":null}`:                  nil,
+		`{"Recipients":["a"]}`:                 nil,
+		`{"withkey":true}`:                     nil,
+		`{"recipients":["a"]} {}`:              nil,
+		` `:                                    nil,
+	} {
+		var got BackupRequest
+		err := answerBackup(noted{asked: &got}, httptest.NewRecorder(), httptest.NewRequest("POST", "/", strings.NewReader(body)))
+		if (err == nil) != (want != nil) || want != nil && !reflect.DeepEqual(got, *want) {
+			t.Errorf("%s: %+v, %v", body, got, err)
+		}
 	}
 }

@@ -205,6 +205,14 @@ func TestAuditSaysWhereAChainBreaks(t *testing.T) {
 	if _, _, end := run("--user", "nobody", files[0], broken); end != failed {
 		t.Errorf("where nothing matches: %q", end)
 	}
+	// A file of something else isn't said line by line.
+	log := filepath.Join(t.TempDir(), "access.log")
+	if err := os.WriteFile(log, []byte(strings.Repeat("GET /\n", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, end := run(log); end != failed || strings.Count(stderr, "\n") != mostBreaks+1 || !strings.HasSuffix(stderr, "NOT whole: see above, and 980 more places\n") {
+		t.Errorf("another file: %q, %s", end, stderr)
+	}
 	// The oldest file may be gone.
 	if _, stderr, end := run("-q", files[1]); end != "" || !strings.Contains(stderr, "; lines before 4 are in none of these files") {
 		t.Errorf("without the first file: %q, %s", end, stderr)
@@ -249,7 +257,7 @@ func TestAuditUsedWrongly(t *testing.T) {
 		want string
 	}{
 		{nil, "name at least one file"},
-		{[]string{"--token", "1", file}, `--token: "1" is no token id`},
+		{[]string{"--token", "1", file}, `--token: a token id looks like`},
 		{[]string{"--since", "May", file}, `--since: "May" is neither a day such as 2026-05-01`},
 		{[]string{"--until", "May", file}, `--until: "May" is neither`},
 		{[]string{"--json", "--quiet", file}, "exclude each other"},

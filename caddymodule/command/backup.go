@@ -70,6 +70,9 @@ is given, for which it has to be encrypted.`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.out, c.progress = cmd.OutOrStdout(), newProgress(cmd.ErrOrStderr())
+			if c.output == "-" && widthOf(c.out) > 0 {
+				return wrongUse(cmd, errors.New("--output -: a backup is no text for a terminal; let it go to a file or another program"))
+			}
 			ctx, stop := untilInterrupted(cmd)
 			defer stop()
 			c.ctx = ctx

@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -213,6 +214,73 @@ func TestRestoreOfADamagedBackupMakesNothing(t *testing.T) {
 		if _, err := os.Stat(into); err == nil {
 			t.Fatal("something was made")
 		}
+	}
+}
+
+// A list that was kept because another store makes its backups there is found.
+func TestRestoreFindsTheListOfItsStore(t *testing.T) {
+	b := backUp(t)
+	var before bytes.Buffer
+	if err := b.store.CopyDeletedList(&before); err != nil {
+		t.Fatal(err)
+	}
+	gone := b.revoke()
+	b.list(nil)
+	other, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	var text bytes.Buffer
+	if err := other.CopyDeletedList(&text); err != nil {
+		t.Fatal(err)
+	}
+	mine, err := os.Open(b.beside())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := other.OtherStore(mine)
+	_ = mine.Close()
+	if id == "" || b.store.OtherStore(bytes.NewReader(text.Bytes())) == "" || other.OtherStore(bytes.NewReader(text.Bytes())) != "" || other.OtherStore(strings.NewReader("access-tokens")) != "unreadable" {
+		t.Errorf("the other store's list is taken for this one's, or the other way round: %q", id)
+	}
+	if err := errors.Join(os.Rename(b.beside(), backup.OtherList(b.beside(), id)), os.WriteFile(b.beside(), text.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, _, end := verified(b.file); end != "" || !strings.Contains(stdout, "1 record since the backup") {
+		t.Errorf("verify: %s, %s", end, stdout)
+	}
+	// So is that of a later state, where the store has been put back.
+	if err := os.WriteFile(b.beside(), before.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	into := filepath.Join(t.TempDir(), "new")
+	if stdout, stderr, end := restored("--into", into, "--yes", b.file); end != "" || !strings.Contains(stdout, backup.OtherList(b.beside(), id)+" knows") {
+		t.Fatalf("%s%s, %s", stdout, stderr, end)
+	}
+	s := opened(t, into, b.key)
+	if r, err := s.ByID(gone.ID); err != nil || !r.IsRevoked() {
+		t.Errorf("a deleted token is back: %+v, %v", r, err)
+	}
+}
+
+// Whoever gives a directory, as verify takes it, is told what to give.
+func TestRestoreNamesTheNewest(t *testing.T) {
+	b := backUp(t)
+	dir, into := t.TempDir(), filepath.Join(t.TempDir(), "new")
+	if _, stderr, end := restored("--into", into, "--yes", dir); end != failed || !strings.Contains(stderr, "in which there is no backup") {
+		t.Errorf("an empty directory: %s, %s", stderr, end)
+	}
+	newest := filepath.Join(dir, "access-tokens-20190116T000641Z.backup")
+	if err := os.Rename(b.file, newest); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, end := restored("--into", into, "--yes", dir); end != failed || !strings.Contains(stderr, "the newest is "+newest) {
+		t.Errorf("%s, %s", stderr, end)
+	}
+	// And what a restore loses is said before anything is done.
+	if stdout, stderr, end := restored("--into", into, "--allow-undelete", "--dry-run", newest); end != "" || !strings.Contains(stdout, "is lost: tokens, settings and last uses since 2019-01-16T00:06:41Z") {
+		t.Errorf("%s%s, %s", stdout, stderr, end)
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 func init() {
@@ -24,7 +26,8 @@ Looks after what the module access_tokens keeps. All commands but "audit",
 "restore" and "verify", which read files, ask the Caddy that runs, at its admin
 endpoint.
 
-At a terminal results are tables and texts, elsewhere lines of JSON.
+At a terminal results are tables and texts, elsewhere lines of JSON; but the three
+that read files print texts everywhere, "audit" and "verify" JSON with --json.
 
 The exit code is 0 where all is done, 1 where something failed, 2 where the
 command was used wrongly, and 3 where nothing matched.`,
@@ -81,12 +84,18 @@ var errFailed = fmt.Errorf("failed") // which Caddy's main ends with 1
 
 // fail says why cmd can't do what it is to do.
 func fail(cmd *cobra.Command, err error) error {
-	cmd.PrintErrln("Error:", err)
+	cmd.PrintErrln("Error:", withoutTokens(err))
 	return exit(cmd, exitFailed)
 }
 
 // wrongUse says what is wrong with how cmd was called.
 func wrongUse(cmd *cobra.Command, err error) error {
-	cmd.PrintErrf("Error: %v\nSee `%s --help`.\n", err, cmd.CommandPath())
+	cmd.PrintErrf("Error: %s\nSee `%s --help`.\n", withoutTokens(err), cmd.CommandPath())
 	return exit(cmd, exitWrongUse)
+}
+
+// withoutTokens is what an error says, which may repeat an argument: somebody has
+// given a token's value in place of its id.
+func withoutTokens(err error) string {
+	return token.Replace(err.Error(), func(token.Value) string { return "…" })
 }

@@ -166,11 +166,14 @@ func (c *restoreCall) run() error {
 		return err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return aDirectory(c.file)
+	}
 	sum, err := verifyBackup(f, identities, c.progress)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.file, err)
 	}
-	c.say("%s is whole: %s", c.file, backupText(&sum))
+	c.say("%s is whole: %s.", c.file, backupText(&sum))
 	list, err := c.openList(&sum.Head.Head)
 	if err != nil {
 		return err
@@ -181,6 +184,8 @@ func (c *restoreCall) run() error {
 	if err := badgerstore.CheckEmpty(c.into); err != nil {
 		return err
 	}
+	since := sum.Time.UTC().Format(time.RFC3339)
+	c.say("What was made or changed later is lost: tokens, settings and last uses since %s. `caddy access-tokens audit --since %s <file>...` lists tokens and settings, if there is an audit file.", since, since)
 	c.say("It goes into %s.", c.into)
 	if c.dryRun {
 		c.say("Nothing was restored: --dry-run.")
@@ -198,12 +203,20 @@ func (c *restoreCall) run() error {
 	return c.restore(f, identities, &sum, list)
 }
 
+// aDirectory says which file of a directory may be meant.
+func aDirectory(name string) error {
+	if newest, err := newestBackup(name); err == nil && newest != "" {
+		return fmt.Errorf("%s is a directory: name one of its backups, of which the newest is %s", name, newest)
+	}
+	return fmt.Errorf("%s is a directory, in which there is no backup: name a file", name)
+}
+
 // openList opens the list of what was taken away, once it is known to be good enough;
 // nil if there is none.
 func (c *restoreCall) openList(of *store.Head) (*os.File, error) {
 	name := c.deleted
 	if name == "" {
-		name = filepath.Join(filepath.Dir(c.file), badgerstore.DeletedListName)
+		name = listFor(c.file, of)
 	}
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) && c.deleted == "" {
@@ -235,6 +248,41 @@ func (c *restoreCall) openList(of *store.Head) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// listFor is the list beside a backup: deleted.list, unless one knows more that was
+// kept when another store, or an earlier state of that one, began to make its backups
+// there.
+func listFor(file string, of *store.Head) string {
+	name := filepath.Join(filepath.Dir(file), badgerstore.DeletedListName)
+	kept, _ := filepath.Glob(backup.OtherList(globQuote(name), "*"))
+	found, upTo := name, store.Position{}
+	for _, one := range append([]string{name}, kept...) {
+		if taken, ok := listKnows(one, of); ok && upTo.Before(taken.UpTo) {
+			found, upTo = one, taken.UpTo
+		}
+	}
+	return found
+}
+
+// listKnows reads a list, and tells whether it is one of the store that a backup is
+// of.
+func listKnows(name string, of *store.Head) (taken badgerstore.Taken, ok bool) {
+	f, err := os.Open(name)
+	if err != nil {
+		return taken, false
+	}
+	defer f.Close()
+	taken, err = badgerstore.ReadDeletedList(f, *of)
+	return taken, err == nil
+}
+
+// globQuote is a pattern that only name matches.
+func globQuote(name string) string {
+	if filepath.Separator == '\\' {
+		return name // there nothing can be quoted
+	}
+	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace(name)
 }
 
 // without returns nil if the owner takes it that something is forgotten.

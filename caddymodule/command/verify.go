@@ -73,7 +73,7 @@ The exit code is 0 where all is well, 1 where something is damaged or can't be r
 			c.progress.clear()
 			switch {
 			case errors.Is(err, badgerstore.ErrNoStore), errors.Is(err, backup.ErrNoBackup):
-				cmd.PrintErrf("%s: %v\n", name, err)
+				cmd.PrintErrln(err)
 				return exit(cmd, exitNothingMatched)
 			case err != nil:
 				return fail(cmd, err)
@@ -117,12 +117,17 @@ func (c *verifyCall) directory(dir string) error {
 	if !errors.Is(err, badgerstore.ErrNoStore) {
 		return err
 	}
-	// A day more, for a clock that was a bit ahead.
-	newest, findErr := backup.Newest(dir, time.Now().AddDate(0, 0, 1))
+	newest, findErr := newestBackup(dir)
 	if findErr != nil || newest == "" {
-		return errors.Join(err, findErr)
+		return errors.Join(fmt.Errorf("%s: %w", dir, err), findErr)
 	}
 	return c.backup(newest)
+}
+
+// newestBackup is that of a directory of backups, "" if there is none.
+func newestBackup(dir string) (string, error) {
+	// A day more, for a clock that was a bit ahead.
+	return backup.Newest(dir, time.Now().AddDate(0, 0, 1))
 }
 
 func (c *verifyCall) store(dir string) error {
@@ -252,14 +257,14 @@ func (c *verifyCall) backup(name string) error {
 		c.say("A restore would need --deleted or --allow-undelete: %v.", listErr)
 		return nil
 	}
-	c.say("The %s beside it knows what was taken away up to revision %d of epoch %d: %s since the backup.", badgerstore.DeletedListName, list.UpTo.Revision, list.UpTo.Epoch, counted(list.Changes, "record"))
+	c.say("The %s beside it knows what was taken away up to revision %d of epoch %d: %s since the backup.", filepath.Base(listFor(name, &sum.Head.Head)), list.UpTo.Revision, list.UpTo.Epoch, counted(list.Changes, "record"))
 	return nil
 }
 
 // listBeside reads the list beside a backup, and says what keeps a restore from
 // taking it as it is.
 func listBeside(name string, sum *backup.Summary) (list badgerstore.Taken, err error) {
-	f, err := os.Open(filepath.Join(filepath.Dir(name), badgerstore.DeletedListName))
+	f, err := os.Open(listFor(name, &sum.Head.Head))
 	if errors.Is(err, fs.ErrNotExist) {
 		return list, fmt.Errorf("there is no %s beside it", badgerstore.DeletedListName)
 	}

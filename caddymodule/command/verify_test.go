@@ -147,3 +147,17 @@ func TestVerifyTakesTheClockBack(t *testing.T) {
 		t.Errorf("afterwards: %s, %s", end, stdout)
 	}
 }
+
+// What isn't there, or isn't one of ours, is named once.
+func TestVerifyNamesWhatIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "notes.txt")
+	if err := os.WriteFile(file, []byte("no backup"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{file: file + ": it is no backup of access tokens\n", dir: dir + ": "} {
+		if stdout, stderr, end := verified(name); end != nothingMatched || stdout != "" || !strings.HasPrefix(stderr, want) || strings.Count(stderr, name) != 1 {
+			t.Errorf("%s: %s%s, %s", name, stdout, stderr, end)
+		}
+	}
+}

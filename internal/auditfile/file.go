@@ -140,6 +140,9 @@ func (w *Writer) begin() error {
 	}
 	w.leave()
 	w.file, w.info, w.tail, w.reserved = f, info, next, 0
+	if err := lock(f); err != nil { // now that no other of ours has it
+		return err
+	}
 	return w.reserve()
 }
 
@@ -153,7 +156,10 @@ func (w *Writer) next(path string) (*os.File, tail, error) {
 	if err != nil {
 		return nil, tail{}, err
 	}
-	next, err := w.tail.endIn(path, f)
+	var next tail
+	if err = w.lock(f); err == nil {
+		next, err = w.tail.endIn(path, f)
+	}
 	if err == nil {
 		err = wholefile.SyncDir(filepath.Dir(path))
 	}
@@ -162,6 +168,17 @@ func (w *Writer) next(path string) (*os.File, tail, error) {
 		return nil, tail{}, err
 	}
 	return f, next, nil
+}
+
+// lock keeps other processes from writing to f, unless it is the file that is open
+// already, maybe under another name.
+func (w *Writer) lock(f *os.File) error {
+	if w.file != nil {
+		if info, err := f.Stat(); err == nil && os.SameFile(info, w.info) {
+			return nil
+		}
+	}
+	return lock(f)
 }
 
 // leave closes the file that is open, if there is one, without what has been
@@ -187,6 +204,9 @@ func (w *Writer) resume() error {
 		return err
 	}
 	info, err := f.Stat()
+	if err == nil {
+		err = lock(f)
+	}
 	if err == nil {
 		err = w.tail.check(f, w.store.Outbox)
 	}
@@ -240,7 +260,7 @@ func (w *Writer) findMoved() *os.File {
 		if err != nil {
 			continue
 		}
-		if w.tail.check(f, w.store.Outbox) == nil {
+		if lock(f) == nil && w.tail.check(f, w.store.Outbox) == nil {
 			return f
 		}
 		_ = f.Close()

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +39,9 @@ type Source interface {
 	Snapshot() (store.Snapshot, error)
 	// CopyDeletedList writes the list of all that was taken away, up to now.
 	CopyDeletedList(io.Writer) error
+	// OtherStore returns "" if the store's list knows all that the one that is read
+	// does, or else a word for the store that that one is of.
+	OtherStore(list io.Reader) string
 	// DeletedListSize changes when something was taken away.
 	DeletedListSize() int64
 }
@@ -118,6 +123,11 @@ func (k *Keeper) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			// What was deleted last is in the copy, too, when the machine is gone.
+			if s := k.scheduled(); s != nil && at != nil && at.dir == s.Dir {
+				at.slow = 0
+				at.copyList(context.WithoutCancel(ctx), s)
+			}
 			return
 		case <-k.wake:
 		case <-timer.C:
@@ -346,11 +356,45 @@ func (r *runs) copyList(ctx context.Context, s *Schedule) {
 		return
 	}
 	begun := time.Now()
-	err := wholefile.Write(filepath.Join(s.Dir, r.DeletedList), func(to *os.File) error { return r.Source.CopyDeletedList(to) })
+	name := filepath.Join(s.Dir, r.DeletedList)
+	err := r.keepOther(name)
+	if err == nil {
+		err = wholefile.Write(name, func(to *os.File) error { return r.Source.CopyDeletedList(to) })
+	}
 	r.copied = time.Now()
 	if r.tell("copying "+r.DeletedList, err); err != nil {
 		return
 	}
 	// It takes a hundredth of the time at most.
 	r.listed, r.slow = size, 100*time.Since(begun)
+}
+
+// keepOther gives another name to a list that is of another store, or of a later state
+// of this one: of its backups only it knows what was deleted since. It is there when a
+// server has lost its store and begins a new one, or an earlier one.
+func (r *runs) keepOther(name string) error {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	other := r.Source.OtherStore(f)
+	if err := f.Close(); err != nil || other == "" {
+		return err
+	}
+	kept := OtherList(name, other)
+	if err := os.Rename(name, kept); err != nil {
+		return err
+	}
+	r.Logger.Warn("beside the backups is a list that knows of deletions which this store doesn't: it is of another store, or of a later state of this one, which then has been put back to an earlier one, where what was deleted since works again; it is kept, since those backups can't be restored without it", zap.String("file", kept))
+	return wholefile.SyncDir(filepath.Dir(name))
+}
+
+// OtherList is what the list with a name is called when it is of another store; of
+// any, for "*".
+func OtherList(name, store string) string {
+	ext := filepath.Ext(name)
+	return strings.TrimSuffix(name, ext) + "-" + store + ext
 }

@@ -46,6 +46,18 @@ func (s *source) CopyDeletedList(to io.Writer) error {
 	return err
 }
 
+// OtherStore takes the first word for the store's.
+func (s *source) OtherStore(list io.Reader) string {
+	b, _ := io.ReadAll(list)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	theirs, _, _ := strings.Cut(string(b), " ")
+	if ours, _, _ := strings.Cut(s.list, " "); strings.EqualFold(theirs, ours) {
+		return ""
+	}
+	return theirs
+}
+
 func (s *source) DeletedListSize() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -291,6 +303,44 @@ func TestDeletedListIsCopied(t *testing.T) {
 		k.pass(time.Hour)
 		if _, list := k.files(); list != "LIST 0, MORE" {
 			t.Errorf("beside the next backup is %q", list)
+		}
+	})
+}
+
+// A server that has lost its store begins a new one, and makes backups where the lost
+// one's are: what that one's list knows stays.
+func TestAnotherStoresListIsKept(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		for _, list := range []string{"lost 1", "new 0", "new 0, more"} {
+			k := keep(t, dir)
+			k.set(nil, list)
+			k.Use(&Schedule{Dir: k.dir, Every: 24 * time.Hour, Keep: 1})
+			k.pass(24 * time.Hour)
+			if _, got := k.files(); got != list {
+				t.Errorf("beside the backups is %q, want %q", got, list)
+			}
+			k.Close()
+		}
+		if b, err := os.ReadFile(filepath.Join(dir, "deleted-lost.list")); err != nil || string(b) != "lost 1" {
+			t.Errorf("kept is %q, %v", b, err)
+		}
+		if kept, err := filepath.Glob(OtherList(filepath.Join(dir, "deleted.list"), "*")); err != nil || len(kept) != 1 {
+			t.Errorf("kept are %v, %v", kept, err)
+		}
+	})
+}
+
+// What was deleted right before a stop is in the copy.
+func TestDeletedListIsCopiedAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, t.TempDir())
+		k.Use(&Schedule{Dir: k.dir, Every: 24 * time.Hour, Keep: 1})
+		k.pass(0)
+		k.set(nil, "list 0, more")
+		k.Close()
+		if _, list := k.files(); list != "list 0, more" {
+			t.Errorf("after the end: %q", list)
 		}
 	})
 }

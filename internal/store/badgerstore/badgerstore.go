@@ -239,7 +239,7 @@ func (s *Store) open() error {
 		err = s.dropAside(e)
 	}
 	if err == nil {
-		s.uses, err = openUses(s.dir, s.list.store, s.isNew, s.logger)
+		s.uses = openUses(s.dir, s.list.store, s.isNew, s.logger)
 	}
 	if err != nil {
 		_ = s.db.Close()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -339,6 +340,20 @@ func (s *Store) CopyDeletedList(to io.Writer) error {
 		return err
 	}
 	return s.list.copy(to)
+}
+
+// OtherStore returns "" if the store goes on from where it was when the list that is
+// read was written; else the id of the store that that one is of, or "unreadable". It
+// may be this one, which has been put back to an earlier state since.
+func (s *Store) OtherStore(list io.Reader) string {
+	of, err := scanList(list, nil)
+	switch {
+	case err != nil:
+		return "unreadable"
+	case !slices.Contains(s.list.stores(), of.store), s.Position().Before(of.mark.Position):
+		return of.store.String()
+	}
+	return ""
 }
 
 // DeletedListSize is the size of deleted.list without its mark, in bytes: as long as

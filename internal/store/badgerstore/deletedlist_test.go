@@ -491,3 +491,31 @@ func FuzzTableList(f *testing.F) {
 		}
 	})
 }
+
+// A store that was put back to an earlier state doesn't take the list of the later one
+// for what it goes on with.
+func TestAListOfALaterStateIsAnotherOne(t *testing.T) {
+	dir, earlier := t.TempDir(), filepath.Join(t.TempDir(), "earlier")
+	s := open(t, dir, Options{})
+	r := storetest.NewRecord("p", "alice", 1)
+	r.Revision = mustCommit(t, s, store.Create{Record: r})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyStore(earlier, dir); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, Options{})
+	mustCommit(t, s, store.Revoke{ID: r.ID, Revision: r.Revision, At: storetest.Epoch})
+	var list bytes.Buffer
+	if err := s.CopyDeletedList(&list); err != nil {
+		t.Fatal(err)
+	}
+	if other := s.OtherStore(bytes.NewReader(list.Bytes())); other != "" {
+		t.Errorf("its own is that of %s", other)
+	}
+	s = open(t, earlier, Options{})
+	if other := s.OtherStore(bytes.NewReader(list.Bytes())); other == "" {
+		t.Error("that of the later state is taken for its own")
+	}
+}

@@ -97,8 +97,8 @@ func (r *Restoring) begin() (err error) {
 	if err := r.flush(); err != nil {
 		return err
 	}
-	r.s.uses, err = openUses(r.s.dir, r.id, true, r.s.logger)
-	return err
+	r.s.uses = openUses(r.s.dir, r.id, true, r.s.logger)
+	return nil
 }
 
 // beginList makes the new store's list, unless that has been done. It knows what was
