@@ -38,6 +38,7 @@ type Handler struct {
 	config.Site
 
 	app      *App
+	project  any // Project, so that each request needn't make it one
 	logger   *zap.Logger
 	rules    *incoming.Rules
 	identity []identityHeader
@@ -64,6 +65,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger(new(App)) // one name for all that the owner is told
 	h.accessLog = accesslog.New(ctx)
 	h.Site = h.Complete()
+	h.project = h.Project
 	if err := h.provision(ctx); err != nil {
 		return fmt.Errorf("access_tokens, project %q: %w", h.Project, err)
 	}

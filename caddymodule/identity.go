@@ -59,7 +59,8 @@ func (h *Handler) warnOfUnknownClaim(header identityHeader) {
 
 // setIdentity tells the API behind who the user is.
 func (h *Handler) setIdentity(r *http.Request, u *store.User) error {
-	for _, header := range h.identity {
+	room := make([]string, len(h.identity)) // for all of them at once
+	for i, header := range h.identity {
 		var value string
 		switch header.field {
 		case "id":
@@ -79,7 +80,7 @@ func (h *Handler) setIdentity(r *http.Request, u *store.User) error {
 		case header.field != "name" && incoming.StripsEnd(value):
 			return fmt.Errorf("%w: identity: %s would end in a byte that some servers strip, so that it could become another user's; write `identity_encoding percent`, and decode it in the API", store.ErrUnavailable, header.name)
 		}
-		if err := incoming.Set(r.Header, header.name, value); err != nil {
+		if err := incoming.SetIn(room[i:i+1:i+1], r.Header, header.name, value); err != nil {
 			return fmt.Errorf("%w: identity: %w", store.ErrUnavailable, err)
 		}
 	}
@@ -107,7 +108,7 @@ func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, 
 		repl.Set(userPrefix+name, value)
 	}
 	repl.Set(userPrefix+"id", u.ID)
-	repl.Set(userPrefix+"project", h.Project)
+	repl.Set(userPrefix+"project", h.project)
 	if u.Email != "" {
 		repl.Set(userPrefix+"email", u.Email)
 	}

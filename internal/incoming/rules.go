@@ -93,6 +93,11 @@ func (rules *Rules) protects(name string) bool {
 // spaces and tabs at either end (RFC 9110 section 5.5), so that two users could
 // become one.
 func Set(header http.Header, name, value string) error {
+	return SetIn(make([]string, 1), header, name, value)
+}
+
+// SetIn is Set with room for one value, which the header keeps.
+func SetIn(room []string, header http.Header, name, value string) error {
 	folded := Fold(name)
 	for key := range header {
 		if folds(key, folded) {
@@ -105,7 +110,8 @@ func Set(header http.Header, name, value string) error {
 	if strings.Trim(value, " \t") != value || strings.ContainsFunc(value, isControl) {
 		return fmt.Errorf("header %s: its value begins or ends with a space, or contains a control character, and would not arrive unchanged", name)
 	}
-	header[http.CanonicalHeaderKey(name)] = []string{value}
+	room[0] = value
+	header[http.CanonicalHeaderKey(name)] = room
 	return nil
 }
 

@@ -92,10 +92,12 @@ func (s *Streams) rouse() {
 	}
 }
 
-// keep looks after the streams.
+// keep looks after the streams. It looks at the young ones once a tick, and not for
+// each that wakes it: none grows up so soon, and most are over before.
 func (s *Streams) keep() {
 	timer := time.NewTimer(longest)
 	defer timer.Stop()
+	var looked time.Time
 	for {
 		select {
 		case <-s.stop:
@@ -103,13 +105,17 @@ func (s *Streams) keep() {
 		case <-s.wake:
 		case <-timer.C:
 		}
-		// Whoever begins from here on finds that nobody is ticking, or is found.
-		s.ticking.Store(false)
-		young := s.mature()
+		if time.Since(looked) >= tick {
+			looked = time.Now()
+			// Whoever begins from here on finds that nobody is ticking, or is found.
+			s.ticking.Store(false)
+			if s.mature() {
+				s.ticking.Store(true)
+			}
+		}
 		next := s.examine()
-		if young {
-			s.ticking.Store(true)
-			next = tick
+		if s.ticking.Load() { // or one that begins now wakes the keeper
+			next = min(next, time.Until(looked.Add(tick)))
 		}
 		timer.Reset(next)
 	}

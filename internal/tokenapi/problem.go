@@ -68,27 +68,24 @@ func (o *OutOfScope) Unwrap() error { return o.Denial }
 // know is one that the request can't be decided by, which is 503: clients
 // throw their token away at a 401.
 func ProblemOf(err error) *Problem {
-	if of := (*Unauthorized)(nil); errors.As(err, &of) {
+	if of, ok := errors.AsType[*Unauthorized](err); ok {
 		p := *ProblemOf(of.Err)
 		p.Status, p.Name = http.StatusUnauthorized, "AuthenticationRequired"
 		return &p
 	}
-	var problem *Problem
-	if errors.As(err, &problem) {
+	if problem, ok := errors.AsType[*Problem](err); ok {
 		return problem
 	}
-	var limited *signinlimit.LimitedError
-	if errors.As(err, &limited) {
+	if limited, ok := errors.AsType[*signinlimit.LimitedError](err); ok {
 		return &Problem{Status: http.StatusTooManyRequests, Name: "TooManyRequestsException", retryAfter: limited.RetryAfter,
 			Message: "Too many sign-ins have failed",
 			Details: "Wait as long as Retry-After says, then sign in again. Tokens go on working meanwhile."}
 	}
 	p := problemByReason(err)
-	if outside := (*OutOfScope)(nil); errors.As(err, &outside) {
+	if outside, ok := errors.AsType[*OutOfScope](err); ok {
 		p.bearerScope = outside.Scopes
 	}
-	var refusal *registry.Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*registry.Refusal](err); ok {
 		p.Details = refusal.Details
 	}
 	return p
@@ -321,9 +318,9 @@ func seconds(d time.Duration) string {
 // password in a window of its own. Programs that know Basic alone, such as git and
 // docker, fail at a Bearer challenge beside it.
 func (c Challenge) set(h http.Header, r *http.Request, p *Problem) {
-	bearer := fmt.Sprintf(`Bearer realm="%s"`, c.Realm)
+	bearer := `Bearer realm="` + c.Realm + `"`
 	if p.bearerError != "" {
-		bearer += fmt.Sprintf(`, error="%s"`, p.bearerError)
+		bearer += `, error="` + p.bearerError + `"`
 	}
 	if len(p.bearerScope) > 0 {
 		bearer += fmt.Sprintf(`, scope="%s"`, strings.Join(p.bearerScope, " "))
@@ -360,8 +357,8 @@ func writeHeader(w http.ResponseWriter, status int) {
 }
 
 func noStore(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	// At once. Others can't have the same: handlers in front may change values in place.
 	// A browser would tell the URL, token included, with whatever it asks next.
-	h.Set("Referrer-Policy", "no-referrer")
+	values := [...]string{"no-store", "nosniff", "no-referrer"}
+	h["Cache-Control"], h["X-Content-Type-Options"], h["Referrer-Policy"] = values[0:1:1], values[1:2:2], values[2:3:3]
 }
