@@ -42,7 +42,7 @@ func (h *Handler) askFor(status int, r *http.Request) incoming.Scheme {
 	if !h.challenge.Carriers.Basic || status != http.StatusUnauthorized {
 		return incoming.NoScheme
 	}
-	if r.Header["Sec-Fetch-Mode"] != nil {
+	if incoming.ByBrowser(r.Header) {
 		return incoming.Bearer
 	}
 	auth, err := h.challenge.Carriers.Read(r.Header)
