@@ -25,7 +25,9 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/config"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/backup"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/census"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/incoming"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/page"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/refusals"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
@@ -58,11 +60,14 @@ type App struct {
 	keys   []*token.Key // those that are given, the first for new tokens; none: the store's own
 	// auditFile is absolute, "" for none.
 	auditFile string
+	// schedule is of backups, nil for none.
+	schedule *backup.Schedule
 
 	mu sync.Mutex
-	// rules and prefixes are what the sites of this configuration say.
+	// rules, prefixes and carriers are what the sites of this configuration say.
 	rules    map[string]registry.Rules
 	prefixes map[string]bool
+	carriers incoming.Carriers
 
 	// ready is closed once registry is set, or is known never to be.
 	ready    chan struct{}
@@ -111,6 +116,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionAudit(); err != nil {
 		return fmt.Errorf("access_tokens: audit file: %w", err)
+	}
+	if err := a.provisionBackup(); err != nil {
+		return fmt.Errorf("access_tokens: backup: %w", err)
 	}
 	if err := a.checkSameStore(); err != nil {
 		return fmt.Errorf("access_tokens: %w", err)
@@ -179,10 +187,11 @@ func canonical(dir string) (string, error) {
 
 // addSite makes known what a site says of its project. Sites that share a project
 // have to say the same about its policy.
-func (a *App) addSite(project, prefix string, rules registry.Rules) error {
+func (a *App) addSite(project, prefix string, rules registry.Rules, carriers incoming.Carriers) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.prefixes[prefix] = true
+	a.carriers = a.carriers.Join(carriers)
 	if other, known := a.rules[project]; known {
 		if options := policyDifferences(&rules, &other); len(options) > 0 {
 			return fmt.Errorf("two directives of this project differ in %s: write the same in both, or give each site its own project", strings.Join(options, " and "))
@@ -301,6 +310,7 @@ type openStore struct {
 	streams  *streams.Streams
 	census   *census.Census
 	watched  *metrics.Watched
+	backups  *backup.Keeper
 	refusals refusals.Refusals // of tokens, for their owners
 	events   *events.Emitter
 	store    *badgerstore.Store
@@ -360,6 +370,7 @@ func (s *openStore) adoptLast() {
 		last := s.enforced[n-1]
 		s.audit.file.Use(last.auditFile)
 		s.registry.Adopt(last.rules)
+		s.backups.Use(last.schedule)
 		s.log.follow(last.logger)
 		return
 	}
@@ -381,6 +392,10 @@ func (a *App) open() (caddy.Destructor, error) {
 	opened, err := badgerstore.Open(a.dir, options)
 	if err != nil {
 		return nil, err
+	}
+	err = auditor{logger: logger.Named("audit")}.tellRestored(opened, a.auditFile != "")
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
 	}
 	file, err := auditfile.Open(opened, a.auditFile, logger)
 	if err != nil {
@@ -405,6 +420,7 @@ func (a *App) open() (caddy.Destructor, error) {
 		s.tellKeys(opened.Keys())
 	}
 	s.watched = metrics.Watch(s)
+	s.backups = s.newKeeper()
 	return s, nil
 }
 
@@ -424,6 +440,7 @@ func tellOpened(logger *zap.Logger, dir string, opened *badgerstore.Store) {
 
 // Destruct implements caddy.Destructor.
 func (s *openStore) Destruct() error {
+	s.backups.Close()
 	s.watched.End()
 	s.census.Close()
 	s.streams.Close()

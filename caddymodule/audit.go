@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 
 	"go.uber.org/zap"
@@ -9,6 +10,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/metrics"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/auditfile"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 )
 
 // auditor writes each change to Caddy's log and, if there is one, to a file.
@@ -59,4 +61,34 @@ func auditFields(e *registry.Event) []zap.Field {
 		fields = append(fields, zap.Any(name.(string), value))
 	}
 	return fields
+}
+
+// tellRestored writes to the log that the store was restored, which nobody could do
+// when it was: its line is in the outbox. It stays there for an audit file; where there
+// has never been one, it has gone where all lines go.
+func (a auditor) tellRestored(s store.Store, hasFile bool) error {
+	lines, err := s.Outbox(store.LinePlace{})
+	if err != nil {
+		return err
+	}
+	receipt, err := s.Receipt()
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		e := registry.Event{Position: line.Position}
+		if json.Unmarshal(line.Text, &e) != nil || e.Kind != registry.Restored {
+			continue
+		}
+		if c := a.logger.Check(zap.InfoLevel, e.Kind); c != nil {
+			c.Write(auditFields(&e)...)
+		}
+		if hasFile || receipt != nil {
+			continue
+		}
+		if _, err := s.Commit(context.Background(), store.Delivered{Lines: []store.LinePlace{line.LinePlace}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -34,6 +34,11 @@ func init() {
 //	    }
 //	    retain   expired|deleted <duration>
 //	    audit    file <path>
+//	    backup   <directory> {
+//	        every      <duration>
+//	        keep       <number>
+//	        recipients <age public key>...
+//	    }
 //	}
 //
 // retain and previous can be repeated.
@@ -85,6 +90,7 @@ func globalOptions(a *config.App) grammar.Options {
 			a.Audit.File = args[1]
 			return grammar.NoBlock(d, "audit")
 		},
+		"backup": func(d *caddyfile.Dispenser) error { return parseBackup(d, &a.Backup) },
 	}
 }
 
@@ -176,13 +182,19 @@ func parseRetain(d *caddyfile.Dispenser, r *config.Retain) error {
 //	    strip          <header>...
 //	    keep_cookies   <cookie>...
 //	    script_access  on|off
+//	    token_from     basic|header <name>
+//	    keep_authorization
+//	    scope          <name> [<text>] {
+//	        <matcher> ...
+//	    }
+//	    verify         <path> x_original|x_forwarded|path
 //	    open_streams   close|leave
 //	    api            <path>
 //	    page           <path>|off
 //	}
 //
 // Every option has a default, but at least one sign_in is needed. sign_in,
-// public and strip can be repeated.
+// public, strip, token_from, scope and verify can be repeated.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // the directive's name
 	if h.NextArg() {
@@ -191,11 +203,14 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	var handler Handler
 	inFront := false
 	options := siteOptions(h, &handler.Site, &inFront)
-	if err := options.ParseBeside(globalOptions(nil), belongsToAll, h.Dispenser, "sign_in", "public", "strip"); err != nil {
+	if err := options.ParseBeside(globalOptions(nil), belongsToAll, h.Dispenser, "sign_in", "public", "strip", "token_from", "scope", "verify"); err != nil {
 		return nil, err
 	}
 	if inFront && handler.ForeignToken == config.Pass {
 		return nil, grammar.At(h.Dispenser, errInFrontAndForeign)
+	}
+	if err := handler.CheckTokenFrom(); err != nil {
+		return nil, grammar.At(h.Dispenser, err)
 	}
 	return h.NewRoute(nil, &handler), nil
 }
@@ -312,6 +327,34 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 			s.ScriptAccess = on != nil && *on
 			return err
 		},
+		"token_from": func(d *caddyfile.Dispenser) error { return parseTokenFrom(d, s) },
+		"keep_authorization": func(d *caddyfile.Dispenser) error {
+			if d.NextArg() {
+				return d.Errf("keep_authorization takes no value; write `keep_authorization`, or leave it out")
+			}
+			s.KeepAuthorization = true
+			return grammar.NoBlock(d, "keep_authorization")
+		},
+		"scope": func(d *caddyfile.Dispenser) error {
+			scope, err := parseScope(d)
+			if err == nil && slices.ContainsFunc(s.Scopes, func(other config.Scope) bool { return other.Name == scope.Name }) {
+				err = d.Errf("scope %s is written twice; write it once", scope.Name)
+			}
+			s.Scopes = append(s.Scopes, scope)
+			return err
+		},
+		"verify": func(d *caddyfile.Dispenser) error {
+			args := d.RemainingArgs()
+			if len(args) != 2 {
+				return d.Errf("verify takes a path and a form; write `verify /verify x_original` for nginx, x_forwarded for Traefik and Caddy, or path for Envoy")
+			}
+			v := config.Verify{Path: args[0], From: args[1]}
+			s.Verify = append(s.Verify, v)
+			if err := v.Check(); err != nil {
+				return grammar.At(d, err)
+			}
+			return grammar.NoBlock(d, "verify")
+		},
 		"open_streams": func(d *caddyfile.Dispenser) (err error) {
 			if s.OpenStreams, err = grammar.OneArg(d, "close|leave"); err != nil {
 				return err
@@ -331,6 +374,28 @@ func siteOptions(h httpcaddyfile.Helper, s *config.Site, inFront *bool) grammar.
 			return grammar.At(d, config.CheckPage(s.Page))
 		},
 	}
+}
+
+func parseTokenFrom(d *caddyfile.Dispenser, s *config.Site) error {
+	args := d.RemainingArgs()
+	if s.TokenFrom == nil {
+		s.TokenFrom = new(config.TokenFrom)
+	}
+	switch {
+	case len(args) == 1 && args[0] == "basic":
+		if s.TokenFrom.Basic {
+			return d.Errf("token_from basic is written twice; write it once")
+		}
+		s.TokenFrom.Basic = true
+	case len(args) == 2 && args[0] == "header":
+		s.TokenFrom.Headers = append(s.TokenFrom.Headers, args[1])
+		if _, err := s.TokenFrom.Carriers(); err != nil {
+			return grammar.At(d, err)
+		}
+	default:
+		return d.Errf("token_from takes a place; write `token_from basic`, or `token_from header <name>`, such as `token_from header X-API-Key`, once for each header")
+	}
+	return grammar.NoBlock(d, "token_from")
 }
 
 func rejectOrPass(d *caddyfile.Dispenser) (string, error) {

@@ -33,7 +33,8 @@ var modes = map[string]string{
 	"other":        "project other",
 }
 
-func decisionSites() string {
+// decisionSites has a site with these options for each mode.
+func decisionSites(options string) string {
 	var text strings.Builder
 	text.WriteString("http://:PORT {\nbind 127.0.0.1\n@nothing path /nowhere\n@get method GET\n")
 	for _, mode := range slices.Sorted(maps.Keys(modes)) {
@@ -41,7 +42,7 @@ func decisionSites() string {
 		if strings.HasSuffix(mode, "known") {
 			text.WriteString("establish id fred\nestablish invalid \"fred \"\n")
 		}
-		text.WriteString("access_tokens {\napi /" + mode + "/tokens\nallow_generate everyone\nstrip X-Trifacta-*\nkeep_cookies locale\nsign_in guest first\n" + modes[mode] + "\n}\n")
+		text.WriteString("access_tokens {\napi /" + mode + "/tokens\nallow_generate everyone\nstrip X-Trifacta-*\nkeep_cookies locale\nsign_in guest first\n" + options + modes[mode] + "\n}\n")
 		text.WriteString("respond `[\"{http.auth.user.id}\", \"{http.request.header.Remote-User}\", \"{http.request.header.Remote-Email}{http.request.header.X-Trifacta-User}\", \"{http.request.header.Authorization}\", \"{http.request.header.Cookie}\"]`\n}\n")
 	}
 	return text.String() + "}"
@@ -50,7 +51,7 @@ func decisionSites() string {
 // The table of PRODUCT.md's section "The proxy", and the column of its routes,
 // for every mode.
 func TestWhoGetsPast(t *testing.T) {
-	s := serve(t, decisionSites())
+	s := serve(t, decisionSites(""))
 	answer(t, "first", func(r *http.Request) (signin.User, error) {
 		if id := r.Header.Get("X-Guest"); id != "" {
 			return signin.User{ID: id}, nil

@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/signinlimit"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/streams"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/tokenapi"
 )
 
@@ -45,10 +46,12 @@ type Handler struct {
 	claims   []string
 	signIns  signIns
 	public   caddyhttp.MatcherSets
+	scopes   scopes
 
 	challenge tokenapi.Challenge
 	accessLog *accesslog.Log
-	counts    *metrics.Project // nil until it is provisioned
+	masking   func(token.Value) string // mask, made once
+	counts    *metrics.Project         // nil until it is provisioned
 }
 
 // CaddyModule implements caddy.Module.
@@ -62,7 +65,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger(new(App)) // one name for all that the owner is told
-	h.accessLog = accesslog.New(ctx)
+	h.accessLog, h.masking = accesslog.New(ctx), h.mask
 	h.Site = h.Complete()
 	h.project = h.Project
 	if err := h.provision(ctx); err != nil {
@@ -98,6 +101,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("public: %w", err)
 	}
+	if h.scopes, err = provisionScopes(ctx, h.Scopes); err != nil {
+		return err
+	}
 	rules, err := h.newRules()
 	if err != nil {
 		return err
@@ -108,13 +114,13 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.provisionIdentity(); err != nil {
 		return err
 	}
-	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic()}
+	h.challenge = tokenapi.Challenge{Realm: h.Project, Basic: h.signIns.takeBasic(), Carriers: *h.rules.Carriers()}
 	app, err := ctx.App(appName)
 	if err != nil {
 		return err
 	}
 	h.app = app.(*App)
-	return h.app.addSite(h.Project, h.Prefix, rules)
+	return h.app.addSite(h.Project, h.Prefix, rules, *h.rules.Carriers())
 }
 
 // Cleanup implements caddy.CleanerUpper. It also runs after a Provision that failed.
@@ -140,14 +146,14 @@ func isCounted(r *http.Request) bool { return caddyhttp.GetVar(r.Context(), coun
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
-	line, w := h.accessLog.Begin(w, r, h.mask)
+	line, w := h.accessLog.Begin(w, r, h.masking)
 	defer func() { line.End(err) }()
 	err = h.serve(w, r, next)
 	if refusal, ours := errors.AsType[refused](err); ours {
 		h.answer(w, r, func(http.ResponseWriter) error { return refusal.reason })
 		return nil
 	}
-	return err
+	return line.Failed(w, r, err)
 }
 
 // bodies reads what is left of the bodies of requests that are answered here, of
@@ -194,6 +200,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	cookies := page.TakeCookies(r.Header)
 	request, err := h.rules.Admit(r)
 	h.forgetUser(repl)
+	if err == nil {
+		err = h.checkElsewhere(r, request.Authorization)
+	}
+	verify := h.verifyAt(r.URL)
+	if err != nil && verify != nil {
+		err = asUnauthorized(err)
+	}
 	if err != nil {
 		return refused{err}
 	}
@@ -213,6 +226,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 			return h.servePage(w, r, request.Authorization, rest, found, cookies)
 		})
 		return nil
+	}
+	switch {
+	case verify != nil:
+		h.serveOwn(w, r, func(w http.ResponseWriter) error { return h.verify(w, r, repl, verify) })
+		return nil
+	case h.isNearVerify(&request.Path):
+		return refused{tokenapi.ErrNoRoute}
 	}
 	opener, err := h.forward(r, repl, &request, found)
 	if err != nil {
@@ -240,7 +260,7 @@ func (h *Handler) forward(r *http.Request, repl *caddy.Replacer, request *incomi
 	case anonymous:
 		return streams.Opener{}, h.forwardWithoutToken(r, repl, request, found)
 	}
-	return h.forwardWithToken(r, repl, request.Authorization)
+	return h.forwardWithToken(r, repl, request)
 }
 
 // follow ends what the next handler does once the token doesn't hold any more.
@@ -258,7 +278,7 @@ func (h *Handler) follow(w http.ResponseWriter, r *http.Request, next caddyhttp.
 func (h *Handler) needsNoToken(r *http.Request, request *incoming.Request) (bool, error) {
 	bearer := request.Authorization.Scheme == incoming.Bearer
 	switch {
-	case bearer && h.app.isOurs(request.Authorization):
+	case h.app.isOurs(request.Authorization):
 		return false, nil
 	case bearer && h.ForeignToken == config.Pass:
 		return true, nil
@@ -297,18 +317,23 @@ func (h *Handler) forwardWithoutToken(r *http.Request, repl *caddy.Replacer, req
 		}
 		return err
 	}
-	h.setUser(r, repl, &user, "")
+	h.setUser(r, repl, &user, nil)
 	return h.setIdentity(r, &user)
 }
 
 // forwardWithToken makes r its token's user's.
-func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, auth incoming.Authorization) (streams.Opener, error) {
-	record, err := h.authenticate(r, auth)
+func (h *Handler) forwardWithToken(r *http.Request, repl *caddy.Replacer, request *incoming.Request) (streams.Opener, error) {
+	record, err := h.authenticate(r, request.Authorization)
 	if err != nil {
 		return streams.Opener{}, err
 	}
-	h.setUser(r, repl, &record.User, record.ID.String())
-	h.rules.DropCredentials(r)
+	h.rules.DropCredentials(r, request.Authorization)
+	if record.Scopes != nil {
+		if err := h.scopes.check(r, request, &record, nil); err != nil {
+			return streams.Opener{}, err
+		}
+	}
+	h.setUser(r, repl, &record.User, &record)
 	expires, _ := record.Expires()
 	o := streams.Opener{Project: h.Project, User: record.User.ID, Token: record.ID, Client: caddyvalue.ClientAddress(r), Expires: expires}
 	return o, h.setIdentity(r, &record.User)
@@ -320,7 +345,7 @@ func (h *Handler) registry(r *http.Request) (*registry.Registry, error) {
 }
 
 func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (store.Record, error) {
-	if auth.Scheme != incoming.Bearer {
+	if !auth.ByToken() {
 		return store.Record{}, tokenapi.ErrNotSignedIn
 	}
 	if auth.Value.IsZero() {
@@ -332,11 +357,20 @@ func (h *Handler) authenticate(r *http.Request, auth incoming.Authorization) (st
 	if err != nil {
 		return store.Record{}, err
 	}
-	project := tokens.Project(h.Project)
+	project, client := tokens.Project(h.Project), caddyvalue.ClientAddress(r)
+	var record store.Record
 	if found, looked := lookedUp(r, tokens, auth.Value); looked {
-		return tokens.AuthenticateFound(project, auth.Value, found, caddyvalue.ClientAddress(r))
+		record, err = tokens.AuthenticateFound(project, auth.Value, found, client)
+	} else {
+		record, err = tokens.Authenticate(project, auth.Value, client)
 	}
-	return tokens.Authenticate(project, auth.Value, caddyvalue.ClientAddress(r))
+	if denial, denied := errors.AsType[*registry.Denial](err); denied && errors.Is(err, registry.ErrAddress) {
+		h.knowsAddress(r, &denial.Token) // the owner is told if that may be why
+	}
+	if err == nil && record.Addresses != nil && !h.knowsAddress(r, &record) {
+		err = &registry.Denial{Reason: registry.ErrAddress, Why: registry.WhyAddress, Token: record}
+	}
+	return record, err
 }
 
 // manage answers r, which is for one of the routes. An error is what to answer
@@ -348,7 +382,7 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 	}
 	h.warnOfPassword(r, auth)
 	api := tokenapi.API{
-		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, ScriptAccess: h.ScriptAccess, Identified: h.identified,
+		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Scopes: h.scopes.names(), ScriptAccess: h.ScriptAccess, Identified: h.identified,
 		SignIn:       func(r *http.Request) (registry.Caller, error) { return h.signIn(r, auth, found) },
 		Authenticate: func(r *http.Request) (store.Record, error) { return h.authenticate(r, auth) },
 	}
@@ -365,12 +399,8 @@ func (h *Handler) manage(w http.ResponseWriter, r *http.Request, auth incoming.A
 // identified makes the access log name the user of a management request, and
 // the audit log where it came from.
 func (h *Handler) identified(r *http.Request, c *registry.Caller) {
-	tokenID := ""
-	if c.Token != nil {
-		tokenID = c.Token.ID.String()
-	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	h.setUser(r, repl, &c.User, tokenID)
+	h.setUser(r, repl, &c.User, c.Token)
 	c.ClientIP = caddyvalue.ClientIP(r)
 	c.RequestID, _ = repl.GetString("http.request.uuid")
 	accesslog.Add(r, zap.String("uuid", c.RequestID)) // as Caddy does for its own line

@@ -32,8 +32,7 @@ type identityHeader struct {
 func (h *Handler) provisionIdentity() (err error) {
 	var all bool
 	h.claims, all = h.signIns.claims()
-	protected := slices.Sorted(maps.Keys(h.Identity))
-	for _, name := range protected {
+	for _, name := range slices.Sorted(maps.Keys(h.Identity)) {
 		header := identityHeader{name: incoming.NewName(name), template: h.Identity[name]}
 		if field, ok := strings.CutPrefix(header.template, "{"+userPrefix); ok && strings.Index(field, "}") == len(field)-1 {
 			header.field = strings.TrimSuffix(field, "}")
@@ -46,10 +45,7 @@ func (h *Handler) provisionIdentity() (err error) {
 			h.warnOfUnknownClaim(header)
 		}
 	}
-	for name := range config.DefaultIdentity {
-		protected = append(protected, name)
-	}
-	h.rules, err = incoming.NewRules(protected, h.Strip, h.KeepCookies)
+	h.rules, err = h.Rules()
 	return err
 }
 
@@ -101,13 +97,16 @@ func (h *Handler) forgetUser(repl *caddy.Replacer) {
 		repl.Set(userPrefix+name, "")
 	}
 	// The names are constants, which cost nothing.
-	for _, name := range [...]string{userPrefix + "id", userPrefix + "email", userPrefix + "name", userPrefix + "token_id", userPrefix + "project"} {
+	for _, name := range [...]string{
+		userPrefix + "id", userPrefix + "email", userPrefix + "name", userPrefix + "token_id", userPrefix + "project", userPrefix + "scopes",
+	} {
 		repl.Set(name, "")
 	}
 }
 
-// setUser says in placeholders, which are empty, and in the access log whose r is.
-func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, tokenID string) {
+// setUser says in placeholders, which are empty, and in the access log whose r is,
+// and by which token, if by one.
+func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, by *store.Record) {
 	for name, value := range u.Claims {
 		repl.Set(userPrefix+name, value)
 	}
@@ -120,8 +119,13 @@ func (h *Handler) setUser(r *http.Request, repl *caddy.Replacer, u *store.User, 
 		repl.Set(userPrefix+"name", u.Name)
 	}
 	accesslog.Add(r, zap.String("project", h.Project))
-	if tokenID != "" {
-		repl.Set(userPrefix+"token_id", tokenID)
-		accesslog.Add(r, zap.String("token_id", tokenID))
+	if by == nil {
+		return
+	}
+	id := by.ID.String()
+	repl.Set(userPrefix+"token_id", id)
+	accesslog.Add(r, zap.String("token_id", id))
+	if by.Scopes != nil {
+		repl.Set(userPrefix+"scopes", strings.Join(by.Scopes, " "))
 	}
 }

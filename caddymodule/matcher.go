@@ -17,9 +17,10 @@ import (
 
 func init() { caddy.RegisterModule(new(Matcher)) }
 
-// Matcher matches requests with exactly one bearer token issued here, which the
-// handler access_tokens, in every mode, authenticates or refuses and never
-// passes on. It lets such requests past handlers that would refuse them:
+// Matcher matches requests with exactly one token issued here, wherever a site of
+// this server takes tokens from, which the handler access_tokens, in every mode,
+// authenticates or refuses and never passes on. It lets such requests past handlers
+// that would refuse them:
 //
 //	@browser not access_token
 //	basic_auth @browser {
@@ -50,26 +51,32 @@ func (m *Matcher) Provision(ctx caddy.Context) error {
 
 // MatchWithError implements caddyhttp.RequestMatcherWithError.
 func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
-	auth, err := incoming.ParseAuthorization(r.Header)
-	if err != nil || auth.Value.IsZero() {
-		return false, nil //nolint:nilerr // what is malformed is no token; the handler says so
-	}
-	app, err := m.ctx.AppIfConfigured(appName)
+	configured, err := m.ctx.AppIfConfigured(appName)
 	if err != nil {
 		return false, nil //nolint:nilerr // no site of this server has tokens
 	}
-	tokens, err := app.(*App).await(r.Context())
-	if err != nil {
-		return false, caddyhttp.Error(http.StatusServiceUnavailable, err)
+	app := configured.(*App)
+	var match lookUp
+	issued := 0
+	var mostlyOne [1]token.Value
+	for _, value := range app.carriers.Candidates(mostlyOne[:0], r.Header) {
+		tokens, err := app.await(r.Context())
+		if err != nil {
+			return false, caddyhttp.Error(http.StatusServiceUnavailable, err)
+		}
+		switch found, err := tokens.Find(value); {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			return false, caddyhttp.Error(http.StatusServiceUnavailable, err)
+		default:
+			match = lookUp{tokens, value, found}
+			issued++
+		}
 	}
-	found, err := tokens.Find(auth.Value)
-	if errors.Is(err, store.ErrNotFound) {
+	if issued != 1 {
 		return false, nil
 	}
-	if err != nil {
-		return false, caddyhttp.Error(http.StatusServiceUnavailable, err)
-	}
-	caddyhttp.SetVar(r.Context(), lookUpKey, lookUp{tokens, auth.Value, found})
+	caddyhttp.SetVar(r.Context(), lookUpKey, match)
 	return true, nil
 }
 
@@ -88,11 +95,33 @@ func lookedUp(r *http.Request, tokens *registry.Registry, v token.Value) (regist
 	return l.found, ok && l.in == tokens && l.value == v
 }
 
-// isOurs tells whether a bearer token is for us to decide: a value, something
-// that holds one, or something that begins like those that some site of this
-// server makes. The prefixes don't change once requests arrive.
+// isOurs tells whether a token is for us to decide: a value, a bearer token that
+// holds one, or one that begins like those that some site of this server makes. The
+// prefixes don't change once requests arrive.
 func (a *App) isOurs(auth incoming.Authorization) bool {
-	return auth.HoldsToken() || a.beginsLikeOurs(auth.Token68)
+	return auth.HoldsToken() || auth.Scheme == incoming.Bearer && a.beginsLikeOurs(auth.Token68)
+}
+
+// checkElsewhere refuses what shows only in the light of the whole server: a second
+// token, of which only the prefix says that it is one, and a token that was issued here
+// in a header that other sites take tokens from. The matcher, which can't know the
+// site, matches such a request.
+func (h *Handler) checkElsewhere(r *http.Request, auth incoming.Authorization) error {
+	if auth.InHeader && auth.Scheme == incoming.Bearer && h.app.beginsLikeOurs(auth.Token68) {
+		return incoming.ErrTwoTokens
+	}
+	for _, value := range h.rules.Carriers().Strays(&h.app.carriers, r.Header) {
+		tokens, err := h.registry(r)
+		if err != nil {
+			return err
+		}
+		if _, err := tokens.Find(value); err == nil {
+			return incoming.ErrTokenInHeader
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *App) beginsLikeOurs(bearer string) bool {

@@ -35,7 +35,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, auth incomin
 		return err
 	}
 	p := page.Page{
-		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Memory: h.app.pages.Load(), Refusals: &h.app.opened.refusals,
+		Registry: tokens, Project: tokens.Project(h.Project), Prefix: h.Prefix, Scopes: h.scopes.forPeople(), Memory: h.app.pages.Load(), Refusals: &h.app.opened.refusals,
 		Path: h.Page, API: h.API, TakesPassword: h.signIns.takeBasic(),
 		Authenticate: func(r *http.Request) (store.Record, error) { return h.authenticate(r, auth) },
 		Check:        h.checkPassword,
@@ -75,7 +75,13 @@ func (h *Handler) checkPassword(r *http.Request, user, password string) (registr
 	asking.Method, asking.Body, asking.ContentLength = http.MethodGet, http.NoBody, 0
 	asking.Form, asking.PostForm, asking.Trailer = nil, nil, nil
 	asking.Header = http.Header{"Authorization": {"Basic " + token68}}
-	caller, err := h.signIn(asking, incoming.Authorization{Scheme: incoming.Basic, Token68: token68}, nil)
+	var caller registry.Caller
+	auth, err := incoming.ParseAuthorization(asking.Header)
+	if errors.Is(err, incoming.ErrMisplacedToken) {
+		err = tokenapi.ErrNotSignedIn // a token is no guess at a password
+	} else if err == nil {
+		caller, err = h.signIn(asking, auth, nil)
+	}
 	if status := tokenapi.ProblemOf(err).Status; err != nil && status < http.StatusInternalServerError {
 		h.logRefusal(r, status, err) // of others Serve tells
 	}

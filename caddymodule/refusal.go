@@ -29,8 +29,27 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) {
 	path := incoming.PathOf(r.URL)
 	place, _ := path.Locate(h.API)
 	challenge.Elsewhere = place != incoming.Ours
+	challenge.Only = h.askFor(p.Status, r)
 	challenge.API = cutOff(r) + h.API
 	p.Write(w, r, challenge)
+}
+
+// askFor returns the one scheme that a 401 asks r for where tokens are taken from
+// Basic credentials. Programs that know Basic alone send it when asked for that, and
+// for nothing else. Browsers are never asked: they would open a window of their own,
+// and send what was entered there along with whatever the site's pages do.
+func (h *Handler) askFor(status int, r *http.Request) incoming.Scheme {
+	if !h.challenge.Carriers.Basic || status != http.StatusUnauthorized {
+		return incoming.NoScheme
+	}
+	if incoming.ByBrowser(r.Header) {
+		return incoming.Bearer
+	}
+	auth, err := h.challenge.Carriers.Read(r.Header)
+	if err == nil && !auth.InHeader && (auth.Scheme == incoming.NoScheme || auth.Scheme == incoming.Basic) {
+		return incoming.Basic
+	}
+	return incoming.NoScheme
 }
 
 // logRefusal tells the owner why a request was refused: its line in the access
@@ -83,7 +102,7 @@ func refusalOf(status int, reason error) string {
 	case errors.Is(reason, tokenapi.ErrNotSignedIn):
 		return "missing"
 	case errors.Is(reason, incoming.ErrMalformed), errors.Is(reason, incoming.ErrRepeated), errors.Is(reason, incoming.ErrMisplacedToken),
-		errors.Is(reason, incoming.ErrTokenInURL), errors.Is(reason, incoming.ErrTarget):
+		errors.Is(reason, incoming.ErrTwoTokens), errors.Is(reason, incoming.ErrTokenInHeader), errors.Is(reason, incoming.ErrTokenInURL), errors.Is(reason, incoming.ErrTarget):
 		return "malformed"
 	case status == http.StatusServiceUnavailable:
 		return "unavailable"

@@ -53,7 +53,7 @@ func (h *Handler) warnOfProxy(r *http.Request) {
 // warnOfPassword tells the owner if a password for the routes comes where
 // others can read it. Of an untrusted proxy warnOfProxy tells.
 func (h *Handler) warnOfPassword(r *http.Request, auth incoming.Authorization) {
-	if auth.Scheme == incoming.Basic && connectionOf(r) == page.Open && !saysHTTPSUntrusted(r) {
+	if auth.Scheme == incoming.Basic && !auth.ByToken() && connectionOf(r) == page.Open && !saysHTTPSUntrusted(r) {
 		h.warnOnce(r, openPassword)
 	}
 }

@@ -11,8 +11,9 @@ const (
 	bcryptOfSomething   = "$2a$14$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6"
 	argon2idOfSomething = "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg"
 
-	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_cookies, max_lifetime, max_tokens_per_user, open_streams, page, prefix, project, public, script_access, sign_in, sign_in_limit, strip, without_token"
-	globalOptionNames = "audit, hash_key, retain, store"
+	tokenFromUsage    = "token_from takes a place; write `token_from basic`, or `token_from header <name>`, such as `token_from header X-API-Key`, once for each header, at Caddyfile:3"
+	siteOptionNames   = "admins, allow_generate, api, api_access, foreign_token, identity, identity_encoding, keep_authorization, keep_cookies, max_lifetime, max_tokens_per_user, open_streams, page, prefix, project, public, scope, script_access, sign_in, sign_in_limit, strip, token_from, verify, without_token"
+	globalOptionNames = "audit, backup, hash_key, retain, store"
 	kindNames         = "basic, front, guest, impostor, placeholder, upstream" // of which front, guest and impostor are this test's own
 
 	auditUsage = "audit takes a kind and a path; write `audit file <path>`; without audit, changes are in Caddy's log alone, at Caddyfile:3"
@@ -130,6 +131,34 @@ func TestWrongCaddyfile(t *testing.T) {
 			`max_tokens_per_user: "99999999999999999999" is no number of tokens; write one such as 1000, at Caddyfile:3`},
 		{"max_tokens_per_user twice", site("max_tokens_per_user 10\nmax_tokens_per_user 10"),
 			"max_tokens_per_user is written twice; write it once, at Caddyfile:4"},
+
+		{"token_from nowhere", site("token_from"), tokenFromUsage},
+		{"token_from an unknown place", site("token_from query"), tokenFromUsage},
+		{"token_from a header without a name", site("token_from header"), tokenFromUsage},
+		{"token_from two headers at once", site("token_from header X-API-Key Private-Token"), tokenFromUsage},
+		{"token_from basic with more", site("token_from basic X-API-Key"), tokenFromUsage},
+		{"token_from with a block", site("token_from basic {\nx\n}"), "token_from takes no block, at Caddyfile:4"},
+		{"token_from basic twice", site("token_from basic\ntoken_from basic"), "token_from basic is written twice; write it once, at Caddyfile:4"},
+		{"token_from a header twice", site("token_from header X-API-Key\ntoken_from header x-api-key"),
+			`token_from: header "x-api-key": name it once, at Caddyfile:4`},
+		{"token_from Authorization", site("token_from header Authorization"),
+			`token_from: header "Authorization": use another name, because Authorization belongs to HTTP itself or to a sign-in, at Caddyfile:3`},
+		{"token_from Cookie, in another spelling", site("token_from header COOKIE"),
+			`token_from: header "COOKIE": use another name, because Cookie belongs to HTTP itself or to a sign-in, at Caddyfile:3`},
+		{"token_from a hop-by-hop header", site("token_from header Keep-Alive"),
+			`token_from: header "Keep-Alive": use another name, because Keep-Alive belongs to HTTP itself or to a sign-in, at Caddyfile:3`},
+		{"token_from a header with another meaning", site("token_from header Referer"),
+			`token_from: header "Referer": use a header that is for credentials alone, such as X-API-Key; Referer has another meaning, at Caddyfile:3`},
+		{"token_from no header's name", site("token_from header X:API"),
+			"token_from: header \"X:API\": a name has one or more letters, digits and !#$%&'+-.^_`|~, at Caddyfile:3"},
+		{"token_from an identity header", site("token_from header Remote-User"),
+			`token_from: header "Remote-User": no client may send it, because it is removed under identity or strip; use another name, at Caddyfile:4`},
+		{"token_from a header that is stripped", site("token_from header X-API-Key\nstrip X-API-*"),
+			`token_from: header "X-API-Key": no client may send it, because it is removed under identity or strip; use another name, at Caddyfile:5`},
+		{"keep_authorization with a value", site("token_from header X-API-Key\nkeep_authorization on"),
+			"keep_authorization takes no value; write `keep_authorization`, or leave it out, at Caddyfile:4"},
+		{"keep_authorization beside no header", site("token_from basic\nkeep_authorization"),
+			"keep_authorization: Authorization can be kept beside a token from a header alone, and there is none; add `token_from header <name>`, at Caddyfile:5"},
 
 		{"sign_in without a kind", site("sign_in"), "sign_in takes a kind; write `sign_in <kind> …`; there are: " + kindNames + ", at Caddyfile:3"},
 		{"sign_in with an unknown kind", site("sign_in ldap"), `"ldap" is no sign-in; there are: ` + kindNames + `, at Caddyfile:3`},
@@ -261,6 +290,16 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"audit with two paths", globally("audit file /a /b"), auditUsage},
 		{"audit with a block", globally("audit file /a {\nsync\n}"), "audit takes no block, at Caddyfile:4"},
 		{"audit twice", globally("audit file /a\naudit file /b"), "audit is written twice; write it once, at Caddyfile:4"},
+		{"backup with nothing", globally("backup"), "backup takes one value; write `backup <directory>`, at Caddyfile:3"},
+		{"backup to two directories", globally("backup /a /b"), "backup takes one value; write `backup <directory>`, at Caddyfile:3"},
+		{"backup twice", globally("backup /a\nbackup /b"), "backup is written twice; write it once, at Caddyfile:4"},
+		{"backup with something else", globally("backup /a {\nat 3\n}"), `unrecognized option "at"; allowed: every, keep, recipients, at Caddyfile:4`},
+		{"backup every so often", globally("backup /a {\nevery often\n}"), `backup, every: "often" is no duration; write one such as 1d or 12h, at Caddyfile:4`},
+		{"backup all the time", globally("backup /a {\nevery 1ms\n}"), `backup, every: 1ms is too short; give a duration of at least one second, such as 1d, at Caddyfile:4`},
+		{"backup that keeps none", globally("backup /a {\nkeep 0\n}"), `backup, keep: 0 is too few; give a number from 1 on, such as 14, at Caddyfile:4`},
+		{"backup that keeps all", globally("backup /a {\nkeep all\n}"), `backup, keep: "all" is no number of backups; write one such as 14, at Caddyfile:4`},
+		{"backup for nobody", globally("backup /a {\nrecipients\n}"), "recipients takes at least one value; write `recipients <age public key>…`, at Caddyfile:4"},
+		{"backup for somebody else", globally("backup /a {\nrecipients bob\n}"), "backup, recipients: recipient 1 is no public key of age; write one such as `age-keygen` prints, which begins with age1, at Caddyfile:4"},
 		{"hash_key twice", globally("hash_key {env.A}\nhash_key {env.B}"), "hash_key is written twice; write it once, at Caddyfile:4"},
 		{"hash_key with two keys", globally("hash_key {env.NEW} {env.OLD}"),
 			"hash_key takes one value; write `hash_key <text of at least 32 characters, best as a placeholder such as {file./etc/caddy/tokens.key}>`, at Caddyfile:3"},
@@ -406,6 +445,10 @@ func TestUnusableCaddyfile(t *testing.T) {
 			`access_tokens: hash_key: evaluated placeholder {file./nowhere/tokens.key} is empty` + placeholdersAllowed},
 		{"audit file: an empty variable", globally("audit file {env.EMPTY}"),
 			`access_tokens: audit file: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
+		{"backup: an empty variable", globally("backup {env.EMPTY}"),
+			`access_tokens: backup: evaluated placeholder {env.EMPTY} is empty` + placeholdersAllowed},
+		{"backup: no recipient after all", globally("backup /a {\nrecipients {env.SHORT}\n}"),
+			"access_tokens: backup: recipients: recipient 1 is no public key of age; write one such as `age-keygen` prints, which begins with age1"},
 		{"hash_key: too short after all", globally("hash_key {env.SHORT}"),
 			"access_tokens: hash_key: a hash key has at least 32 characters; `openssl rand -hex 32` makes one"},
 

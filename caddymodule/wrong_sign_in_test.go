@@ -13,7 +13,7 @@ const (
 
 	cantBeAsked = " can't be asked who somebody is; allowed: http:// or https://, a host and a path, without user name and fragment; a Unix socket goes into the block, as `dial unix//run/api.sock`, at Caddyfile:3"
 	noProof     = " may be what a client chooses, and proves nothing; allowed: {http.auth.user.…} and {http.reverse_proxy.header.…}, which a handler in front established, {http.request.tls.client.…}, {env.…}, {file.…} and {system.…}, at Caddyfile:"
-	takenNames  = "choose another name than id, email, name, token_id, project, at Caddyfile:4"
+	takenNames  = "choose another name than id, email, name, token_id, project, scopes, at Caddyfile:4"
 	claimNames  = "allowed: 1 to 64 letters, digits, '_' and '-', a letter first, at Caddyfile:4"
 )
 

@@ -34,6 +34,9 @@ type App struct {
 
 	// Where each change is written to, besides Caddy's log.
 	Audit Audit `json:"audit,omitzero"`
+
+	// Backups that are made while the server runs. Default: none.
+	Backup Backup `json:"backup,omitzero"`
 }
 
 // Store says where tokens are kept.
@@ -64,6 +67,24 @@ type Audit struct {
 	File string `json:"file,omitempty"`
 }
 
+// Backup says which backups are made while the server runs.
+type Backup struct {
+	// The directory they go to, which is made if need be, with mode 0700; best on
+	// another disk, and nobody else's. A copy of deleted.list is kept there, too.
+	// Placeholders such as {env.BACKUPS} are replaced. Default: none, and no backups.
+	Dir string `json:"dir,omitempty"`
+
+	// How much time passes between two. Default: 1d.
+	Every caddy.Duration `json:"every,omitempty"`
+
+	// How many stay. Default: 14.
+	Keep int `json:"keep,omitempty"`
+
+	// Whom they are encrypted to: public keys of age, such as age1…. Placeholders
+	// are replaced. Default: nobody, and they are plain.
+	Recipients []string `json:"recipients,omitempty"`
+}
+
 const day = 24 * time.Hour
 
 // StoreTypes are the kinds of store there are.
@@ -79,6 +100,12 @@ func (a App) Complete() App {
 	}
 	if a.Retain.Deleted == 0 {
 		a.Retain.Deleted = caddy.Duration(90 * day)
+	}
+	if a.Backup.Dir != "" && a.Backup.Every == 0 {
+		a.Backup.Every = caddy.Duration(day)
+	}
+	if a.Backup.Dir != "" && a.Backup.Keep == 0 {
+		a.Backup.Keep = 14
 	}
 	return a
 }
@@ -97,6 +124,34 @@ func (a App) Check() error {
 	}
 	if err := CheckRetain(time.Duration(a.Retain.Deleted)); err != nil {
 		return fmt.Errorf("retain deleted: %w", err)
+	}
+	if a.Backup.Dir == "" {
+		if a.Backup.Every != 0 || a.Backup.Keep != 0 || a.Backup.Recipients != nil {
+			return errors.New("backup: dir isn't given; give the directory that backups go to")
+		}
+		return nil
+	}
+	if err := CheckBackupEvery(time.Duration(a.Backup.Every)); err != nil {
+		return fmt.Errorf("backup: every: %w", err)
+	}
+	if err := CheckBackupKeep(a.Backup.Keep); err != nil {
+		return fmt.Errorf("backup: keep: %w", err)
+	}
+	return nil
+}
+
+// CheckBackupEvery says what is wrong with how often backups are made.
+func CheckBackupEvery(d time.Duration) error {
+	if d < time.Second {
+		return fmt.Errorf("%v is too short; give a duration of at least one second, such as 1d", d)
+	}
+	return nil
+}
+
+// CheckBackupKeep says what is wrong with how many backups stay.
+func CheckBackupKeep(n int) error {
+	if n < 1 {
+		return fmt.Errorf("%d is too few; give a number from 1 on, such as 14", n)
 	}
 	return nil
 }

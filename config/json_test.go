@@ -31,6 +31,14 @@ var everything = map[string]struct {
 		},
 		"audit": {
 			"file": "/var/log/caddy/access-tokens.jsonl"
+		},
+		"backup": {
+			"dir": "/var/backups/access-tokens",
+			"every": 86400000000000,
+			"keep": 14,
+			"recipients": [
+				"{env.BACKUP_RECIPIENT}"
+			]
 		}
 	}`},
 	"site": {func() any { return new(Site) }, `{
@@ -79,6 +87,33 @@ var everything = map[string]struct {
 			"locale"
 		],
 		"script_access": true,
+		"token_from": {
+			"basic": true,
+			"headers": [
+				"X-API-Key"
+			]
+		},
+		"keep_authorization": true,
+		"scopes": [
+			{
+				"name": "read",
+				"text": "Read only",
+				"match": [
+					{
+						"method": [
+							"GET",
+							"HEAD"
+						]
+					}
+				]
+			}
+		],
+		"verify": [
+			{
+				"path": "/verify",
+				"from": "x_original"
+			}
+		],
 		"open_streams": "leave",
 		"api": "/v4/tokens",
 		"page": "off"
@@ -138,7 +173,7 @@ func isObject(text string) bool {
 		return false
 	}
 	first := strings.SplitN(text, "\n", 3)[1]
-	return !slices.ContainsFunc([]string{`"X-User"`, `"type": "basic"`, `"path": [`}, func(other string) bool { return strings.Contains(first, other) })
+	return !slices.ContainsFunc([]string{`"X-User"`, `"type": "basic"`, `"path": [`, `"method": [`}, func(other string) bool { return strings.Contains(first, other) })
 }
 
 // strictly does what Caddy does with a module's configuration.

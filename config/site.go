@@ -2,10 +2,12 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -91,6 +93,24 @@ type Site struct {
 	// password, or whoever stands in front knows. Default: false.
 	ScriptAccess bool `json:"script_access,omitempty"`
 
+	// Where a token may be besides `Authorization: Bearer`. Default: nowhere.
+	TokenFrom *TokenFrom `json:"token_from,omitempty"`
+
+	// Whether `Authorization` goes on to the API beside a token from a header, so
+	// that the API sees two users: whom the headers under identity name, and whom it
+	// takes Authorization for. Default: false.
+	KeepAuthorization bool `json:"keep_authorization,omitempty"`
+
+	// What the maker of a token can limit it to. A token that is limited to scopes
+	// makes those requests that one of them matches. Default: none, and every
+	// token may do all that its user may.
+	Scopes []Scope `json:"scopes,omitempty"`
+
+	// Where other proxies ask whether a request may pass, which they then send to
+	// the API themselves. They are believed if the server's trusted_proxies names
+	// them. Default: nowhere.
+	Verify []Verify `json:"verify,omitempty"`
+
 	// What becomes of WebSockets, and of answers that are still being sent a second
 	// after their header, when the token that opened them ends or doesn't hold any
 	// more: "close", or "leave". Default: "close".
@@ -104,6 +124,51 @@ type Site struct {
 	Page string `json:"page,omitempty"`
 }
 
+// Verify is where proxies of one kind ask.
+type Verify struct {
+	// The path, and all below it.
+	Path string `json:"path"`
+
+	// How they say which request they ask about: "x_original" by X-Original-Method
+	// and X-Original-URI, as nginx does; "x_forwarded" by X-Forwarded-Method,
+	// X-Forwarded-Host and X-Forwarded-Uri, as Traefik and other Caddys do; "path" by
+	// their own method and what follows the path, as Envoy does.
+	From string `json:"from"`
+}
+
+// The values of Verify.From.
+const (
+	XOriginal  = "x_original"
+	XForwarded = "x_forwarded"
+	BelowPath  = "path"
+)
+
+// Check says what is wrong with v.
+func (v Verify) Check() error {
+	if err := incoming.ValidBase(v.Path); err != nil {
+		return fmt.Errorf("verify: %q %w", v.Path, err)
+	}
+	if !slices.Contains([]string{XOriginal, XForwarded, BelowPath}, v.From) {
+		return fmt.Errorf("verify: %q is not known; allowed: %s (nginx), %s (Traefik, Caddy), %s (Envoy)", v.From, XOriginal, XForwarded, BelowPath)
+	}
+	return nil
+}
+
+// Scope is what a token can be limited to.
+type Scope struct {
+	// What tokens and clients call it: 1 to 64 of a-z, 0-9, '.', '_', ':' and
+	// '-'. Tokens keep it: a name that is gone from here grants nothing.
+	Name string `json:"name"`
+
+	// What it allows, for people who pick it. Default: its name.
+	Text string `json:"text,omitempty"`
+
+	// The requests that are within it, by sets of matchers of which one has to
+	// match: method, path, path_regexp, host, header and protocol, and not of
+	// these. What these don't see, such as a body, isn't limited.
+	MatchRaw []map[string]json.RawMessage `json:"match" caddy:"namespace=http.matchers"`
+}
+
 // SignInLimit says how many sign-ins may fail before others are refused
 // unasked.
 type SignInLimit struct {
@@ -113,6 +178,18 @@ type SignInLimit struct {
 
 	// In which time.
 	Window caddy.Duration `json:"window"`
+}
+
+// TokenFrom says where a token may be besides `Authorization: Bearer`.
+type TokenFrom struct {
+	// Basic credentials, as the password beside any user name, or as the user name
+	// beside an empty password or "x-oauth-basic". An answer 401 then asks programs
+	// for Basic alone.
+	Basic bool `json:"basic,omitempty"`
+
+	// Headers, each with nothing but the token in it. What else clients send in them
+	// is the API's own, except on a request with a token, on which they are removed.
+	Headers []string `json:"headers,omitempty"`
 }
 
 // The values of WithoutToken and ForeignToken.
@@ -255,11 +332,115 @@ func (s Site) Check() error {
 			return err
 		}
 	}
+	if _, err := s.Rules(); err != nil {
+		return err
+	}
+	if err := checkScopes(s.Scopes); err != nil {
+		return err
+	}
 	if err := CheckAPI(s.API); err != nil {
+		return err
+	}
+	if err := s.checkVerify(); err != nil {
 		return err
 	}
 	return s.checkPage()
 }
+
+func (s Site) checkVerify() error {
+	for i, v := range s.Verify {
+		if err := v.Check(); err != nil {
+			return err
+		}
+		others := []string{s.API}
+		if s.Page != Off {
+			others = append(others, s.Page)
+		}
+		for _, other := range s.Verify[:i] {
+			others = append(others, other.Path)
+		}
+		for _, other := range others {
+			if incoming.Within(other, v.Path) || incoming.Within(v.Path, other) {
+				return fmt.Errorf("verify: %q and %q overlap; choose paths of which none is below another, upper and lower case aside", v.Path, other)
+			}
+		}
+	}
+	return nil
+}
+
+func checkScopes(scopes []Scope) error {
+	named := make(map[string]bool)
+	for _, scope := range scopes {
+		if err := scope.Check(); err != nil {
+			return err
+		}
+		if named[scope.Name] {
+			return fmt.Errorf("scope: %q is written twice; write it once", scope.Name)
+		}
+		named[scope.Name] = true
+	}
+	return nil
+}
+
+var scopeName = regexp.MustCompile(`^[a-z0-9._:-]{1,64}$`)
+
+// scopeMatchers are those that see what the API reads: others look at what it may
+// read in another way, or at what anybody can choose.
+var scopeMatchers = []string{"method", "path", "path_regexp", "host", "header", "protocol", "not"}
+
+// Check says what is wrong with s.
+func (s Scope) Check() error {
+	if err := CheckScopeName(s.Name); err != nil {
+		return err
+	}
+	if len(s.Text) > maxScopeText {
+		return fmt.Errorf("scope %s: its text has more than %d bytes", s.Name, maxScopeText)
+	}
+	if err := checkScopeMatchers(s.MatchRaw); err != nil {
+		return fmt.Errorf("scope %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+const maxScopeText = 200
+
+// CheckScopeName says what is wrong with a scope's name.
+func CheckScopeName(name string) error {
+	if !scopeName.MatchString(name) {
+		return fmt.Errorf("scope: %q is no name; allowed: 1 to 64 of a-z, 0-9, '.', '_', ':' and '-'", name)
+	}
+	return nil
+}
+
+// checkScopeMatchers refuses matchers that a scope can't have, and sets without any.
+func checkScopeMatchers(sets []map[string]json.RawMessage) error {
+	if len(sets) == 0 {
+		return errEmptyScope
+	}
+	for _, set := range sets {
+		if len(set) == 0 {
+			return errEmptyScope
+		}
+		for name, raw := range set {
+			if !slices.Contains(scopeMatchers, name) {
+				return fmt.Errorf("the matcher %s can't be in a scope; allowed: %s", name, strings.Join(scopeMatchers, ", "))
+			}
+			if name != "not" {
+				continue
+			}
+			var inner []map[string]json.RawMessage
+			if err := json.Unmarshal(raw, &inner); err != nil {
+				return fmt.Errorf("not: %w", err)
+			}
+			if err := checkScopeMatchers(inner); err != nil {
+				return fmt.Errorf("not: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+var errEmptyScope = errors.New("it has no matchers; write into its block what requests it allows, such as `method GET HEAD`")
 
 func (s Site) checkPage() error {
 	if err := CheckPage(s.Page); err != nil || s.Page == Off {
@@ -390,6 +571,48 @@ func CheckCookie(option, name string) error {
 		return fmt.Errorf("%s: %w", option, err)
 	}
 	return nil
+}
+
+// Carriers are the places that t names; those of nil are none.
+func (t *TokenFrom) Carriers() (incoming.Carriers, error) {
+	if t == nil {
+		return incoming.Carriers{}, nil
+	}
+	carriers, err := incoming.NewCarriers(t.Basic, t.Headers)
+	if err != nil {
+		return carriers, fmt.Errorf("token_from: %w", err)
+	}
+	return carriers, nil
+}
+
+// CheckTokenFrom says what is wrong with token_from and keep_authorization, beside
+// identity and strip.
+func (s Site) CheckTokenFrom() error {
+	_, err := s.Rules()
+	return err
+}
+
+// Rules are what s says of the headers and cookies that come in.
+func (s Site) Rules() (*incoming.Rules, error) {
+	protected := slices.Sorted(maps.Keys(s.Identity))
+	for name := range DefaultIdentity {
+		protected = append(protected, name)
+	}
+	rules, err := incoming.NewRules(protected, s.Strip, s.KeepCookies)
+	if err != nil {
+		return nil, err
+	}
+	carriers, err := s.TokenFrom.Carriers()
+	if err != nil {
+		return nil, err
+	}
+	if s.KeepAuthorization && len(carriers.Headers()) == 0 {
+		return nil, errors.New("keep_authorization: Authorization can be kept beside a token from a header alone, and there is none; add `token_from header <name>`")
+	}
+	if err := rules.TakeFrom(carriers, s.KeepAuthorization); err != nil {
+		return nil, fmt.Errorf("token_from: %w", err)
+	}
+	return rules, nil
 }
 
 // CheckAPI says what is wrong with the path of the management routes.

@@ -103,6 +103,28 @@ func TestWrongSites(t *testing.T) {
 			`strip: header "Cook*": use a longer beginning, because this one takes Cookie too`},
 		"keep_cookies": {func(s *Site) { s.KeepCookies = []string{"a", "b c"} },
 			"keep_cookies: cookie \"b c\": a name has one or more letters, digits and !#$%&'+-.^_`|~, and may have one '*' at its end for any ending"},
+		"token_from a header that HTTP needs": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"X-API-Key", "Host"}} },
+			`token_from: header "Host": use another name, because Host belongs to HTTP itself or to a sign-in`},
+		"token_from a header with another meaning": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"x-forwarded-key"}} },
+			`token_from: header "x-forwarded-key": use a header that is for credentials alone, such as X-API-Key; X-Forwarded-* has another meaning`},
+		"token_from one header twice": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"X-API-Key", "x-api-key"}} },
+			`token_from: header "x-api-key": name it once`},
+		"token_from a header in a spelling that Caddy drops": {func(s *Site) { s.TokenFrom = &TokenFrom{Headers: []string{"x_api.key"}} },
+			`token_from: header "x_api.key": write '-' for what is no letter or digit, as X-API-KEY: servers behind take one for the other, and Caddy drops a header with '_' or '.' in its name`},
+		"token_from an identity header": {func(s *Site) {
+			s.Identity = map[string]string{"X-User": "{http.auth.user.id}"}
+			s.TokenFrom = &TokenFrom{Headers: []string{"x-user"}}
+		}, `token_from: header "x-user": no client may send it, because it is removed under identity or strip; use another name`},
+		"token_from a header that is stripped": {func(s *Site) {
+			s.Strip = []string{"X-API-*"}
+			s.TokenFrom = &TokenFrom{Headers: []string{"X-API-Key"}}
+		}, `token_from: header "X-API-Key": no client may send it, because it is removed under identity or strip; use another name`},
+		"token_from a header that is stripped by default": {func(s *Site) {
+			s.Identity = map[string]string{"X-User": "{http.auth.user.id}"}
+			s.TokenFrom = &TokenFrom{Headers: []string{"Remote-User"}}
+		}, `token_from: header "Remote-User": no client may send it, because it is removed under identity or strip; use another name`},
+		"keep_authorization beside no header": {func(s *Site) { s.KeepAuthorization, s.TokenFrom = true, &TokenFrom{Basic: true} },
+			"keep_authorization: Authorization can be kept beside a token from a header alone, and there is none; add `token_from header <name>`"},
 		"sign_in_limit of nothing": {func(s *Site) { s.SignInLimit.Failures = 0 },
 			"sign_in_limit: 0 failures is out of range; allowed: 1 to 1000000"},
 		"sign_in_limit below nothing": {func(s *Site) { s.SignInLimit.Failures = -1 },
@@ -152,8 +174,11 @@ func TestWrongApps(t *testing.T) {
 		"store": {App{Store: Store{Type: "etcd"}}, `store: "etcd" is no kind of store; allowed: badger`},
 		"previous keys alone": {App{PreviousHashKeys: []string{"{env.OLD}"}},
 			"previous_hash_keys: hash_key isn't given; give the key for new tokens too, as {file.<path of the store>/hash.key} if the store has made it"},
-		"retain expired": {App{Retain: Retain{Expired: -1}}, "retain expired: -1ns is too short; give a duration of at least one second, such as 30d"},
-		"retain deleted": {App{Retain: Retain{Deleted: 1}}, "retain deleted: 1ns is too short; give a duration of at least one second, such as 30d"},
+		"retain expired":   {App{Retain: Retain{Expired: -1}}, "retain expired: -1ns is too short; give a duration of at least one second, such as 30d"},
+		"backup nowhere":   {App{Backup: Backup{Keep: 3}}, "backup: dir isn't given; give the directory that backups go to"},
+		"backup all along": {App{Backup: Backup{Dir: "b", Every: 1}}, "backup: every: 1ns is too short; give a duration of at least one second, such as 1d"},
+		"backup of none":   {App{Backup: Backup{Dir: "b", Keep: -1}}, "backup: keep: -1 is too few; give a number from 1 on, such as 14"},
+		"retain deleted":   {App{Retain: Retain{Deleted: 1}}, "retain deleted: 1ns is too short; give a duration of at least one second, such as 30d"},
 	} {
 		err := test.app.Complete().Check()
 		if err == nil || err.Error() != test.want {

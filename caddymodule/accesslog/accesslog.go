@@ -1,8 +1,9 @@
 // Package accesslog adds to the lines that Caddy writes to its access log, and
-// writes a line of its own where Caddy's would hold a token.
+// writes a line of its own where Caddy's would hold a token. In Caddy's log of
+// errors it does the same.
 //
-// Caddy copies a request for its line before any handler runs, so that a token
-// in a URL or a header can't be taken out of it. The line is skipped then, and
+// Caddy copies a request for its lines before any handler runs, so that a token
+// in a URL or a header can't be taken out of them. The line is skipped then, and
 // one of the same form, with the token masked, goes to the same loggers.
 package accesslog
 
@@ -26,11 +27,12 @@ import (
 )
 
 // Log writes to the access logs of Caddy's HTTP servers.
-type Log struct{ logger *zap.Logger }
+type Log struct{ logger, errors *zap.Logger }
 
 // New returns the Log of a configuration.
 func New(ctx caddy.Context) *Log {
-	return &Log{ctx.Logger(new(caddyhttp.App)).Named("log.access")}
+	logger := ctx.Logger(new(caddyhttp.App)).Named("log")
+	return &Log{logger.Named("access"), logger.Named("error")}
 }
 
 // Add adds a field to the line of r, if its server writes any.
@@ -57,8 +59,9 @@ type Line struct {
 	log     *Log
 	began   time.Time
 	request *http.Request
-	masked  caddyhttp.LoggableHTTPRequest
-	written caddyhttp.ResponseRecorder
+	came    *http.Request // a copy, as it came
+	mask    func(token.Value) string
+	written caddyhttp.ResponseRecorder // nil where the access log gets no line
 	read    counter
 	fields  []zap.Field // that were added
 }
@@ -72,16 +75,19 @@ func (l *Log) Begin(w http.ResponseWriter, r *http.Request, mask func(token.Valu
 	if !holdsSecret(r) {
 		return nil, w
 	}
-	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); skip {
-		return nil, w // as the owner wants it
-	}
-	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if server == nil || !isLogged(server, r.Host) {
+	if server == nil {
 		return nil, w
 	}
-	line := &Line{log: l, began: time.Now(), request: r, written: caddyhttp.NewResponseRecorder(w, nil, nil)}
-	line.masked = caddyhttp.LoggableHTTPRequest{Request: masked(r, mask), ShouldLogCredentials: server.Logs.ShouldLogCredentials}
+	line := &Line{log: l, began: time.Now(), request: r, came: r.Clone(r.Context()), mask: mask}
+	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); skip {
+		return line, w // as the owner wants it
+	}
+	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	if !isLogged(server, r.Host) {
+		return line, w
+	}
+	line.written = caddyhttp.NewResponseRecorder(w, nil, nil)
 	if r.Body != nil {
 		line.read.ReadCloser = r.Body
 		r.Body = &line.read
@@ -114,11 +120,12 @@ func holdsSecret(r *http.Request) bool {
 
 var userInfo = regexp.MustCompile(`//[^/?#]*@`)
 
-func masked(r *http.Request, mask func(token.Value) string) *http.Request {
-	hide := func(text string) string { return incoming.MaskTokens(text, mask) }
-	copied := r.Clone(r.Context())
-	copied.RequestURI, copied.Host, copied.Method = hide(userInfo.ReplaceAllString(r.RequestURI, "//***@")), hide(r.Host), hide(r.Method)
-	for name, lines := range copied.Header {
+// masked is the request with what it mustn't show masked.
+func (l *Line) masked() caddyhttp.LoggableHTTPRequest {
+	hide := func(text string) string { return incoming.MaskTokens(text, l.mask) }
+	came := l.came
+	came.RequestURI, came.Host, came.Method = hide(userInfo.ReplaceAllString(came.RequestURI, "//***@")), hide(came.Host), hide(came.Method)
+	for name, lines := range came.Header {
 		if redacted[name] {
 			continue
 		}
@@ -126,7 +133,13 @@ func masked(r *http.Request, mask func(token.Value) string) *http.Request {
 			lines[i] = hide(line)
 		}
 	}
-	return copied
+	return caddyhttp.LoggableHTTPRequest{Request: came, ShouldLogCredentials: l.showsCredentials()}
+}
+
+// showsCredentials tells whether the owner wants to see them (log_credentials).
+func (l *Line) showsCredentials() bool {
+	logs := l.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server).Logs
+	return logs != nil && logs.ShouldLogCredentials
 }
 
 // isLogged tells whether Caddy logs the requests of a host.
@@ -157,7 +170,7 @@ func withoutPort(host string) string {
 
 // End writes the line, if there is one. err is what the handlers behind returned.
 func (l *Line) End(err error) {
-	if l == nil {
+	if l == nil || l.written == nil {
 		return
 	}
 	status := l.written.Status()
@@ -185,10 +198,10 @@ func (l *Line) End(err error) {
 		if fields == nil {
 			userID, _ := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer).GetString("http.auth.user.id")
 			fields = []zap.Field{
-				zap.Object("request", l.masked),
+				zap.Object("request", l.masked()),
 				zap.Int("bytes_read", l.read.n), zap.String("user_id", userID), zap.Duration("duration", time.Since(l.began)),
 				zap.Int("size", l.written.Size()), zap.Int("status", status),
-				zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: l.written.Header(), ShouldLogCredentials: l.masked.ShouldLogCredentials}),
+				zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: l.written.Header(), ShouldLogCredentials: l.showsCredentials()}),
 			}
 			fields = append(fields, l.fields...)
 		}
@@ -207,6 +220,9 @@ func names(r *http.Request) (names []string) {
 		return names
 	}
 	logs := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server).Logs
+	if logs == nil {
+		return []string{""}
+	}
 	host := strings.ToLower(withoutPort(r.Host))
 	if of, known := logs.LoggerNames[host]; known {
 		return of

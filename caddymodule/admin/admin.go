@@ -52,6 +52,8 @@ type App interface {
 	// FinishKeys ends the tokens that are still under an older hash key, and returns
 	// how many. Keys that the store has made are then forgotten.
 	FinishKeys(ctx context.Context, from registry.Origin) (ended int, err error)
+
+	Backups
 }
 
 // ErrKeyGiven says that the hash key isn't the store's to change.
@@ -60,6 +62,7 @@ var ErrKeyGiven = errors.New("the configuration gives the hash key: put a new on
 // routes are all there are. Each pattern is a label of Caddy's own metrics, and
 // what permissions of a remote admin endpoint name.
 var routes = []route{
+	{"/access_tokens/backup", http.MethodPost, makeBackup},
 	{"/access_tokens/health/live", http.MethodGet, live},
 	{"/access_tokens/health/ready", http.MethodGet, ready},
 	{"/access_tokens/stats", http.MethodGet, stats},
@@ -116,7 +119,18 @@ func (to route) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", strings.Join(allow, ", "))
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s takes %s", to.pattern, allow[0])}
 	}
-	return to.serve(w, r)
+	return withoutTokens(to.serve(w, r))
+}
+
+// withoutTokens is an error that doesn't repeat a token's value, which somebody has
+// asked for in place of its id: Caddy answers with its text, and logs it.
+func withoutTokens(err error) error {
+	answer, ok := errors.AsType[caddy.APIError](err)
+	if !ok || answer.Err == nil || !token.Contains(answer.Err.Error()) {
+		return err
+	}
+	answer.Err = errors.New(token.Replace(answer.Err.Error(), func(token.Value) string { return "…" }))
+	return answer
 }
 
 // running returns the app of the configuration that runs.

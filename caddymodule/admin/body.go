@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // maxBody bounds what is read of a request, in bytes.
@@ -29,6 +31,9 @@ func readBody(w http.ResponseWriter, r *http.Request, into fields) error {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "reading the body: %w", err)
 	}
+	if token.Contains(string(body)) { // which the audit would show as a user's id
+		return refuse(http.StatusBadRequest, "the body: it holds a token's value, which nobody but its user should know: give the token's id")
+	}
 	if err := parseBody(body, into); err != nil {
 		return refuse(http.StatusBadRequest, "the body: %w", err)
 	}
@@ -47,11 +52,11 @@ func parseBody(body []byte, into fields) error {
 	}
 	seen := make(map[string]bool)
 	for text.More() {
-		token, err := text.Token()
+		first, err := text.Token()
 		if err != nil {
 			return errNoObject
 		}
-		name, _ := token.(string)
+		name, _ := first.(string)
 		var value json.RawMessage
 		if err := text.Decode(&value); err != nil {
 			return errNoObject

@@ -1,15 +1,20 @@
 package admin
 
 import (
+	"crypto/rand"
 	"encoding/json"
+	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // selector is what a body says is to be deleted.
@@ -42,6 +47,31 @@ func TestBodiesAreStrict(t *testing.T) {
 	large := httptest.NewRequest("POST", "/", strings.NewReader(`{"user":"`+strings.Repeat("x", maxBody)+`"}`))
 	if err := readBody(httptest.NewRecorder(), large, s.fields()); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("a large body: %v", err)
+	}
+}
+
+// A token's value isn't taken for anything, nor repeated.
+func TestTokensAreNotRepeated(t *testing.T) {
+	value, err := token.Make("cat", rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"as a field": func(w http.ResponseWriter, r *http.Request) error { return readBody(w, r, fields{}) },
+		"in an error": func(http.ResponseWriter, *http.Request) error {
+			return refuse(http.StatusNotFound, "no such project: %q", value.Reveal())
+		},
+	} {
+		r := httptest.NewRequest("POST", "/", strings.NewReader(`{"`+value.Reveal()+`":1}`))
+		err := route{"/", "POST", serve}.ServeHTTP(httptest.NewRecorder(), r)
+		if answer, ok := errors.AsType[caddy.APIError](err); !ok || answer.HTTPStatus/100 != 4 || strings.Contains(err.Error(), value.Reveal()) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	var s selector
+	r := httptest.NewRequest("POST", "/", strings.NewReader(`{"user":"`+value.Reveal()+`"}`))
+	if err := readBody(httptest.NewRecorder(), r, s.fields()); err == nil {
+		t.Error("a token's value is a user")
 	}
 }
 

@@ -214,7 +214,7 @@ func show(w http.ResponseWriter, r *http.Request) error {
 	}
 	id, err := uuid.Parse(r.PathValue("id"))
 	if err != nil {
-		return refuse(http.StatusNotFound, "%q is no token id", r.PathValue("id"))
+		return refuse(http.StatusNotFound, "a token id looks like 0f8fad5b-d9cb-469f-a165-70867728950e; what was asked for isn't one")
 	}
 	t, err := o.Get(id)
 	if err != nil {

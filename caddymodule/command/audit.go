@@ -56,7 +56,7 @@ can't be read, 2 where the command was used wrongly, and 3 where no line matched
 		RunE: func(cmd *cobra.Command, files []string) (err error) {
 			if token != "" {
 				if wanted.token, err = uuid.Parse(token); err != nil {
-					return wrongUse(cmd, fmt.Errorf("--token: %q is no token id", token))
+					return wrongUse(cmd, errors.New("--token: a token id looks like 0f8fad5b-d9cb-469f-a165-70867728950e; what was given isn't one"))
 				}
 			}
 			now := time.Now()
@@ -211,6 +211,7 @@ type auditView struct {
 	errors      io.Writer
 	progress    *progress
 	headed      bool
+	breaks      int
 }
 
 const auditColumns = "%-24v  %-16s  %-12s  %-28s  %-15s  %s\n"
@@ -233,7 +234,15 @@ func (v *auditView) line(line *auditfile.Found, e *registry.Event) error {
 	return err
 }
 
+// mostBreaks is how many breaks are shown: in a file that isn't one of an audit every
+// line is one.
+const mostBreaks = 20
+
 func (v *auditView) broken(b auditfile.Break) {
+	v.breaks++
+	if v.breaks > mostBreaks {
+		return
+	}
 	v.progress.clear()
 	_ = v.out.Flush() // so that it stands behind what comes before it
 	fmt.Fprintln(v.errors, b)
@@ -247,6 +256,9 @@ func (v *auditView) sum(matched int, c auditfile.Chain) {
 	}
 	if c.Breaks > 0 {
 		text = fmt.Sprintf("%d of %d lines match; the chain is NOT whole: see above", matched, c.Lines)
+	}
+	if v.breaks > mostBreaks {
+		text += fmt.Sprintf(", and %d more places", v.breaks-mostBreaks)
 	}
 	if c.First > 1 {
 		text += fmt.Sprintf("; lines before %d are in none of these files", c.First)
@@ -302,6 +314,10 @@ func what(e *registry.Event) string {
 	}
 	if e.Before != nil && e.After != nil {
 		add("%s -> %s", settingsText(e.Before), settingsText(e.After))
+	}
+	if r := e.Restoration; r != nil {
+		add("the backup of %s, revision %d of epoch %d, the records of %s", r.BackupTime, r.BackupRevision, r.BackupEpoch, counted(r.Tokens, "token"))
+		add("taken away again %s", counted(r.TakenAway, "change"))
 	}
 	return strings.Join(parts, ", ")
 }

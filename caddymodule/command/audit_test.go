@@ -52,6 +52,7 @@ var history = []registry.Event{
 	{Time: at("2026-06-01T00:00:00Z"), Kind: registry.UserBlocked, Project: "p", Actor: alice, Origin: office, User: "bob"},
 	{Time: at("2026-07-10T08:00:00Z"), Kind: registry.TokensDeleted, Project: "p", Actor: owner, User: "bob"},
 	{Time: at("2026-08-10T08:00:00Z"), Kind: registry.TokensDeleted, Project: "q", Actor: owner, User: "bob"},
+	{Time: at("2026-09-10T08:00:00Z"), Kind: registry.Restored, Actor: owner, Restoration: &registry.Restoration{BackupTime: at("2026-09-09T03:00:00Z"), BackupEpoch: 1, BackupRevision: 7, Tokens: 3, TakenAway: 1, UpToEpoch: 1, UpToRevision: 9}},
 }
 
 // write writes events to files, with as many in each as is said.
@@ -135,11 +136,12 @@ func TestAuditPrintsATable(t *testing.T) {
 2026-06-01T00:00:00.000Z  user_blocked      p             alice (basic)                 192.0.2.1        bob
 2026-07-10T08:00:00.000Z  tokens_deleted    p             admin                                          bob
 2026-08-10T08:00:00.000Z  tokens_deleted    q             admin                                          bob
+2026-09-10T08:00:00.000Z  restored                        admin                                          the backup of 2026-09-09T03:00:00.000Z, revision 7 of epoch 1, the records of 3 tokens, taken away again 1 change
 `
 	if diff := cmp.Diff(want, stdout); diff != "" || end != "" {
 		t.Errorf("%s (-want +got):\n%s", end, diff)
 	}
-	if want := "8 of 8 lines match; the chain is whole from line 1 to line 8\n"; stderr != want {
+	if want := "9 of 9 lines match; the chain is whole from line 1 to line 9\n"; stderr != want {
 		t.Errorf("said: %q", stderr)
 	}
 }
@@ -195,13 +197,21 @@ func TestAuditSaysWhereAChainBreaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	stdout, stderr, end := run(files[0], broken)
-	want := broken + ":3: it doesn't follow the line before, " + broken + ":2: one of the two has been changed\n8 of 8 lines match; the chain is NOT whole: see above\n"
-	if end != failed || stderr != want || strings.Count(stdout, "\n") != 9 {
+	want := broken + ":3: it doesn't follow the line before, " + broken + ":2: one of the two has been changed\n9 of 9 lines match; the chain is NOT whole: see above\n"
+	if end != failed || stderr != want || strings.Count(stdout, "\n") != 10 {
 		t.Errorf("%s, said:\n%swant\n%s", end, stderr, want)
 	}
 	// Nothing matching doesn't hide it.
 	if _, _, end := run("--user", "nobody", files[0], broken); end != failed {
 		t.Errorf("where nothing matches: %q", end)
+	}
+	// A file of something else isn't said line by line.
+	log := filepath.Join(t.TempDir(), "access.log")
+	if err := os.WriteFile(log, []byte(strings.Repeat("GET /\n", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, end := run(log); end != failed || strings.Count(stderr, "\n") != mostBreaks+1 || !strings.HasSuffix(stderr, "NOT whole: see above, and 980 more places\n") {
+		t.Errorf("another file: %q, %s", end, stderr)
 	}
 	// The oldest file may be gone.
 	if _, stderr, end := run("-q", files[1]); end != "" || !strings.Contains(stderr, "; lines before 4 are in none of these files") {
@@ -229,7 +239,7 @@ func TestAuditReadsWhatIsCompressed(t *testing.T) {
 	if err := os.WriteFile(files[0], packed.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr, end := run("-q", files[0], files[1]); end != "" || !strings.Contains(stderr, "whole from line 1 to line 8") {
+	if _, stderr, end := run("-q", files[0], files[1]); end != "" || !strings.Contains(stderr, "whole from line 1 to line 9") {
 		t.Errorf("%q, %s", end, stderr)
 	}
 	if err := os.WriteFile(files[0], packed.Bytes()[:packed.Len()/2], 0o600); err != nil {
@@ -247,7 +257,7 @@ func TestAuditUsedWrongly(t *testing.T) {
 		want string
 	}{
 		{nil, "name at least one file"},
-		{[]string{"--token", "1", file}, `--token: "1" is no token id`},
+		{[]string{"--token", "1", file}, `--token: a token id looks like`},
 		{[]string{"--since", "May", file}, `--since: "May" is neither a day such as 2026-05-01`},
 		{[]string{"--until", "May", file}, `--until: "May" is neither`},
 		{[]string{"--json", "--quiet", file}, "exclude each other"},

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // server is the Caddy that runs, as its admin endpoint is reached.
@@ -38,6 +41,10 @@ var errNotOurs = errors.New("the Caddy there knows nothing of access tokens: is 
 // open sends a request and returns the answer's body, to be closed. It fails with a
 // *refused.
 func (s *server) open(method, path string, body any) (io.ReadCloser, error) {
+	// Caddy logs what its admin endpoint is asked for.
+	if at, err := url.QueryUnescape(path); err == nil && token.Contains(at) {
+		return nil, &refused{http.StatusBadRequest, "that is a token's value, which nobody but its user should know, and nothing is found by it: give the token's id"}
+	}
 	address, err := caddycmd.DetermineAdminAPIAddress(s.address, nil, s.config, s.adapter)
 	if err != nil {
 		return nil, err
@@ -115,7 +122,7 @@ func notDone(cmd *cobra.Command, err error) error {
 		case http.StatusBadRequest:
 			return wrongUse(cmd, err)
 		case http.StatusNotFound:
-			cmd.PrintErrln("Error:", err)
+			cmd.PrintErrln("Error:", withoutTokens(err))
 			return exit(cmd, exitNothingMatched)
 		}
 	}

@@ -3,6 +3,7 @@ package command
 import (
 	"bufio"
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/caddymodule/admin"
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
 // stub is an admin endpoint that says what it is told to, and remembers what it was
@@ -103,9 +105,31 @@ func TestCommandsUsedWrongly(t *testing.T) {
 		}
 	}
 	s.wantAsked(t)
-	// A value that was pasted by mistake isn't repeated.
-	if _, stderr, _ := s.run("", "show", "cat_secret"); strings.Contains(stderr, "secret") {
-		t.Error(stderr)
+	// A value that was pasted by mistake isn't repeated, or sent to where it is logged.
+	value, err := token.Make("cat", rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := value.Reveal()
+	for _, args := range []string{"show", "delete", "list", "list --user", "list --project", "list --state", "list --expiring-within", "stats", "backup", "backup --recipient", "block a", secret, "audit --token", "audit --since"} {
+		if _, stderr, end := s.run("", append(strings.Fields(args), secret)...); end != wronglyUsed || strings.Contains(stderr, secret) {
+			t.Errorf("%s: %q\n%s", args, end, stderr)
+		}
+	}
+	s.wantAsked(t)
+}
+
+// Nor is one that the server repeats.
+func TestNoTokenOfTheServersIsSaid(t *testing.T) {
+	value, err := token.Make("cat", rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range []int{400, 404, 500} {
+		s := newStub(t, func(string) (int, string) { return status, `{"error":"no such thing: ` + value.Reveal() + `"}` })
+		if _, stderr, _ := s.run("", "list"); strings.Contains(stderr, value.Reveal()) || !strings.Contains(stderr, "no such thing") {
+			t.Error(stderr)
+		}
 	}
 }
 

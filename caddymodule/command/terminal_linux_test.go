@@ -79,3 +79,19 @@ func TestAtATerminalThereAreTables(t *testing.T) {
 		t.Errorf("asked was %q", s.asked)
 	}
 }
+
+// A backup is nothing to be looked at.
+func TestNoBackupAtATerminal(t *testing.T) {
+	program, _ := newTerminal(t, 80)
+	s := newStub(t, func(string) (int, string) { return 200, "a backup" })
+	root := &cobra.Command{Use: "access-tokens", SilenceUsage: true}
+	setUp(root)
+	var said strings.Builder
+	root.SetOut(program)
+	root.SetErr(&said)
+	root.SetArgs([]string{"backup", "--output", "-", "--address", s.Listener.Addr().String()})
+	if err := root.Execute(); err == nil || !strings.Contains(said.String(), "no text for a terminal") {
+		t.Errorf("%v, %s", err, said.String())
+	}
+	s.wantAsked(t)
+}

@@ -177,7 +177,7 @@ func TestSlowHandlersHoldNobodyUp(t *testing.T) {
 }
 
 func TestClosingDoesNotWaitForAConfiguration(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	synctest.Test(t, func(*testing.T) {
 		w := &world{listeners: new(listeners)}
 		e := w.emitter(zap.NewNop())
 		e.Notice(registry.Notice{Kind: registry.TokenCreated, TokenID: one})

@@ -8,7 +8,7 @@ import (
 )
 
 // reserved are the placeholders of every user; no claim can have such a name.
-var reserved = []string{"id", "email", "name", "token_id", "project"}
+var reserved = []string{"id", "email", "name", "token_id", "project", "scopes"}
 
 // IsReserved tells whether {http.auth.user.<name>} is there for every user.
 func IsReserved(name string) bool { return slices.Contains(reserved, name) }

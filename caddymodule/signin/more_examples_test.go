@@ -77,5 +77,5 @@ func ExampleUser_Check() {
 	// Output:
 	// <nil>
 	// a user id begins or ends with white space
-	// claim: email is taken; choose another name than id, email, name, token_id, project
+	// claim: email is taken; choose another name than id, email, name, token_id, project, scopes
 }

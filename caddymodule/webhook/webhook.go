@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -178,7 +179,7 @@ func (s *sender) send(ctx context.Context, m message) error {
 	r.Header.Set(signatureHeader, "sha256="+hex.EncodeToString(sign(s.secret, timestamp, m.body)))
 	resp, err := s.client.Do(r)
 	if err != nil {
-		return withoutURL(err)
+		return whyNot(err)
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // so that the connection can be used again
@@ -188,15 +189,30 @@ func (s *sender) send(ctx context.Context, m message) error {
 	return nil
 }
 
-// withoutURL takes the URL, which may hold a secret, out of an error.
-func withoutURL(err error) error {
-	if of := (*url.Error)(nil); errors.As(err, &of) {
+// whyNot says why there is no answer. An error's text is shown only where it can't
+// hold anything that the receiver has sent, which may be the request again, or what
+// the URL holds.
+func whyNot(err error) error {
+	var of *url.Error
+	var timeout net.Error
+	var certificate *tls.CertificateVerificationError
+	var network *net.OpError
+	if errors.As(err, &of) {
 		err = of.Err
 	}
-	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
 		return errors.New("the receiver doesn't answer in time")
+	case errors.As(err, &certificate):
+		return certificate
+	case errors.As(err, &network):
+		return network
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the receiver ends the connection without an answer")
 	}
-	return err
+	return errors.New("what the receiver answers isn't HTTP as it should be; does the URL begin with http:// where it has to be https://, or the other way round?")
 }
 
 // sign returns the HMAC of timestamp, "." and body.

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/hmac"
@@ -9,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -145,6 +147,49 @@ func TestWhatAReceiverSays(t *testing.T) {
 	down := &sender{"http://127.0.0.1:1/?key=hidden", []byte(secret), http.DefaultClient}
 	if err := down.send(context.Background(), message{}); err == nil || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("a receiver that is down: %v", err)
+	}
+}
+
+// Whoever echoes what it is sent, or answers with it, doesn't bring it into the log.
+func TestWhatAReceiverSendsIsntSaid(t *testing.T) {
+	for _, answer := range []string{
+		"%s", // the request as it came
+		"HTTP/1.1 %s\r\n\r\n",
+		"HTTP/1.1 200 OK\r\n%s\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\n",
+		"HTTP/1.1 500 %s\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 301 OK\r\nLocation: http://%%zz%s\r\nContent-Length: 0\r\n\r\n",
+		"",
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil && answer != "" {
+					_, _ = fmt.Fprintf(c, answer, "hidden hidden")
+				}
+				_ = c.Close()
+			}
+		}()
+		s := &sender{"http://user:hidden@" + l.Addr().String() + "/?key=hidden", []byte(secret), &http.Client{
+			Transport:     new(http.Transport),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}}
+		if err := s.send(context.Background(), message{body: []byte("{}")}); err == nil || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%q: %v", answer, err)
+		}
+		s.client.CloseIdleConnections()
+		_ = l.Close()
+		<-served
 	}
 }
 

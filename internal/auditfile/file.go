@@ -7,11 +7,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
 const (
@@ -140,6 +140,9 @@ func (w *Writer) begin() error {
 	}
 	w.leave()
 	w.file, w.info, w.tail, w.reserved = f, info, next, 0
+	if err := lock(f); err != nil { // now that no other of ours has it
+		return err
+	}
 	return w.reserve()
 }
 
@@ -153,15 +156,29 @@ func (w *Writer) next(path string) (*os.File, tail, error) {
 	if err != nil {
 		return nil, tail{}, err
 	}
-	next, err := w.tail.endIn(path, f)
+	var next tail
+	if err = w.lock(f); err == nil {
+		next, err = w.tail.endIn(path, f)
+	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = wholefile.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		_ = f.Close()
 		return nil, tail{}, err
 	}
 	return f, next, nil
+}
+
+// lock keeps other processes from writing to f, unless it is the file that is open
+// already, maybe under another name.
+func (w *Writer) lock(f *os.File) error {
+	if w.file != nil {
+		if info, err := f.Stat(); err == nil && os.SameFile(info, w.info) {
+			return nil
+		}
+	}
+	return lock(f)
 }
 
 // leave closes the file that is open, if there is one, without what has been
@@ -188,14 +205,19 @@ func (w *Writer) resume() error {
 	}
 	info, err := f.Stat()
 	if err == nil {
+		err = lock(f)
+	}
+	if err == nil {
 		err = w.tail.check(f, w.store.Outbox)
+	}
+	if info != nil && info.Size() == 0 {
+		// A new one may have been put in its place, also where no line is known to be
+		// written yet in the one before.
+		_ = f.Close()
+		return w.resumeMoved()
 	}
 	if err != nil {
 		_ = f.Close()
-		if info != nil && info.Size() == 0 {
-			// A new one has been put in its place.
-			return w.resumeMoved()
-		}
 		return err
 	}
 	w.file, w.info, w.reserved = f, info, 0
@@ -238,7 +260,7 @@ func (w *Writer) findMoved() *os.File {
 		if err != nil {
 			continue
 		}
-		if w.tail.check(f, w.store.Outbox) == nil {
+		if lock(f) == nil && w.tail.check(f, w.store.Outbox) == nil {
 			return f
 		}
 		_ = f.Close()
@@ -280,17 +302,4 @@ func (w *Writer) deliver(moreThan int) error {
 		w.undelivered = w.undelivered[len(some):]
 	}
 	return nil
-}
-
-// syncDir makes what has been made in a directory durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -77,6 +77,7 @@ func lastOf(b []byte) []byte { return b[max(0, len(b)-markSize):] }
 // The ways in which a file isn't what was written.
 var (
 	errShrunk  = errors.New("it is shorter than what was written to it, as copytruncate leaves it: rotate it by renaming instead; put its lines back, or move it away, and a new file goes on where they end")
+	errInUse   = errors.New("another process writes to it: give each store an audit file of its own")
 	errChanged = errors.New("it isn't what was written to it: put that back, or move it away, and a new file goes on where its lines should end")
 )
 

@@ -307,24 +307,47 @@ func TestTheFileIsCompletedWhereverItEnds(t *testing.T) {
 	f.wantComplete(f.path())
 }
 
+// begun makes a file of which no line has been said to be written, behind another one.
+func (f *fixture) begun() (content []byte, delivered int) {
+	f.Helper()
+	f.open(f.path())
+	f.mustChange(0)
+	must(f, os.Rename(f.path(), f.path()+".0"))
+	must(f, f.Ready())
+	f.store.forgets.Store(true)
+	for n := range 3 {
+		f.mustChange(n + 1)
+	}
+	f.close()
+	content, err := os.ReadFile(f.path())
+	must(f, err)
+	return content, 0
+}
+
 // The same where the file was moved away before the next start.
 func TestTheFileIsCompletedWhereverItWasMoved(t *testing.T) {
-	for name, moved := range map[string]func(f *fixture){
-		"moved":                     func(*fixture) {},
-		"moved, and a new one made": func(f *fixture) { must(f, os.WriteFile(f.path(), nil, 0o600)) },
+	nothing, aNewOne := func(*fixture) {}, func(f *fixture) { must(f, os.WriteFile(f.path(), nil, 0o600)) }
+	for name, test := range map[string]struct {
+		crashed func(f *fixture) ([]byte, int)
+		moved   func(f *fixture)
+	}{
+		"moved":                     {(*fixture).crashed, nothing},
+		"moved, and a new one made": {(*fixture).crashed, aNewOne},
+		"moved when it had begun":   {(*fixture).begun, nothing},
+		"moved when it had begun, and another made": {(*fixture).begun, aNewOne},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
-			whole, delivered := f.crashed()
+			whole, delivered := test.crashed(f)
 			old := f.path() + ".1"
 			for end := delivered; end <= len(whole); end += 3 {
 				must(t, os.RemoveAll(f.path()))
 				must(t, os.WriteFile(old, whole[:end], 0o600))
-				moved(f)
+				test.moved(f)
 				f.open(f.path())
 				f.close()
-				f.wantComplete(f.path(), old)
+				f.wantComplete(f.files()...)
 				if t.Failed() {
 					t.Fatalf("cut off at %d of %d", end, len(whole))
 				}

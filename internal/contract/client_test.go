@@ -143,6 +143,9 @@ type tokenInfo struct {
 	UserID      *string `json:"userId"`
 	ParentID    string  `json:"parentId"`
 
+	Scopes    []string `json:"scopes"`
+	Addresses []string `json:"addresses"`
+
 	LastUsedAddress string `json:"lastUsedAddress"`
 	UserEmail       string `json:"userEmail"`
 	UserName        string `json:"userName"`

@@ -1,9 +1,7 @@
 package contract
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -184,26 +182,16 @@ func TestEverythingSurvivesTheEndOfTheServer(t *testing.T) {
 	}
 }
 
-// awaitWrite waits until the server has written to its database once more.
+// awaitWrite waits until the server has written last uses once more.
 func (g *gateway) awaitWrite(t testing.TB) {
 	t.Helper()
-	logs, err := filepath.Glob(filepath.Join(g.store(), "db", "*.mem"))
-	if err != nil || len(logs) == 0 {
-		t.Fatalf("found no log of the database: %v", err)
+	written := func() string {
+		content, err := os.ReadFile(filepath.Join(g.store(), "uses"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
 	}
-	active, err := os.Open(slices.Max(logs))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer active.Close()
-	written, err := io.ReadAll(active)
-	if err != nil {
-		t.Fatal(err)
-	}
-	end := int64(len(bytes.TrimRight(written, "\x00"))) // the rest is reserved
-	g.wait(t, "the database's log has grown", func() bool {
-		var next [64]byte
-		_, err := active.ReadAt(next[:], end)
-		return err == nil && next != [64]byte{}
-	})
+	before := written()
+	g.wait(t, "last uses are written", func() bool { return written() != before })
 }

@@ -36,7 +36,7 @@ type hooked struct {
 // newHook returns a program that takes everything that is signed.
 func newHook(t *testing.T) *hook {
 	h := new(hook)
-	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +52,17 @@ type model struct {
 	key      int  // the number of the first one
 	audit    []string
 	last     string
+
+	kept     *kept
+	restored int // how often
+}
+
+// kept is what a restore can't know of later.
+type kept struct {
+	file     string
+	tokens   int
+	everyone bool
+	key      int
 }
 
 type modelled struct {
@@ -102,8 +115,12 @@ func (m *model) step() {
 		m.set()
 	case n < 94:
 		m.rotate()
-	case n < 96:
+	case n < 95:
 		m.reload()
+	case n < 96 || m.kept == nil && n < 97:
+		m.backup()
+	case n < 97:
+		m.restore()
 	case n < 98:
 		m.say("restart")
 		m.g.restart(m)
@@ -329,6 +346,44 @@ func (m *model) rotate() {
 	m.keys(lines + "}")
 	m.reload()
 	m.note("key_rotated", "", "admin", "")
+}
+
+func (m *model) backup() {
+	m.say("backup")
+	file := filepath.Join(m.g.dir, "tokens.backup")
+	_ = os.Remove(file)
+	if out, exit := m.g.caddy(m, "access-tokens", "backup", "--plain", "--output", file, "--address", "unix/"+filepath.Join(m.g.dir, "admin.sock")); exit != 0 {
+		m.Fatalf("backup: %s", out)
+	}
+	m.kept = &kept{file, len(m.tokens), m.everyone, m.key}
+}
+
+// restore makes another store of the backup: what was made since isn't there any more,
+// but what was taken away since stays so.
+func (m *model) restore() {
+	m.say("restore of a backup of %d tokens", m.kept.tokens)
+	if m.rand.IntN(2) == 0 {
+		m.g.stop(m)
+	} else {
+		m.g.kill9(m)
+	}
+	m.restored++
+	old := filepath.Join(m.g.dir, fmt.Sprint("store-", m.restored))
+	if err := os.Rename(m.g.store(), old); err != nil {
+		m.Fatal(err)
+	}
+	if out, exit := m.g.caddy(m, "access-tokens", "restore", "--yes", "--deleted", filepath.Join(old, "deleted.list"), "--into", m.g.store(), m.kept.file); exit != 0 {
+		m.Fatalf("restore: %s", out)
+	}
+	m.g.up(m)
+	for _, k := range m.tokens[m.kept.tokens:] {
+		k.gone = true
+	}
+	m.everyone = m.kept.everyone
+	m.note("restored", "", "admin", "")
+	if m.kept.key != m.key {
+		m.note("key_rotated", "", "admin", "")
+	}
 }
 
 // operate is what whoever runs the gateway does.

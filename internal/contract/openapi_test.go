@@ -190,7 +190,7 @@ func describedBy(route *routers.Route, req *http.Request, got answered) error {
 
 // generalHeader are fields of HTTP and of Caddy itself, which no description of
 // an API lists.
-var generalHeader = []string{"Alt-Svc", "Connection", "Content-Length", "Content-Type", "Date", "Referrer-Policy", "Server"}
+var generalHeader = []string{"Alt-Svc", "Connection", "Content-Length", "Content-Type", "Date", "Referrer-Policy", "Server", "Via"}
 
 func TestTheDescriptionIsOpenAPI31(t *testing.T) {
 	t.Parallel()

@@ -59,7 +59,7 @@ func here(text string) string {
 }
 
 func TestEveryRecipeHasATest(t *testing.T) {
-	source := read(t, "recipes_test.go") + read(t, "recipes_refusal_test.go") + read(t, "recipes_neighbours_test.go") + read(t, "encoding_test.go")
+	source := read(t, "recipes_test.go") + read(t, "recipes_refusal_test.go") + read(t, "recipes_neighbours_test.go") + read(t, "recipes_carriers_test.go") + read(t, "encoding_test.go") + read(t, "scopes_test.go")
 	for _, e := range examples(t) {
 		if e.language != "caddyfile" || e.file != filepath.Join("docs", "recipes.md") && e.file != filepath.Join("docs", "dataprep.md") {
 			continue

@@ -25,7 +25,7 @@ import (
 //	g.do(t, ask{…}).made("HTTP_REMOTE_USER")
 //
 // It takes ACCESS_TOKENS_TEST_SERVERS=1 and Debian's lighttpd, busybox, php-cli,
-// nodejs, python3, python3-waitress, nginx and curl.
+// nodejs, python3, python3-waitress, nginx and curl, and what .ci/run lists beside.
 
 //go:embed testdata/servers
 var serverFiles embed.FS

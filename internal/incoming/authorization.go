@@ -18,7 +18,8 @@ var ErrRepeated = errors.New("send exactly one Authorization line")
 var ErrMalformed = errors.New("send Authorization as the scheme, a space, and the credentials, and nothing else")
 
 // ErrMisplacedToken means that a token value stands in Authorization, but not as
-// a bearer token: under another scheme, or among Basic credentials.
+// a bearer token: under another scheme, or among Basic credentials where none is
+// taken from.
 var ErrMisplacedToken = errors.New("send a token as a bearer token")
 
 // Scheme is an authentication scheme, as far as this module tells them apart.
@@ -50,19 +51,32 @@ func (s Scheme) String() string {
 	return fmt.Sprintf("Scheme(%d)", int(s))
 }
 
-// Authorization is what a request's Authorization header says. Formatted or
-// encoded as JSON, it shows its scheme but not its secret.
+// Authorization is what a request's Authorization header says, and the token beside
+// it. Formatted or encoded as JSON, it shows its scheme but not its secret.
 type Authorization struct {
 	Scheme Scheme
 	// Token68 holds the credentials of Bearer and Basic as they were sent; it
 	// is empty for NoScheme and OtherScheme.
 	Token68 string `json:"-"`
-	// Value is the token of our shape that Bearer carries, zero if it is none.
+	// Value is the token of our shape that the request is sent with, zero if it is
+	// none: Bearer's, or one from elsewhere, see [Carriers].
 	Value token.Value `json:"-"`
+	// InHeader: Value stands in a header of its own. Scheme and Token68 are beside it.
+	InHeader bool
 }
 
-// HoldsToken tells whether a bearer token is of our shape, or holds a value that
-// is amid other text.
+// ByToken tells whether a token is to say who sent the request, and nothing beside
+// it: a value of our shape, or whatever is sent as a bearer token.
+func (a Authorization) ByToken() bool { return a.Scheme == Bearer || !a.Value.IsZero() }
+
+// InBasic tells whether the token stands in Basic credentials, which a browser may
+// remember and send along by itself.
+func (a Authorization) InBasic() bool {
+	return a.Scheme == Basic && !a.Value.IsZero() && !a.InHeader
+}
+
+// HoldsToken tells whether there is a token of our shape, or a bearer token that
+// holds a value amid other text.
 func (a Authorization) HoldsToken() bool {
 	return !a.Value.IsZero() || a.Scheme == Bearer && holdsToken(a.Token68)
 }
@@ -88,7 +102,11 @@ func (a Authorization) Format(f fmt.State, _ rune) {
 //
 // Lines count as Authorization in whatever case the map holds their name; with
 // more than one, the error is [ErrRepeated].
-func ParseAuthorization(h http.Header) (Authorization, error) {
+func ParseAuthorization(h http.Header) (Authorization, error) { return parseAuthorization(h, false) }
+
+// parseAuthorization is [ParseAuthorization], and takes a token from Basic
+// credentials where it may stand there.
+func parseAuthorization(h http.Header, basic bool) (Authorization, error) {
 	var value string
 	count := 0
 	for name, lines := range h {
@@ -102,7 +120,7 @@ func ParseAuthorization(h http.Header) (Authorization, error) {
 	case 0:
 		return Authorization{}, nil
 	case 1:
-		return parseValue(value)
+		return parseValue(value, basic)
 	}
 	return Authorization{}, ErrRepeated
 }
@@ -112,7 +130,7 @@ func isAuthorization(name string) bool {
 	return name == canonical || len(name) == len(canonical) && strings.EqualFold(name, canonical)
 }
 
-func parseValue(value string) (Authorization, error) {
+func parseValue(value string, basic bool) (Authorization, error) {
 	start := 0
 	for start < len(value) && !isTokenChar(value[start]) {
 		start++
@@ -122,7 +140,7 @@ func parseValue(value string) (Authorization, error) {
 		end++
 	}
 	scheme := schemeOf(value[start:end])
-	if scheme != Bearer && holdsToken(value) {
+	if scheme != Bearer && !(basic && scheme == Basic) && holdsToken(value) {
 		return Authorization{}, ErrMisplacedToken
 	}
 	if scheme == OtherScheme {
@@ -133,8 +151,14 @@ func parseValue(value string) (Authorization, error) {
 		return Authorization{}, ErrMalformed
 	}
 	auth := Authorization{Scheme: scheme, Token68: token68}
-	if scheme == Bearer {
+	switch {
+	case scheme == Bearer:
 		auth.Value, _ = token.Parse(token68)
+	case basic:
+		var err error
+		if auth.Value, err = inBasic(token68); err != nil {
+			return Authorization{}, err
+		}
 	}
 	return auth, nil
 }

@@ -202,7 +202,7 @@ var (
 func oracle(value string) (Authorization, error) {
 	if m := oracleBearer.FindStringSubmatch(value); m != nil {
 		value, _ := token.Parse(m[1])
-		return Authorization{Bearer, m[1], value}, nil
+		return Authorization{Scheme: Bearer, Token68: m[1], Value: value}, nil
 	}
 	if m := oracleBasic.FindStringSubmatch(value); m != nil {
 		return Authorization{Scheme: Basic, Token68: m[1]}, nil

@@ -13,21 +13,26 @@ import (
 // colon with a user name before it. The first colon is the one that separates;
 // the password may hold more, and may be empty.
 func DecodeBasic(token68 string) (user, password string, ok bool) {
+	user, password, ok = splitBasic(token68)
+	if !ok || user == "" || !utf8.ValidString(user) || !utf8.ValidString(password) {
+		return "", "", false
+	}
+	if strings.ContainsFunc(user, unicode.IsControl) || strings.ContainsFunc(password, unicode.IsControl) {
+		return "", "", false
+	}
+	return user, password, true
+}
+
+// splitBasic returns what stands before and after the first colon of credentials, if
+// token68 is their one padded base64 spelling.
+func splitBasic(token68 string) (user, password string, ok bool) {
 	// The decoder of the standard library skips line breaks.
 	if strings.ContainsAny(token68, "\r\n") {
 		return "", "", false
 	}
 	decoded, err := base64.StdEncoding.Strict().DecodeString(token68)
-	if err != nil || !utf8.Valid(decoded) {
+	if err != nil {
 		return "", "", false
 	}
-	text := string(decoded)
-	if strings.ContainsFunc(text, unicode.IsControl) {
-		return "", "", false
-	}
-	user, password, found := strings.Cut(text, ":")
-	if !found || user == "" {
-		return "", "", false
-	}
-	return user, password, true
+	return strings.Cut(string(decoded), ":")
 }

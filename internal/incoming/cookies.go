@@ -8,13 +8,19 @@ import (
 )
 
 // DropCredentials removes what a request with an accepted token must not carry
-// on: its Authorization header, and all cookies but those to keep. The kept
-// ones stay byte for byte and in order, in a single Cookie line (RFC 6265
-// section 5.4); the header is gone when there are none.
-func (rules *Rules) DropCredentials(r *http.Request) {
+// on: its Authorization header, the headers that tokens are taken from, and all
+// cookies but those to keep. The kept ones stay byte for byte and in order, in a
+// single Cookie line (RFC 6265 section 5.4); the header is gone when there are none.
+// Beside a token from a header, Authorization stays where the rules keep it.
+func (rules *Rules) DropCredentials(r *http.Request, auth Authorization) {
 	kept := rules.KeptCookies(r.Header["Cookie"])
 	for key := range r.Header {
-		if folds(key, "authorization") || folds(key, "cookie") {
+		switch {
+		case folds(key, "authorization"):
+			if !rules.keepAuthorization || !auth.InHeader {
+				delete(r.Header, key)
+			}
+		case folds(key, "cookie"), rules.carriers.has(key):
 			delete(r.Header, key)
 		}
 	}

@@ -71,7 +71,7 @@ func TestDropCredentials(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			newRules(t, test.keep...).DropCredentials(&http.Request{Header: test.header})
+			newRules(t, test.keep...).DropCredentials(&http.Request{Header: test.header}, Authorization{})
 			if diff := cmp.Diff(test.want, test.header); diff != "" {
 				t.Errorf("the caller's own map (-want +got):\n%s", diff)
 			}

@@ -17,8 +17,8 @@ type Request struct {
 }
 
 // Admit makes r safe to look at, in place, and says what it says of itself. It
-// fails with [ErrTokenInURL], [ErrTarget], [ErrMalformed], [ErrRepeated] or
-// [ErrMisplacedToken]; r is safe then too.
+// fails with [ErrTokenInURL], [ErrTarget], [ErrMalformed], [ErrRepeated],
+// [ErrMisplacedToken], [ErrTwoTokens] or [ErrTokenInHeader]; r is safe then too.
 func (rules *Rules) Admit(r *http.Request) (Request, error) {
 	upgrades := len(r.Header["Upgrade"]) > 0
 	rules.Scrub(r)
@@ -30,6 +30,7 @@ func (rules *Rules) Admit(r *http.Request) (Request, error) {
 	if err := checkTarget(r); err != nil {
 		return Request{}, err
 	}
-	auth, err := ParseAuthorization(r.Header)
+	auth, err := rules.carriers.Read(r.Header)
+	rules.carriers.dropOtherSpellings(r.Header)
 	return Request{auth, PathOf(r.URL), upgrades}, err
 }

@@ -13,7 +13,26 @@ type Rules struct {
 	exact    []string // folded names
 	prefixes []string // folded, without their '*'
 	cookies  cookieNames
+
+	carriers          Carriers
+	keepAuthorization bool
 }
+
+// TakeFrom makes [Rules.Admit] take tokens from carriers too. keepAuthorization
+// leaves Authorization beside a token from a header. A header that clients can't
+// send is no carrier: that is an error. It is called before anything else.
+func (rules *Rules) TakeFrom(carriers Carriers, keepAuthorization bool) error {
+	for _, h := range carriers.headers {
+		if rules.protects(h.name) {
+			return fmt.Errorf("header %q: no client may send it, because it is removed under identity or strip; use another name", h.name)
+		}
+	}
+	rules.carriers, rules.keepAuthorization = carriers, keepAuthorization
+	return nil
+}
+
+// Carriers are what tokens are taken from.
+func (rules *Rules) Carriers() *Carriers { return &rules.carriers }
 
 // NewRules compiles rules.
 //

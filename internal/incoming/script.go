@@ -11,6 +11,13 @@ func ByScript(h http.Header) bool {
 	return len(modes) > 0 && !(len(modes) == 1 && modes[0] == "navigate")
 }
 
+// ByBrowser tells whether a browser says that it has sent a request: with
+// Sec-Fetch-Mode, or where that is missing, as in Chromium's handshakes of WebSockets,
+// with the Origin that browsers send there (RFC 6455 section 4.1).
+func ByBrowser(h http.Header) bool {
+	return h["Sec-Fetch-Mode"] != nil || h["Sec-Websocket-Version"] != nil && h["Origin"] != nil
+}
+
 var crossOrigin = http.NewCrossOriginProtection()
 
 // CrossOrigin tells whether a browser sends a changing request for another

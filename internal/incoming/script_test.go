@@ -29,3 +29,22 @@ func TestByScript(t *testing.T) {
 		}
 	}
 }
+
+func TestByBrowser(t *testing.T) {
+	for name, test := range map[string]struct {
+		header http.Header
+		want   bool
+	}{
+		"a program":                      {http.Header{"User-Agent": {"git/2.39"}, "Accept": {"*/*"}}, false},
+		"a navigation":                   {http.Header{"Sec-Fetch-Mode": {"navigate"}}, true},
+		"a script":                       {http.Header{"Sec-Fetch-Mode": {"cors"}}, true},
+		"an empty mode":                  {http.Header{"Sec-Fetch-Mode": {""}}, true},
+		"a browser's WebSocket":          {http.Header{"Sec-Websocket-Version": {"13"}, "Origin": {"http://localhost"}}, true},
+		"a program's WebSocket":          {http.Header{"Sec-Websocket-Version": {"13"}}, false},
+		"a program that says its origin": {http.Header{"Origin": {"http://localhost"}}, false},
+	} {
+		if got := ByBrowser(test.header); got != test.want {
+			t.Errorf("%s: %t, want %t", name, got, test.want)
+		}
+	}
+}

@@ -151,7 +151,7 @@ func FuzzCookies(f *testing.F) {
 			}
 		}
 
-		newRules(t, "theme", "locale").DropCredentials(&http.Request{Header: header})
+		newRules(t, "theme", "locale").DropCredentials(&http.Request{Header: header}, Authorization{})
 		var got []string
 		lines, found := header["Cookie"]
 		if found && len(lines) != 1 {

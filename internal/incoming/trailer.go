@@ -10,7 +10,7 @@ import (
 // the protected names, and credentials, which have no place in a trailer
 // (RFC 9110 section 6.5.1) and would get past [Rules.DropCredentials] there.
 func (rules *Rules) refusesTrailer(name string) bool {
-	return rules.protects(name) || folds(name, "authorization") || folds(name, "cookie")
+	return rules.protects(name) || folds(name, "authorization") || folds(name, "cookie") || rules.carriers.has(name)
 }
 
 func (rules *Rules) scrubTrailer(trailer http.Header) {

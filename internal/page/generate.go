@@ -25,11 +25,14 @@ const (
 
 // generateForm is the document that asks what a new token is to be.
 type generateForm struct {
-	Choices                     []choice
-	Lifetime, Days, Description field
-	MaxDays                     int
-	Unlimited                   bool
-	Nonce                       string
+	Choices                                []choice
+	Lifetime, Days, Description, Addresses field
+	Scopes                                 []scopeChoice
+	// ClientIP is where whoever fills in the form seems to be.
+	ClientIP  string
+	MaxDays   int
+	Unlimited bool
+	Nonce     string
 	// Error is what went wrong with the whole.
 	Error string
 	Now   time.Time
@@ -48,7 +51,7 @@ type choice struct {
 
 // HasErrors tells whether something in the form is wrong.
 func (f generateForm) HasErrors() bool {
-	return f.Lifetime.Error != "" || f.Days.Error != "" || f.Description.Error != ""
+	return f.Lifetime.Error != "" || f.Days.Error != "" || f.Description.Error != "" || f.Addresses.Error != ""
 }
 
 // unlimited tells whether tokens may be made that never expire.
@@ -79,8 +82,11 @@ func (v *visit) generateForm() error {
 	if err != nil {
 		return err
 	}
+	form.Scopes = v.scopeChoices(renewed, func(string) bool { return false })
 	if renewed != nil {
 		form = renewForm(v.policy, &renewed.Record)
+		form.Scopes = v.scopeChoices(renewed, func(name string) bool { return slices.Contains(renewed.Scopes, name) })
+		form.Addresses.Value = strings.Join(registry.FormatAddresses(renewed.Addresses), ", ")
 	}
 	return v.renderGenerate(http.StatusOK, form, renewed)
 }
@@ -143,6 +149,7 @@ func (v *visit) renderGenerate(status int, form generateForm, renewed *registry.
 	form.MaxDays, form.Unlimited = maxDays(v.policy), unlimited(v.policy)
 	form.Choices = choices(v.policy, form.Now, form.Lifetime.Value)
 	form.Back = v.cameFrom()
+	form.ClientIP = v.caller.ClientIP
 	title := "Generate New Token"
 	if renewed != nil {
 		r := v.rowOf(renewed, form.Now)
@@ -238,6 +245,10 @@ func (v *visit) generate() error {
 	if err != nil {
 		return err
 	}
+	form.Scopes = v.scopeChoices(renewed, func(name string) bool { return v.r.PostForm.Has(scopeField + name) })
+	form.Addresses.Value = strings.TrimSpace(v.r.PostForm.Get("addresses"))
+	addresses, wrongAddresses := parseAddresses(form.Addresses.Value)
+	form.Addresses.Error = wrongAddresses
 	seconds, wrongLifetime, wrongDays := parseLifetime(v.policy, form.Lifetime.Value, form.Days.Value)
 	form.Lifetime.Error, form.Days.Error = wrongLifetime, wrongDays
 	if n := utf8.RuneCountInString(form.Description.Value); n > registry.MaxDescription {
@@ -252,9 +263,15 @@ func (v *visit) generate() error {
 		return nil
 	}
 	wish := registry.Wish{Prefix: v.Prefix, LifetimeSeconds: seconds, Description: form.Description.Value}
-	if renewed != nil {
-		// What the one before is limited to, the new one is too; scopes that the site
-		// has no more grant nothing.
+	for _, s := range form.Scopes {
+		wish.SiteScopes = append(wish.SiteScopes, s.Name)
+		if s.Chosen {
+			wish.Scopes = append(wish.Scopes, s.Name)
+		}
+	}
+	wish.Addresses = addresses
+	if renewed != nil && len(v.Scopes) == 0 {
+		// Nothing was asked: the new one is limited as the one before is.
 		wish.Scopes, wish.SiteScopes, wish.Addresses = renewed.Scopes, renewed.Scopes, renewed.Addresses
 	}
 	value, made, err := v.Registry.Issue(context.WithoutCancel(v.r.Context()), v.Project, v.caller, wish)

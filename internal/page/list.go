@@ -69,7 +69,12 @@ type row struct {
 	ExpiresAt                  *time.Time
 	// Owner is whose token it is, as administrators see users.
 	Owner person
+	// Gone are those of its scopes that the site has no more.
+	Gone []string
 }
+
+// GrantsNothing: no scope is left that the token is limited to.
+func (r row) GrantsNothing() bool { return len(r.Scopes) > 0 && len(r.Gone) == len(r.Scopes) }
 
 func (v *visit) list() error {
 	wanted := parseView(v.r.URL.RawQuery)
@@ -199,7 +204,7 @@ func headersOf(v view) []header {
 }
 
 func (v *visit) rowOf(t *registry.Token, now time.Time) row {
-	r := row{Token: *t, Status: statusOf(t, now), CreatedAgo: relative(now, t.Created), Owner: v.personOf(t.User)}
+	r := row{Token: *t, Status: statusOf(t, now), CreatedAgo: relative(now, t.Created), Owner: v.personOf(t.User), Gone: v.goneScopes(t)}
 	if at, ends := t.Expires(); ends {
 		r.ExpiresAt, r.ExpiresIn = &at, relative(now, at)
 	}

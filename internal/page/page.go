@@ -31,13 +31,18 @@ const (
 	Encrypted
 )
 
+// Scope is what a token can be limited to, and what that allows, for people.
+type Scope struct{ Name, Text string }
+
 // Page serves the page of one project to one request. All fields are required,
-// but Cookies, Origin, CutOff and Untrusted.
+// but Scopes, Cookies, Origin, CutOff and Untrusted.
 type Page struct {
 	Registry *registry.Registry
 	Project  *registry.Project
 	// Prefix is what new tokens' values begin with.
 	Prefix string
+	// Scopes are what tokens can be limited to.
+	Scopes []Scope
 	Memory *Memory
 	// Refusals are remembered of the store's tokens.
 	Refusals *refusals.Refusals
@@ -131,7 +136,7 @@ var errToken = &tokenapi.Problem{Status: http.StatusForbidden, Name: "AccessCont
 // follows Path. An error is what to answer instead; nothing has been written
 // then.
 func (p *Page) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Authorization, rest string) error {
-	if auth.Scheme == incoming.Bearer {
+	if auth.ByToken() {
 		return p.refuseToken(r)
 	}
 	v := &visit{Page: p, w: w, r: r, root: p.root(strings.Count(rest, "/"), path.Base(p.Path))}

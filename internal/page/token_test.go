@@ -348,3 +348,31 @@ func (s *failsAfter) Commit(ctx context.Context, m store.Mutation, lines ...[]by
 	}
 	return s.Store.Commit(ctx, m, lines...)
 }
+
+// Where the site has scopes, the form asks for some, and for addresses.
+func TestGenerateWithScopes(t *testing.T) {
+	d := newOffice(t)
+	d.fix(store.Settings{Generate: "everyone", MaxLifetimeDays: 60})
+	d.signIn(t, "bob")
+	if w := d.get(t, "/generate"); strings.Contains(w.Body.String(), "scope") {
+		t.Error("a site without scopes asks for some")
+	}
+	d.page.Scopes = []Scope{{"read", "Read only"}, {"jobs", ""}}
+	wantSays(t, d.get(t, "/generate"), http.StatusOK, "What it may do", `name="scope.read"`, "Read only", `name="scope.jobs"`, `name="addresses"`)
+	form := url.Values{"lifetime": {"30"}, "scope.read": {"1"}, "addresses": {"192.0.2.7/24, 2001:db8::1"}}
+	wantSays(t, d.post(t, "/generate", url.Values{"lifetime": {"30"}, "addresses": {"localhost"}, "scope.jobs": {"1"}}), http.StatusBadRequest,
+		"Enter addresses such as", `name="scope.jobs" value="1" checked`, `value="localhost"`)
+	wantSays(t, d.post(t, "/generate", form), http.StatusOK, "Your new token", "<code>read</code>", "192.0.2.0/24")
+	tokens, _, err := d.page.Registry.List(d.page.Project, registry.SignedIn("", store.User{ID: "bob"}, false), registry.Listing{})
+	if err != nil || len(tokens) != 1 || !cmp.Equal(tokens[0].Scopes, []string{"read"}) || len(tokens[0].Addresses) != 2 {
+		t.Fatalf("%+v, %v", tokens, err)
+	}
+	// A scope that isn't asked for can't be chosen.
+	wantSays(t, d.post(t, "/generate", url.Values{"lifetime": {"30"}, "scope.other": {"1"}}), http.StatusOK, "Your new token")
+
+	d.page.Scopes = []Scope{{"jobs", ""}}
+	id := tokens[0].ID.String()
+	wantSays(t, d.get(t, ""), http.StatusOK, "Its scopes are gone")
+	wantSays(t, d.get(t, "/token?id="+id), http.StatusOK, "read: not there any more, and grants nothing")
+	wantSays(t, d.get(t, "/generate?renews="+id), http.StatusOK, `name="scope.read" value="1" checked`, "not there any more", `value="192.0.2.0/24, 2001:db8::1"`)
+}

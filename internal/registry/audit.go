@@ -37,10 +37,11 @@ const (
 	UserBlocked     = "user_blocked"
 	UserUnblocked   = "user_unblocked"
 	KeyRotated      = "key_rotated"
+	Restored        = "restored"
 )
 
 // Kinds are all of them.
-var Kinds = []string{TokenCreated, TokenRenewed, TokenDeleted, TokensDeleted, SettingsChanged, UserBlocked, UserUnblocked, KeyRotated}
+var Kinds = []string{TokenCreated, TokenRenewed, TokenDeleted, TokensDeleted, SettingsChanged, UserBlocked, UserUnblocked, KeyRotated, Restored}
 
 // Event is one change as it is written for people and programs to read, for
 // years. It holds neither a token's value nor its hash.
@@ -74,6 +75,26 @@ type Event struct {
 	// PreviousKeys are those that older ones may be under.
 	Key          string   `json:"key,omitempty"`
 	PreviousKeys []string `json:"previous_keys,omitempty"`
+
+	// *Restoration is what the whole store was made of; it is of no project.
+	*Restoration
+}
+
+// Restoration says what a store was restored from.
+type Restoration struct {
+	// The backup: when it was made, of which position, of how many tokens.
+	BackupTime     Time   `json:"backup_time"`
+	BackupEpoch    uint64 `json:"backup_epoch"`
+	BackupRevision uint64 `json:"backup_revision"`
+	Tokens         int    `json:"tokens"`
+	// TakenAway counts what was taken away since and is so again, up to that
+	// position; zero if that wasn't known.
+	TakenAway    int    `json:"taken_away"`
+	UpToEpoch    uint64 `json:"up_to_epoch,omitzero"`
+	UpToRevision uint64 `json:"up_to_revision,omitzero"`
+	// KeyLost: all tokens that were living were ended, since nobody could recognise
+	// them.
+	KeyLost bool `json:"key_lost,omitzero"`
 }
 
 // Time is written in UTC with milliseconds (RFC 3339), as the routes write it.
@@ -96,7 +117,8 @@ type Actor struct {
 const (
 	// ByToken is Actor.By of whoever holds a token.
 	ByToken = "token"
-	// ByAdmin is Actor.By of whoever runs the gateway.
+	// ByAdmin is Actor.By of whoever runs the gateway: has Caddy's admin endpoint, the
+	// configuration or the store's files.
 	ByAdmin = "admin"
 )
 

@@ -20,6 +20,8 @@ var (
 	ErrBlocked = errors.New("the user is blocked")
 	// ErrAddress says that the token is valid, but not where it was used.
 	ErrAddress = errors.New("the token can't be used from this address")
+	// ErrScope says that the token is valid, but limited to other requests.
+	ErrScope = errors.New("the request is outside of the token's scopes")
 	// ErrLimit says that the user has as many tokens as are allowed.
 	ErrLimit = errors.New("too many tokens")
 	// ErrBusy says that the user has too much under way already.
@@ -65,6 +67,7 @@ const (
 	WhyOff     = "off"
 	WhyBlocked = "blocked"
 	WhyAddress = "address"
+	WhyScope   = "scope"
 )
 
 // Denial is a reason to refuse, such as ErrInvalidToken or ErrOff, with what the

@@ -84,6 +84,21 @@ func ParseAddress(text string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
+// FormatAddresses writes addresses as ParseAddress reads them.
+func FormatAddresses(prefixes []netip.Prefix) (texts []string) {
+	for _, p := range prefixes {
+		if p.IsSingleIP() {
+			texts = append(texts, p.Addr().String())
+		} else {
+			texts = append(texts, p.String())
+		}
+	}
+	return texts
+}
+
+// IsLimited tells whether a token may do less than its user.
+func IsLimited(r *store.Record) bool { return r.Scopes != nil || r.Addresses != nil }
+
 // allows tells whether a client may use a token. Of a client whose address
 // isn't known nothing can be told.
 func allows(r *store.Record, client netip.Addr) bool {

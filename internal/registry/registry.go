@@ -114,6 +114,7 @@ func (r *Registry) keep(ctx context.Context) {
 	tend, purge := time.NewTicker(tendEvery), time.NewTicker(r.retain().purgeEvery())
 	defer tend.Stop()
 	defer purge.Stop()
+	var last trouble
 	for {
 		var err error
 		select {
@@ -126,11 +127,23 @@ func (r *Registry) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		// Of a full disk the store tells, once.
-		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrFull) {
+		if ctx.Err() == nil && last.isNew(err) {
 			r.Logger.Error("tending the token store", zap.Error(err))
 		}
 	}
+}
+
+// trouble is what was said of the keeper's work, as long as it goes on.
+type trouble string
+
+// isNew tells whether an error is to be said. Of a full disk the store tells, once.
+func (t *trouble) isNew(err error) bool {
+	before := *t
+	*t = ""
+	if err != nil && !errors.Is(err, store.ErrFull) {
+		*t = trouble(err.Error())
+	}
+	return *t != "" && *t != before
 }
 
 // flushIfDue writes last uses seldom: a token that is used all the time is written

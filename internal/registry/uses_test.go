@@ -284,3 +284,17 @@ func TestUsesOfManyAtOnce(t *testing.T) {
 		f.wantLastUsed(p, m, f.clock.now())
 	}
 }
+
+// What the keeper can't do is said once, however often it tries.
+func TestTroubleIsSaidOnce(t *testing.T) {
+	var last trouble
+	broken, other := errors.New("broken"), errors.New("broken otherwise")
+	for i, step := range []struct {
+		err   error
+		isNew bool
+	}{{nil, false}, {broken, true}, {broken, false}, {other, true}, {other, false}, {nil, false}, {other, true}, {store.ErrFull, false}} {
+		if got := last.isNew(step.err); got != step.isNew {
+			t.Errorf("%d, %v: %v", i, step.err, got)
+		}
+	}
+}

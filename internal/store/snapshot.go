@@ -3,6 +3,8 @@ package store
 import (
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
 )
 
@@ -34,6 +36,9 @@ type Snapshot interface {
 // Head is what a store says of itself.
 type Head struct {
 	Position
+	// Store tells this store from others, the one that it was restored from among
+	// them.
+	Store uuid.UUID
 	// Keys are those that token values are hashed under, the first for new tokens.
 	Keys []token.KeyID
 	// Number is that of the last token that was made, 0 if none has one.

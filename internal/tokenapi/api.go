@@ -25,10 +25,12 @@ type API struct {
 	Project  *registry.Project
 	// Prefix is what new tokens' values begin with.
 	Prefix string
-	// Authenticate returns the record of the request's valid bearer token, or fails
+	// Scopes are the names of the site's.
+	Scopes []string
+	// Authenticate returns the record of the request's valid token, or fails
 	// as registry.Registry.Authenticate does.
 	Authenticate func(*http.Request) (store.Record, error)
-	// SignIn says who sent a request without a bearer token. It fails with
+	// SignIn says who sent a request without a token. It fails with
 	// ErrNotSignedIn, or any other error if it can't tell.
 	SignIn func(*http.Request) (registry.Caller, error)
 	// Identified is told who the caller is before the request is carried out, and
@@ -118,7 +120,25 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, auth incoming.Author
 	if incoming.CrossOrigin(r) {
 		return errCrossOrigin
 	}
+	if !mayMeet(&caller, to, id, method) {
+		return errLimited
+	}
 	return handle(&call{API: a, w: w, r: r, caller: caller, id: id})
+}
+
+var errLimited = &registry.Refusal{Reason: registry.ErrForbidden,
+	Details: "A token that is limited to scopes or addresses can look at itself, end itself, and make a successor. Sign in, or use a token without limits, for everything else."}
+
+// mayMeet tells whether a caller may meet a route at all: a token with limits is for
+// something else than to look after tokens.
+func mayMeet(c *registry.Caller, to *route, id uuid.UUID, method string) bool {
+	switch {
+	case c.Token == nil || !registry.IsLimited(c.Token), to == current:
+		return true
+	case to == item:
+		return id == c.Token.ID
+	}
+	return to == collection && method == http.MethodPost
 }
 
 // find returns the route that rest belongs to, nil if none, as for another
@@ -160,7 +180,7 @@ var errHidden = &registry.Denial{Reason: ErrNoRoute, Why: registry.WhyOff}
 func (a *API) isOff() bool { return !a.Registry.Policy(a.Project).Enabled }
 
 func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *route) (registry.Caller, error) {
-	if auth.Scheme == incoming.Bearer {
+	if auth.ByToken() {
 		return a.authenticateToken(r, to)
 	}
 	caller, err := a.SignIn(r)
@@ -171,9 +191,10 @@ func (a *API) authenticate(r *http.Request, auth incoming.Authorization, to *rou
 }
 
 // refusesScript tells whether a page's script would change something with what
-// its browser sends along by itself.
+// its browser sends along by itself. A token that was entered as a password is that
+// too.
 func (a *API) refusesScript(r *http.Request, auth incoming.Authorization) bool {
-	return auth.Scheme != incoming.Bearer && !a.ScriptAccess && changes(r.Method) && incoming.ByScript(r.Header)
+	return (!auth.ByToken() || auth.InBasic()) && !a.ScriptAccess && changes(r.Method) && incoming.ByScript(r.Header)
 }
 
 // changes tells whether a method is one that changes something, where a route
@@ -220,6 +241,7 @@ func (c *call) create() error {
 	}
 	value, made, err := c.Registry.Issue(c.r.Context(), c.Project, c.caller, registry.Wish{
 		Prefix: c.Prefix, LifetimeSeconds: request.LifetimeSeconds, Description: request.Description, Replace: request.Replace,
+		Scopes: request.Scopes, Addresses: request.Addresses, SiteScopes: c.Scopes,
 	})
 	if errors.Is(err, registry.ErrTokenInText) {
 		return invalid("%s must not hold a token value. If others could have seen that token, delete it.", request.DescribedBy)

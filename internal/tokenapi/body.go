@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,11 +23,9 @@ const (
 	// nameInstead is what Alteryx One calls the description.
 	nameInstead = "name"
 	replace     = "replace"
+	scopes      = "scopes"
+	addresses   = "addresses"
 )
-
-// laterFields are what a token can't be limited to here; a token that were
-// made without would do more than was asked for.
-var laterFields = []string{"scopes", "addresses"}
 
 // maxDepth is how deep a body may nest objects and arrays, itself included.
 const maxDepth = 100
@@ -41,6 +40,10 @@ type createRequest struct {
 	Description, DescribedBy string
 	// Replace ends the token that asks.
 	Replace bool
+	// Scopes and Addresses are what the token is to be limited to, nil where it
+	// isn't said.
+	Scopes    []string
+	Addresses []netip.Prefix
 }
 
 // fieldError says what is wrong with a body and what is allowed. It repeats
@@ -65,16 +68,17 @@ func (e *fieldError) details() string {
 
 // parseCreate reads the body of a request to create a token.
 func parseCreate(body []byte) (createRequest, *fieldError) {
-	fields, wrong := strictObject(body, slices.Concat(laterFields, []string{lifetimeSeconds, description, nameInstead, replace})...)
+	fields, wrong := strictObject(body, lifetimeSeconds, description, nameInstead, replace, scopes, addresses)
 	if wrong != nil {
 		return createRequest{}, wrong
 	}
-	for _, name := range laterFields {
-		if fields[name] != nil {
-			return createRequest{}, &fieldError{Field: name, Problem: "can't be given: this site has none"}
-		}
-	}
 	request := createRequest{DescribedBy: description, Replace: string(fields[replace]) == "true"}
+	if request.Scopes, wrong = parseNames(scopes, fields[scopes]); wrong != nil {
+		return createRequest{}, wrong
+	}
+	if request.Addresses, wrong = parseAddresses(fields[addresses]); wrong != nil {
+		return createRequest{}, wrong
+	}
 	if value := fields[replace]; value != nil && !request.Replace && string(value) != "false" {
 		return createRequest{}, &fieldError{Field: replace, Problem: "must be true or false, without quotes"}
 	}
@@ -97,6 +101,48 @@ func parseCreate(body []byte) (createRequest, *fieldError) {
 		return createRequest{}, &fieldError{Field: request.DescribedBy, Problem: fmt.Sprintf("must be a string of at most %d code points", registry.MaxDescription)}
 	}
 	return request, nil
+}
+
+// parseNames takes a list of at least one text. A list of none would read as if
+// the token might do nothing, and be taken for one that may do all.
+func parseNames(field string, value json.RawMessage) (names []string, wrong *fieldError) {
+	if value == nil {
+		return nil, nil
+	}
+	var texts []json.RawMessage
+	if !bytes.HasPrefix(value, []byte{'['}) || json.Unmarshal(value, &texts) != nil || len(texts) == 0 {
+		return nil, &fieldError{Field: field, Problem: "must be a list of at least one string; without it the token isn't limited so"}
+	}
+	for _, text := range texts {
+		name, ok := parseString(text)
+		if !ok {
+			return nil, &fieldError{Field: field, Problem: "must be a list of strings"}
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func parseAddresses(value json.RawMessage) (prefixes []netip.Prefix, wrong *fieldError) {
+	texts, wrong := parseNames(addresses, value)
+	if wrong != nil {
+		return nil, wrong
+	}
+	if len(texts) > registry.MaxAddresses {
+		return nil, &fieldError{Field: addresses, Problem: fmt.Sprintf("must be at most %d", registry.MaxAddresses)}
+	}
+	for _, text := range texts {
+		prefix, err := registry.ParseAddress(text)
+		if err != nil {
+			return nil, &fieldError{Field: addresses, Problem: "must be such as 192.0.2.1 or 2001:db8::/32"}
+		}
+		if !slices.Contains(prefixes, prefix) {
+			prefixes = append(prefixes, prefix)
+		}
+	}
+	return prefixes, nil
 }
 
 // isNothing tells whether a field is absent or null.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/big"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,54 +16,68 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/registry"
 )
+
+var comparePrefixes = cmpopts.EquateComparable(netip.Prefix{})
+
+func asked(lifetime int64, text, in string, replace bool) createRequest {
+	return createRequest{LifetimeSeconds: lifetime, Description: text, DescribedBy: in, Replace: replace}
+}
 
 func TestParseCreateAccepts(t *testing.T) {
 	for body, want := range map[string]createRequest{
-		`{"lifetimeSeconds":60}`:                                                              {60, "", "description", false},
-		`{"lifetimeSeconds":1}`:                                                               {1, "", "description", false},
-		`{"lifetimeSeconds":-1}`:                                                              {-1, "", "description", false},
-		`{"lifetimeSeconds":3155760000}`:                                                      {3155760000, "", "description", false},
-		`{"lifetimeSeconds":9223372036854775807}`:                                             {math.MaxInt64, "", "description", false},
-		`{"lifetimeSeconds": 86400, "description": "nightly"}`:                                {86400, "nightly", "description", false},
-		"\r\n\t {\"description\" : \"\" ,\"lifetimeSeconds\":\n7}\n":                          {7, "", "description", false},
-		`{"\u006cifetimeSeconds":60,"descriptio\u006E":"a"}`:                                  {60, "a", "description", false},
-		`{"lifetimeSeconds":60,"description":"{env.X} \"\\\/\b\n\u0000\u00e4\ud83d\uDE00"}`:   {60, "{env.X} \"\\/\b\n\x00\u00e4\U0001f600", "description", false},
-		`{"lifetimeSeconds":60,"description":"\ufffd` + "\ufffd\ufeff\u2028" + `\\ud800"}`:    {60, "\ufffd\ufffd\ufeff\u2028\\ud800", "description", false},
-		`{"lifetimeSeconds":60,"description":"` + strings.Repeat("\U0001f600", 1024) + `"}`:   {60, strings.Repeat("\U0001f600", 1024), "description", false},
-		`{"lifetimeSeconds":60,"description":"` + strings.Repeat(`\ud83d\ude00`, 1024) + `"}`: {60, strings.Repeat("\U0001f600", 1024), "description", false},
-		`{"a":1e999,"b":null,"":[{"a":{"a":[]}},{"a":0}],"lifetimeSeconds":60,"lifetime":2,"c":{"lifetimeSeconds":"x","LifetimeSeconds":1}}`: {60, "", "description", false},
-		`{"a":` + nested(99) + `,"lifetimeSeconds":60}`: {60, "", "description", false},
+		`{"lifetimeSeconds":60}`:                                                              asked(60, "", "description", false),
+		`{"lifetimeSeconds":1}`:                                                               asked(1, "", "description", false),
+		`{"lifetimeSeconds":-1}`:                                                              asked(-1, "", "description", false),
+		`{"lifetimeSeconds":3155760000}`:                                                      asked(3155760000, "", "description", false),
+		`{"lifetimeSeconds":9223372036854775807}`:                                             asked(math.MaxInt64, "", "description", false),
+		`{"lifetimeSeconds": 86400, "description": "nightly"}`:                                asked(86400, "nightly", "description", false),
+		"\r\n\t {\"description\" : \"\" ,\"lifetimeSeconds\":\n7}\n":                          asked(7, "", "description", false),
+		`{"\u006cifetimeSeconds":60,"descriptio\u006E":"a"}`:                                  asked(60, "a", "description", false),
+		`{"lifetimeSeconds":60,"description":"{env.X} \"\\\/\b\n\u0000\u00e4\ud83d\uDE00"}`:   asked(60, "{env.X} \"\\/\b\n\x00\u00e4\U0001f600", "description", false),
+		`{"lifetimeSeconds":60,"description":"\ufffd` + "\ufffd\ufeff\u2028" + `\\ud800"}`:    asked(60, "\ufffd\ufffd\ufeff\u2028\\ud800", "description", false),
+		`{"lifetimeSeconds":60,"description":"` + strings.Repeat("\U0001f600", 1024) + `"}`:   asked(60, strings.Repeat("\U0001f600", 1024), "description", false),
+		`{"lifetimeSeconds":60,"description":"` + strings.Repeat(`\ud83d\ude00`, 1024) + `"}`: asked(60, strings.Repeat("\U0001f600", 1024), "description", false),
+		`{"a":1e999,"b":null,"":[{"a":{"a":[]}},{"a":0}],"lifetimeSeconds":60,"lifetime":2,"c":{"lifetimeSeconds":"x","LifetimeSeconds":1}}`: asked(60, "", "description", false),
+		`{"a":` + nested(99) + `,"lifetimeSeconds":60}`: asked(60, "", "description", false),
+
+		`{"lifetimeSeconds":60,"scopes":["read","jobs","read"],"addresses":["192.0.2.7/24","2001:db8::1"]}`: {
+			LifetimeSeconds: 60, DescribedBy: "description", Scopes: []string{"read", "jobs"},
+			Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
+		},
 
 		// Whether the project allows it is the registry's to say.
-		`{"lifetimeSeconds":0}`:                                 {0, "", "description", false},
-		`{"lifetimeSeconds":-0}`:                                {0, "", "description", false},
-		`{"lifetimeSeconds":-2}`:                                {-2, "", "description", false},
-		`{"lifetimeSeconds":9223372036854775808}`:               {math.MaxInt64, "", "description", false},
-		`{"lifetimeSeconds":18446744073709551615}`:              {math.MaxInt64, "", "description", false}, // -1 in 64 bits
-		`{"lifetimeSeconds":-9223372036854775809}`:              {math.MinInt64, "", "description", false},
-		`{"lifetimeSeconds":` + strings.Repeat("9", 1000) + `}`: {math.MaxInt64, "", "description", false},
+		`{"lifetimeSeconds":0}`:                                 asked(0, "", "description", false),
+		`{"lifetimeSeconds":-0}`:                                asked(0, "", "description", false),
+		`{"lifetimeSeconds":-2}`:                                asked(-2, "", "description", false),
+		`{"lifetimeSeconds":9223372036854775808}`:               asked(math.MaxInt64, "", "description", false),
+		`{"lifetimeSeconds":18446744073709551615}`:              asked(math.MaxInt64, "", "description", false), // -1 in 64 bits
+		`{"lifetimeSeconds":-9223372036854775809}`:              asked(math.MinInt64, "", "description", false),
+		`{"lifetimeSeconds":` + strings.Repeat("9", 1000) + `}`: asked(math.MaxInt64, "", "description", false),
 
 		// A description by its other name.
-		`{"lifetimeSeconds":60,"description":null}`:                         {60, "", "description", false},
-		`{"lifetimeSeconds":60,"description":null,"name":null}`:             {60, "", "description", false},
-		`{"lifetimeSeconds":60,"name":null}`:                                {60, "", "description", false},
-		`{"lifetimeSeconds":60,"name":"n"}`:                                 {60, "n", "name", false},
-		`{"name":"n","lifetimeSeconds":60,"description":null}`:              {60, "n", "name", false},
-		`{"name":"n","lifetimeSeconds":60,"description":"d"}`:               {60, "d", "description", false},
-		`{"name":"n","lifetimeSeconds":60,"description":""}`:                {60, "", "description", false},
-		`{"name":["n"],"lifetimeSeconds":60,"description":"d"}`:             {60, "d", "description", false},
-		`{"lifetimeSeconds":60,"name":"` + strings.Repeat("n", 1024) + `"}`: {60, strings.Repeat("n", 1024), "name", false},
+		`{"lifetimeSeconds":60,"description":null}`:                         asked(60, "", "description", false),
+		`{"lifetimeSeconds":60,"description":null,"name":null}`:             asked(60, "", "description", false),
+		`{"lifetimeSeconds":60,"name":null}`:                                asked(60, "", "description", false),
+		`{"lifetimeSeconds":60,"name":"n"}`:                                 asked(60, "n", "name", false),
+		`{"name":"n","lifetimeSeconds":60,"description":null}`:              asked(60, "n", "name", false),
+		`{"name":"n","lifetimeSeconds":60,"description":"d"}`:               asked(60, "d", "description", false),
+		`{"name":"n","lifetimeSeconds":60,"description":""}`:                asked(60, "", "description", false),
+		`{"name":["n"],"lifetimeSeconds":60,"description":"d"}`:             asked(60, "d", "description", false),
+		`{"lifetimeSeconds":60,"name":"` + strings.Repeat("n", 1024) + `"}`: asked(60, strings.Repeat("n", 1024), "name", false),
 
-		`{"lifetimeSeconds":60,"replace":true}`:  {60, "", "description", true},
-		`{"lifetimeSeconds":60,"replace":false}`: {60, "", "description", false},
+		`{"lifetimeSeconds":60,"replace":true}`:  asked(60, "", "description", true),
+		`{"lifetimeSeconds":60,"replace":false}`: asked(60, "", "description", false),
 	} {
 		got, wrong := parseCreate([]byte(body))
 		if wrong != nil {
 			t.Errorf("%.200s: %s", body, wrong.details())
 			continue
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, got, comparePrefixes); diff != "" {
 			t.Errorf("%.200s (-want +got):\n%s", body, diff)
 		}
 	}
@@ -108,8 +123,13 @@ func TestParseCreateRefuses(t *testing.T) {
 		`{"lifetimeSeconds":60,"replace":"true"}`:              "replace must be true or false, without quotes",
 		`{"lifetimeSeconds":60,"replace":1}`:                   "replace must be true or false, without quotes",
 		`{"lifetimeSeconds":60,"Replace":true}`:                "replace" + wantSpelling,
-		`{"lifetimeSeconds":60,"scopes":["read"]}`:             "scopes can't be given: this site has none",
-		`{"lifetimeSeconds":60,"addresses":null}`:              "addresses can't be given: this site has none",
+		`{"lifetimeSeconds":60,"scopes":[]}`:                   "scopes must be a list of at least one string; without it the token isn't limited so",
+		`{"lifetimeSeconds":60,"scopes":"read"}`:               "scopes must be a list of at least one string; without it the token isn't limited so",
+		`{"lifetimeSeconds":60,"scopes":["read",null]}`:        "scopes must be a list of strings",
+		`{"lifetimeSeconds":60,"scopes":[["read"]]}`:           "scopes must be a list of strings",
+		`{"lifetimeSeconds":60,"addresses":null}`:              "addresses must be a list of at least one string; without it the token isn't limited so",
+		`{"lifetimeSeconds":60,"addresses":["localhost"]}`:     "addresses must be such as 192.0.2.1 or 2001:db8::/32",
+		`{"lifetimeSeconds":60,"addresses":["fe80::1%eth0"]}`:  "addresses must be such as 192.0.2.1 or 2001:db8::/32",
 		`{"lifetimeSeconds":60,"replace":true,"replace":true}`: "replace must not be there twice",
 
 		// The number.
@@ -337,12 +357,23 @@ func oracleCreate(body []byte) (createRequest, bool) {
 			whole = limit
 		}
 	}
-	for _, name := range []string{"scopes", "addresses"} {
-		if _, there := object[name]; there {
+	want := asked(whole.Int64(), "", "description", false)
+	if want.Scopes, ok = oracleNames(object, "scopes"); !ok {
+		return createRequest{}, false
+	}
+	texts, ok := oracleNames(object, "addresses")
+	if !ok || len(texts) > 16 {
+		return createRequest{}, false
+	}
+	for _, text := range texts {
+		prefix, err := registry.ParseAddress(text)
+		if err != nil {
 			return createRequest{}, false
 		}
+		if !slices.Contains(want.Addresses, prefix) {
+			want.Addresses = append(want.Addresses, prefix)
+		}
 	}
-	want := createRequest{whole.Int64(), "", "description", false}
 	if value, there := object["replace"]; there {
 		if want.Replace, ok = value.(bool); !ok {
 			return createRequest{}, false
@@ -448,12 +479,12 @@ func FuzzParseCreate(f *testing.F) {
 			if accepted {
 				t.Fatalf("%q: refused, %s; want %+v", body, wrong.details(), want)
 			}
-			if wrong.Problem == "" || !slices.Contains([]string{"", "lifetimeSeconds", "description", "name"}, wrong.Field) {
+			if wrong.Problem == "" || !slices.Contains([]string{"", "lifetimeSeconds", "description", "name", "replace", "scopes", "addresses"}, wrong.Field) {
 				t.Fatalf("%q: an error that doesn't help: %+v", body, *wrong)
 			}
 			return
 		}
-		if !accepted || got != want {
+		if !accepted || !cmp.Equal(want, got, comparePrefixes) {
 			t.Fatalf("%q: accepted as %+v; the oracle says %v, %+v", body, got, accepted, want)
 		}
 		standard := struct {
@@ -464,9 +495,31 @@ func FuzzParseCreate(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want.DescribedBy = "description"
-		if got, wrong := parseCreate(again); wrong != nil || got != want {
+		want = asked(want.LifetimeSeconds, want.Description, "description", false)
+		if got, wrong := parseCreate(again); wrong != nil || !cmp.Equal(want, got, comparePrefixes) {
 			t.Fatalf("%q: encoded again as %q, it is %+v, %v", body, again, got, wrong)
 		}
 	})
+}
+
+// oracleNames is a list of texts, each once; nil if there is none.
+func oracleNames(object map[string]any, field string) (names []string, ok bool) {
+	value, there := object[field]
+	if !there {
+		return nil, true
+	}
+	all, isList := value.([]any)
+	if !isList || len(all) == 0 {
+		return nil, false
+	}
+	for _, one := range all {
+		text, isText := one.(string)
+		if !isText {
+			return nil, false
+		}
+		if !slices.Contains(names, text) {
+			names = append(names, text)
+		}
+	}
+	return names, true
 }

@@ -18,6 +18,9 @@ type tokenInfo struct {
 	LastUsed    *timestamp `json:"lastUsed"`
 	// LastUsedAddress is where LastUsed came from.
 	LastUsedAddress string `json:"lastUsedAddress,omitempty"`
+	// Scopes and Addresses are what it is limited to.
+	Scopes    []string `json:"scopes,omitempty"`
+	Addresses []string `json:"addresses,omitempty"`
 	// ParentID is the token that this one renews.
 	ParentID string `json:"parentId,omitempty"`
 }
@@ -45,7 +48,7 @@ func infoForOthers(t registry.Token) tokenInfo {
 }
 
 func infoOf(t registry.Token) tokenInfo {
-	info := tokenInfo{TokenID: t.ID.String(), Description: t.Description, CreatedAt: timestamp(t.Created)}
+	info := tokenInfo{TokenID: t.ID.String(), Description: t.Description, CreatedAt: timestamp(t.Created), Scopes: t.Scopes, Addresses: registry.FormatAddresses(t.Addresses)}
 	if at, ok := t.Expires(); ok {
 		info.ExpiredAt = (*timestamp)(&at)
 	}

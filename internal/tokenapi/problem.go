@@ -27,6 +27,8 @@ type Problem struct {
 
 	// bearerError is the error of the Bearer challenge (RFC 6750 section 3.1).
 	bearerError string
+	// bearerScope are the scopes that would do.
+	bearerScope []string
 	// allow lists a resource's methods (RFC 9110 section 10.2.1).
 	allow string
 	// retryAfter is when to try again.
@@ -45,10 +47,32 @@ var (
 	ErrMetTwice = errors.New("the request has met access_tokens before")
 )
 
+// Unauthorized makes 401 of an error, whatever that is by itself: another proxy that
+// asks about a request may know no more than that and 403.
+type Unauthorized struct{ Err error }
+
+func (u *Unauthorized) Error() string { return u.Err.Error() }
+func (u *Unauthorized) Unwrap() error { return u.Err }
+
+// OutOfScope is a denial because of a token's scopes.
+type OutOfScope struct {
+	*registry.Denial
+	// Scopes are those that the request would be within, of the site's; if there
+	// are none, those of the token.
+	Scopes []string
+}
+
+func (o *OutOfScope) Unwrap() error { return o.Denial }
+
 // ProblemOf is the one place that maps errors to answers. An error it doesn't
 // know is one that the request can't be decided by, which is 503: clients
 // throw their token away at a 401.
 func ProblemOf(err error) *Problem {
+	if of, ok := errors.AsType[*Unauthorized](err); ok {
+		p := *ProblemOf(of.Err)
+		p.Status, p.Name = http.StatusUnauthorized, "AuthenticationRequired"
+		return &p
+	}
 	if problem, ok := errors.AsType[*Problem](err); ok {
 		return problem
 	}
@@ -58,6 +82,9 @@ func ProblemOf(err error) *Problem {
 			Details: "Wait as long as Retry-After says, then sign in again. Tokens go on working meanwhile."}
 	}
 	p := problemByReason(err)
+	if outside, ok := errors.AsType[*OutOfScope](err); ok {
+		p.bearerScope = outside.Scopes
+	}
 	if refusal, ok := errors.AsType[*registry.Refusal](err); ok {
 		p.Details = refusal.Details
 	}
@@ -77,11 +104,19 @@ func problemByReason(err error) *Problem {
 	case errors.Is(err, incoming.ErrMisplacedToken):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The Authorization header holds an access token in the wrong place",
-			Details: "Send tokens as `Authorization: Bearer <token>`, and neither under another scheme nor as user name or password."}
+			Details: "Send tokens as `Authorization: Bearer <token>`{also}, and neither under another scheme nor otherwise among user names and passwords."}
+	case errors.Is(err, incoming.ErrTwoTokens):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "There is more than one access token, or more than one line of the header that it is in",
+			Details: "Send exactly one token, in one place, as `Authorization: Bearer <token>`{also}."}
+	case errors.Is(err, incoming.ErrTokenInHeader):
+		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
+			Message: "A header holds an access token in the wrong place",
+			Details: "Send tokens as `Authorization: Bearer <token>`{also}, and in no other header, with nothing before or behind it. If others could have seen this token, delete it."}
 	case errors.Is(err, incoming.ErrTokenInURL):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "The URL holds an access token",
-			Details: "Send tokens as `Authorization: Bearer <token>` only. URLs end up in logs: delete this token and make a new one."}
+			Details: "Send tokens as `Authorization: Bearer <token>`{also} only. URLs end up in logs: delete this token and make a new one."}
 	case errors.Is(err, incoming.ErrConnect):
 		return &Problem{Status: http.StatusBadRequest, Name: "InvalidRequest",
 			Message: "CONNECT isn't for this gateway",
@@ -105,7 +140,7 @@ func problemByReason(err error) *Problem {
 	case errors.Is(err, ErrNotSignedIn):
 		return &Problem{Status: http.StatusUnauthorized, Name: "AuthenticationRequired",
 			Message: "Authentication is required",
-			Details: "Send an access token as `Authorization: Bearer <token>`. To make one, POST to {api} {signed in}. If that is what you did, you are not known here like that; a token is no password."}
+			Details: "Send an access token as `Authorization: Bearer <token>`{also}. To make one, POST to {api} {signed in}. If that is what you did, you are not known here like that{no password}."}
 	case errors.Is(err, registry.ErrInvalidToken):
 		return &Problem{Status: http.StatusUnauthorized, Name: "InvalidToken", bearerError: "invalid_token",
 			Message: "The access token is not valid",
@@ -118,6 +153,10 @@ func problemByReason(err error) *Problem {
 		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 			Message: "The user is blocked in this project",
 			Details: "Ask an administrator of the project. Keep your tokens: they work again once the user is unblocked."}
+	case errors.Is(err, registry.ErrScope):
+		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException", bearerError: "insufficient_scope",
+			Message: "The request is outside of the access token's scopes",
+			Details: "Use a token that is made for this, or sign in to make one with other scopes."}
 	case errors.Is(err, registry.ErrAddress):
 		return &Problem{Status: http.StatusForbidden, Name: "AccessControlException",
 			Message: "The access token can't be used from this address",
@@ -199,6 +238,12 @@ type Challenge struct {
 	// Elsewhere: the request is for none of the routes, and nobody signs in
 	// there.
 	Elsewhere bool
+	// Only is the one scheme that is asked for, whatever sign-ins take; NoScheme: as
+	// they do.
+	Only incoming.Scheme
+	// Carriers are where tokens are taken from beside Bearer; {also} in details stands
+	// for them.
+	Carriers incoming.Carriers
 	// API is the path of the routes as the client knows it, which stands for {api}
 	// in details, as {signed in} does for how to sign in.
 	API string
@@ -210,6 +255,10 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		c.set(h, r, p)
+	case http.StatusForbidden:
+		if p.bearerError != "" {
+			c.set(h, r, p)
+		}
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", seconds(retrySoon))
 	case http.StatusTooManyRequests:
@@ -222,15 +271,40 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request, c Challenge) {
 		Message string `json:"message"`
 		Details string `json:"details"`
 	}
+	writeJSON(w, p.Status, struct {
+		Exception exception `json:"exception"`
+	}{exception{p.Name, p.Message, c.fill(p.Details)}})
+}
+
+// fill replaces what stands in braces in details. What is filled in has none.
+func (c *Challenge) fill(details string) string {
 	signedIn := "with the session of the application that you are signed in to"
 	if c.Basic {
 		signedIn = "with your user name and password"
 	}
-	// In this order, and not by a strings.Replacer, which takes long to make.
-	details := strings.ReplaceAll(strings.ReplaceAll(p.Details, "{signed in}", signedIn), "{api}", c.API)
-	writeJSON(w, p.Status, struct {
-		Exception exception `json:"exception"`
-	}{exception{p.Name, p.Message, details}})
+	noPassword := "; a token is no password"
+	if c.Carriers.Basic {
+		noPassword = ""
+	}
+	details = strings.ReplaceAll(details, "{api}", c.API)
+	details = strings.ReplaceAll(details, "{signed in}", signedIn)
+	details = strings.ReplaceAll(details, "{no password}", noPassword)
+	return strings.ReplaceAll(details, "{also}", c.also())
+}
+
+// also says where a token may be, beside Bearer.
+func (c *Challenge) also() string {
+	var places []string
+	if c.Carriers.Basic {
+		places = append(places, "as the password of HTTP Basic beside any user name")
+	}
+	for _, name := range c.Carriers.Headers() {
+		places = append(places, "as `"+name+": <token>`")
+	}
+	if len(places) == 0 {
+		return ""
+	}
+	return ", or " + strings.Join(places, ", or ")
 }
 
 // seconds writes a Retry-After (RFC 9110 section 10.2.3).
@@ -241,15 +315,24 @@ func seconds(d time.Duration) string {
 // set writes the challenges (RFC 9110 section 11.6.1): Bearer (RFC 6750
 // section 3), and Basic (RFC 7617) in a line of its own where a sign-in takes
 // it. A page's script gets no Basic challenge: its browser would ask for a
-// password in a window of its own.
+// password in a window of its own. Programs that know Basic alone, such as git and
+// docker, fail at a Bearer challenge beside it.
 func (c Challenge) set(h http.Header, r *http.Request, p *Problem) {
 	bearer := `Bearer realm="` + c.Realm + `"`
 	if p.bearerError != "" {
 		bearer += `, error="` + p.bearerError + `"`
 	}
+	if len(p.bearerScope) > 0 {
+		bearer += fmt.Sprintf(`, scope="%s"`, strings.Join(p.bearerScope, " "))
+	}
+	basic := func() string { return fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, c.Realm) }
+	if c.Only == incoming.Basic {
+		h.Set("WWW-Authenticate", basic())
+		return
+	}
 	h.Set("WWW-Authenticate", bearer)
-	if c.Basic && !c.Elsewhere && p.bearerError == "" && !incoming.ByScript(r.Header) {
-		h.Add("WWW-Authenticate", `Basic realm="`+c.Realm+`", charset="UTF-8"`)
+	if c.Only == incoming.NoScheme && c.Basic && !c.Elsewhere && p.bearerError == "" && !incoming.ByScript(r.Header) {
+		h.Add("WWW-Authenticate", basic())
 	}
 }
 

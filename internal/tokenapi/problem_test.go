@@ -116,7 +116,7 @@ func TestWrite(t *testing.T) {
 		if diff := cmp.Diff(test.header, w.Header()); diff != "" {
 			t.Errorf("%v: header (-want +got):\n%s", test.err, diff)
 		}
-		want := map[string]any{"exception": map[string]any{"name": p.Name, "message": p.Message, "details": strings.NewReplacer("{api}", "/tokens", "{signed in}", "with the session of the application that you are signed in to").Replace(p.Details)}}
+		want := map[string]any{"exception": map[string]any{"name": p.Name, "message": p.Message, "details": strings.NewReplacer("{api}", "/tokens", "{signed in}", "with the session of the application that you are signed in to", "{also}", "", "{no password}", "; a token is no password").Replace(p.Details)}}
 		var got map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 			t.Fatal(err)

@@ -54,6 +54,10 @@ type Options struct {
 	Key *token.Key
 	// Previous are keys that older tokens may still be under.
 	Previous []*token.Key
+	// WithoutKey opens a store whose keys nobody needs, or has: it can be looked at,
+	// and nobody can recognise a token. There has to be one, or Open fails with
+	// ErrNoStore.
+	WithoutKey bool
 	// Logger gets what the owner should know. Required.
 	Logger *zap.Logger
 	// Committed, if it isn't nil, is told how long each transaction took to become
@@ -166,6 +170,9 @@ func Open(dir string, o Options) (*Store, error) {
 	s.space.last = roomForCreates
 	s.committer.Go(s.runCommitter)
 	s.tend()
+	if o.WithoutKey {
+		return s, nil
+	}
 	if err := s.openKeys(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -232,7 +239,7 @@ func (s *Store) open() error {
 		err = s.dropAside(e)
 	}
 	if err == nil {
-		s.uses, err = openUses(s.dir, s.list.store, s.isNew, s.logger)
+		s.uses = openUses(s.dir, s.list.store, s.isNew, s.logger)
 	}
 	if err != nil {
 		_ = s.db.Close()

@@ -216,7 +216,7 @@ func TestKeyWithoutAStoreIsKept(t *testing.T) {
 	s := open(t, dir, Options{})
 	key := s.Key().ID()
 	closeStore(t, s)
-	for _, name := range []string{"db", deletedListName, tableListName} {
+	for _, name := range []string{"db", DeletedListName, tableListName} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}

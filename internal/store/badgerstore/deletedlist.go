@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,28 +17,30 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
-// deletedListName is the file, beside the database, of all that was taken away.
+// DeletedListName is the file, beside the database, of all that was taken away.
 // It serves two ends. A restore reads it, so that what was taken away since the
 // backup stays so. And its last line is the mark: the revision that the database
 // had certainly reached. A database that is behind it has lost something.
 //
 // It is text, a record a line, each with a CRC-32C of what stands before it:
 //
-//	access-tokens deleted.list 1 <store's id>
+//	access-tokens deleted.list 1 <store's id> <ids of former stores>
 //	deleted <epoch> <revision> <token id> <expiry, in seconds since 1970, or never>
 //	enabled <epoch> <revision> <project> <true or false>
 //	voided <epoch> <revision> <project> <user>
 //	blocked <epoch> <revision> <project> <user> <true or false>
 //	mark <epoch> <revision> <remembered time, in milliseconds since 1970>
 //
-// A restored store's list begins with that of the store that it comes from.
+// A restored store's list begins with the one that it was restored with, if it was. So
+// a list knows what was taken away from any store whose id it has.
 //
 // Records are appended over the mark, along with a new one, in one write. The
 // mark alone is overwritten in place, so that a store in which only last uses
 // change doesn't grow.
-const deletedListName = "deleted.list"
+const DeletedListName = "deleted.list"
 
 const listTitle = "access-tokens deleted.list 1"
 
@@ -82,6 +85,43 @@ func cutLine(line []byte) (text string, ok bool) {
 	return string(line[:at]), true
 }
 
+// lineage says which store something is of.
+type lineage struct {
+	store storeID
+	// former are those whose list it was restored with, the last one first.
+	former []storeID
+}
+
+// title is the first line of a list.
+func (l *lineage) title() []byte {
+	text := listTitle
+	for _, id := range l.stores() {
+		text += " " + id.String()
+	}
+	return appendLine(nil, text)
+}
+
+func (l *lineage) stores() []storeID { return append([]storeID{l.store}, l.former...) }
+
+func parseTitle(text string) (l lineage, err error) {
+	ids, found := strings.CutPrefix(text, listTitle+" ")
+	if !found {
+		return l, ErrNoList
+	}
+	for i, text := range strings.Split(ids, " ") {
+		id, err := uuid.Parse(text)
+		switch {
+		case err != nil:
+			return l, ErrNoList
+		case i == 0:
+			l.store = id
+		default:
+			l.former = append(l.former, id)
+		}
+	}
+	return l, nil
+}
+
 // place is where a list has come to: the position of its last record, and how many
 // records have that one.
 type place struct {
@@ -111,7 +151,7 @@ func (p place) after(all []takenAway) place {
 
 // listState is what a file of that kind says.
 type listState struct {
-	store storeID
+	lineage
 	// last is where it has come to before anything damaged, end where that is in
 	// the file, lines how many lines there are up to there.
 	last  place
@@ -123,7 +163,8 @@ type listState struct {
 	damaged bool
 }
 
-var errNoList = errors.New("its first line is not that of such a list")
+// ErrNoList says that a file is no deleted.list.
+var ErrNoList = errors.New("its first line is not that of such a list")
 
 // scanList reads a list. It calls f, if there is one, with each record and its
 // line.
@@ -137,15 +178,14 @@ func scanList(r io.Reader, f func(a takenAway, line []byte) error) (s listState,
 		}
 		if len(line) == 0 {
 			if first {
-				return s, errNoList
+				return s, ErrNoList
 			}
 			break
 		}
 		text, ok := cutLine(line)
 		if first {
-			id, found := strings.CutPrefix(text, listTitle+" ")
-			if s.store, err = uuid.Parse(id); !ok || !found || err != nil {
-				return s, errNoList
+			if s.lineage, err = parseTitle(text); !ok || err != nil {
+				return s, ErrNoList
 			}
 			s.end, s.lines = int64(len(line)), 1
 			continue
@@ -180,7 +220,7 @@ func later(p, q store.Position) store.Position {
 
 // deletedList is the file of an open store.
 type deletedList struct {
-	store storeID
+	lineage
 	disk  disk
 	clock func() time.Time
 
@@ -194,18 +234,19 @@ type deletedList struct {
 
 // openList opens the list in dir, which is s.
 func openList(dir string, s listState, d disk, clock func() time.Time) (*deletedList, error) {
-	f, err := os.OpenFile(filepath.Join(dir, deletedListName), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(dir, DeletedListName), os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &deletedList{store: s.store, disk: d, clock: clock, file: f, end: s.end, last: s.last, mark: s.mark}, nil
+	return &deletedList{lineage: s.lineage, disk: d, clock: clock, file: f, end: s.end, last: s.last, mark: s.mark}, nil
 }
 
 // makeList writes the list of a store that begins, whole or not at all.
 func makeList(dir string, id storeID) (listState, error) {
-	b := appendLine(nil, listTitle+" "+id.String())
-	s := listState{store: id, end: int64(len(b)), lines: 1}
-	return s, writeFile(filepath.Join(dir, deletedListName), mark{}.append(b))
+	of := lineage{store: id}
+	b := of.title()
+	s := listState{lineage: of, end: int64(len(b)), lines: 1}
+	return s, writeFile(filepath.Join(dir, DeletedListName), mark{}.append(b))
 }
 
 // append adds records, and marks what the database has reached with them. When it
@@ -230,10 +271,10 @@ func (l *deletedList) append(all []takenAway, reached store.Position) error {
 func (l *deletedList) write(records []byte, reached store.Position) error {
 	m := mark{reached, l.clock()}
 	if _, err := l.file.WriteAt(m.append(records), l.end); err != nil {
-		return fmt.Errorf("writing %s: %w", deletedListName, err)
+		return fmt.Errorf("writing %s: %w", DeletedListName, err)
 	}
 	if err := l.file.Sync(); err != nil {
-		return fmt.Errorf("writing %s: %w", deletedListName, err)
+		return fmt.Errorf("writing %s: %w", DeletedListName, err)
 	}
 	l.mark = m
 	return nil
@@ -265,6 +306,64 @@ func (l *deletedList) truncate(s listState) error {
 	return l.write(nil, l.mark.Position)
 }
 
+// copy writes the list as it is now somewhere else, as a list that is whole. What is
+// appended meanwhile isn't in it.
+func (l *deletedList) copy(to io.Writer) error {
+	l.mu.Lock()
+	end, m := l.end, l.mark
+	f, err := os.Open(l.file.Name())
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := io.Copy(to, io.NewSectionReader(f, 0, end)); err != nil {
+		return err
+	}
+	_, err = to.Write(m.append(nil))
+	return err
+}
+
+// CopyDeletedList writes what the store's deleted.list holds by now somewhere else,
+// from where a restore can take it. It goes at least as far as Position was.
+func (s *Store) CopyDeletedList(to io.Writer) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return store.ErrUnavailable
+	}
+	if err := s.Failure(); err != nil {
+		return err
+	}
+	// The mark is a second behind.
+	if err := s.list.note(s.Position()); err != nil {
+		return err
+	}
+	return s.list.copy(to)
+}
+
+// OtherStore returns "" if the store goes on from where it was when the list that is
+// read was written; else the id of the store that that one is of, or "unreadable". It
+// may be this one, which has been put back to an earlier state since.
+func (s *Store) OtherStore(list io.Reader) string {
+	of, err := scanList(list, nil)
+	switch {
+	case err != nil:
+		return "unreadable"
+	case !slices.Contains(s.list.stores(), of.store), s.Position().Before(of.mark.Position):
+		return of.store.String()
+	}
+	return ""
+}
+
+// DeletedListSize is the size of deleted.list without its mark, in bytes: as long as
+// it is the same nothing was taken away.
+func (s *Store) DeletedListSize() int64 {
+	s.list.mu.Lock()
+	defer s.list.mu.Unlock()
+	return s.list.end
+}
+
 // listReserve is how much of the list is allocated beforehand, so that tokens
 // can be deleted on a full disk: about as many as the memtable's log takes.
 const listReserve = 1 << 20
@@ -290,31 +389,8 @@ func (l *deletedList) close() error { return l.file.Close() }
 
 // writeFile writes a file whole or not at all, readable by its owner only.
 func writeFile(file string, content []byte) error {
-	return replaceFile(file, func(w io.Writer) error {
+	return wholefile.Write(file, func(w *os.File) error {
 		_, err := w.Write(content)
 		return err
 	})
-}
-
-// replaceFile writes a file whole or not at all.
-func replaceFile(file string, write func(io.Writer) error) error {
-	tmp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	if err := write(tmp); err != nil {
-		return err
-	}
-	if err := tmp.Sync(); err != nil {
-		return err
-	}
-	if err := tmp.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), file); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(file))
 }

@@ -22,7 +22,7 @@ import (
 // listed returns what deleted.list in dir says.
 func listed(t *testing.T, dir string) (s listState, all []takenAway) {
 	t.Helper()
-	s, err := scanList(bytes.NewReader(readFile(t, filepath.Join(dir, deletedListName))), func(a takenAway, _ []byte) error {
+	s, err := scanList(bytes.NewReader(readFile(t, filepath.Join(dir, DeletedListName))), func(a takenAway, _ []byte) error {
 		all = append(all, a)
 		return nil
 	})
@@ -64,7 +64,7 @@ func TestWhatIsTakenAwayIsListed(t *testing.T) {
 	if state.mark.Position != s.Position() {
 		t.Errorf("the mark is %v, and the store at %v", state.mark.Position, s.Position())
 	}
-	text := string(readFile(t, filepath.Join(dir, deletedListName)))
+	text := string(readFile(t, filepath.Join(dir, DeletedListName)))
 	for n := range 4 {
 		if h := storetest.NewRecord("p", "alice", n).Hash; strings.Contains(text, string(h[:])) {
 			t.Error("a hash is in the list")
@@ -82,7 +82,7 @@ func TestWhatIsTakenAwayIsListed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if now := len(readFile(t, filepath.Join(dir, deletedListName))); now != len(text) {
+	if now := len(readFile(t, filepath.Join(dir, DeletedListName))); now != len(text) {
 		t.Errorf("the list had %d bytes, and has %d", len(text), now)
 	}
 	if state, _ := listed(t, dir); state.mark.Position != s.Position() {
@@ -101,7 +101,7 @@ func wantCompleted(t *testing.T, s *Store, dir string, lines int) {
 	if err := copyStore(crashed, dir); err != nil {
 		t.Fatal(err)
 	}
-	text := readFile(t, filepath.Join(crashed, deletedListName))
+	text := readFile(t, filepath.Join(crashed, DeletedListName))
 	_, want := listed(t, crashed)
 	last := int64(0)
 	for _, a := range want[len(want)-lines:] {
@@ -112,7 +112,7 @@ func wantCompleted(t *testing.T, s *Store, dir string, lines int) {
 		if err := copyStore(again, crashed); err != nil {
 			t.Fatal(err)
 		}
-		writeBack(t, filepath.Join(again, deletedListName), text[:cut])
+		writeBack(t, filepath.Join(again, DeletedListName), text[:cut])
 		closeStore(t, open(t, again, Options{Key: s.options.Key}))
 		_, got := listed(t, again)
 		// Within a batch's revision the order may be another one.
@@ -121,8 +121,8 @@ func wantCompleted(t *testing.T, s *Store, dir string, lines int) {
 		}
 	}
 	// One line more is missing.
-	writeBack(t, filepath.Join(crashed, deletedListName), text[:end-last-1])
-	if _, err := Open(crashed, Options{Key: s.options.Key}); err == nil || !strings.Contains(err.Error(), deletedListName) {
+	writeBack(t, filepath.Join(crashed, DeletedListName), text[:end-last-1])
+	if _, err := Open(crashed, Options{Key: s.options.Key}); err == nil || !strings.Contains(err.Error(), DeletedListName) {
 		t.Errorf("opened with a list that has lost something: %v", err)
 	}
 }
@@ -289,7 +289,7 @@ func TestStoreOfAnEarlierRelease(t *testing.T) {
 	mustCommit(t, s, store.Create{Record: kept})
 	makeOld(t, s)
 	closeStore(t, s)
-	for _, name := range []string{deletedListName, tableListName} {
+	for _, name := range []string{DeletedListName, tableListName} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +306,7 @@ func TestStoreOfAnEarlierRelease(t *testing.T) {
 		}
 		closeStore(t, s)
 	}
-	if err := os.Remove(filepath.Join(dir, deletedListName)); err != nil {
+	if err := os.Remove(filepath.Join(dir, DeletedListName)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "deleted.list: it is missing") {
@@ -490,4 +490,32 @@ func FuzzTableList(f *testing.F) {
 			t.Errorf("%v becomes %v", list, again)
 		}
 	})
+}
+
+// A store that was put back to an earlier state doesn't take the list of the later one
+// for what it goes on with.
+func TestAListOfALaterStateIsAnotherOne(t *testing.T) {
+	dir, earlier := t.TempDir(), filepath.Join(t.TempDir(), "earlier")
+	s := open(t, dir, Options{})
+	r := storetest.NewRecord("p", "alice", 1)
+	r.Revision = mustCommit(t, s, store.Create{Record: r})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyStore(earlier, dir); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, Options{})
+	mustCommit(t, s, store.Revoke{ID: r.ID, Revision: r.Revision, At: storetest.Epoch})
+	var list bytes.Buffer
+	if err := s.CopyDeletedList(&list); err != nil {
+		t.Fatal(err)
+	}
+	if other := s.OtherStore(bytes.NewReader(list.Bytes())); other != "" {
+		t.Errorf("its own is that of %s", other)
+	}
+	s = open(t, earlier, Options{})
+	if other := s.OtherStore(bytes.NewReader(list.Bytes())); other == "" {
+		t.Error("that of the later state is taken for its own")
+	}
 }

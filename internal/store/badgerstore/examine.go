@@ -151,7 +151,7 @@ func (e *examination) checkNew(hasFiles bool) error {
 	case hasFiles:
 		return e.damage(inData(badger.ManifestFilename), "it is missing")
 	case e.list.mark.Revision > 0:
-		return e.damage("db", "there is no database in it, and %s says that there was one, at revision %d", deletedListName, e.list.mark.Revision)
+		return e.damage("db", "there is no database in it, and %s says that there was one, at revision %d", DeletedListName, e.list.mark.Revision)
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (e *examination) epoch() uint64 {
 }
 
 func (e *examination) readList() error {
-	f, err := os.Open(filepath.Join(e.dir, deletedListName))
+	f, err := os.Open(filepath.Join(e.dir, DeletedListName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -186,8 +186,8 @@ func (e *examination) readList() error {
 	}
 	defer f.Close()
 	e.list, err = scanList(f, nil)
-	if errors.Is(err, errNoList) {
-		return e.damage(deletedListName, "%v", err)
+	if errors.Is(err, ErrNoList) {
+		return e.damage(DeletedListName, "%v", err)
 	}
 	e.hasList = true
 	return err

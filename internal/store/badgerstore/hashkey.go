@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
 const (
@@ -24,7 +25,9 @@ const (
 	previousKeysName = "hash.previous.keys"
 )
 
-func (s *Store) keyFile() string { return filepath.Join(s.dir, keyName) }
+func keyFileIn(dir string) string { return filepath.Join(dir, keyName) }
+
+func (s *Store) keyFile() string { return keyFileIn(s.dir) }
 
 // ownKeys are those that a store has made for where none are given.
 type ownKeys struct {
@@ -135,7 +138,28 @@ func (s *Store) ForgetPreviousOwnKeys() error {
 		return fmt.Errorf("removing the previous hash keys: %w", err)
 	}
 	s.own.keys = keys[:1]
-	return syncDir(s.dir)
+	return wholefile.SyncDir(s.dir)
+}
+
+// OwnKeyTexts are the secrets of OwnKeys, for a backup that is to hold them.
+func (s *Store) OwnKeyTexts() ([]string, error) {
+	s.own.mu.Lock()
+	defer s.own.mu.Unlock()
+	text, err := os.ReadFile(s.keyFile())
+	if err != nil {
+		return nil, err
+	}
+	previous, err := os.ReadFile(filepath.Join(s.dir, previousKeysName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var texts []string
+	for _, line := range append([]string{string(text)}, strings.Split(string(previous), "\n")...) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(texts, line) {
+			texts = append(texts, line)
+		}
+	}
+	return texts, nil
 }
 
 // loadKey reads the key file, or makes it if the store is new. A key that is
@@ -183,17 +207,4 @@ func checkPrivate(file string) error {
 		return fmt.Errorf("%s can be read by others (mode %04o): `chmod 600` it", file, mode)
 	}
 	return nil
-}
-
-// syncDir makes a new or renamed file of dir survive a power failure.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

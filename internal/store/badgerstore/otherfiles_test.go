@@ -130,7 +130,7 @@ func replaceEach(t *tester, dir string, atOpen time.Duration, others ...string) 
 	}
 	for _, other := range others {
 		all := storeFiles(t.T, other)
-		groups := [][]string{nil, {deletedListName, tableListName}}
+		groups := [][]string{nil, {DeletedListName, tableListName}}
 		for _, name := range all {
 			if strings.HasPrefix(name, "db") {
 				groups[0] = append(groups[0], name)

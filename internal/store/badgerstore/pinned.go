@@ -45,7 +45,7 @@ type snapshots struct {
 // Snapshot implements store.Store.
 func (s *Store) Snapshot() (store.Snapshot, error) {
 	p := &pinned{s: s, generation: s.reads.begin(), deadline: time.Now().Add(s.maxSnapshot), most: s.written.Load() + s.maxPinned}
-	p.head = store.Head{Position: s.Position(), Clock: s.clock.Remembered()}
+	p.head = store.Head{Position: s.Position(), Clock: s.clock.Remembered(), Store: s.list.store}
 	s.snapshots.mu.Lock()
 	if s.snapshots.all == nil {
 		s.snapshots.all = make(map[*pinned]bool)

@@ -63,33 +63,52 @@ func (s *Store) look() (*examination, error) {
 	return e, setAside(s.dir, e.unnamed)
 }
 
-// check checks that the store is ours and whole.
+// check checks that the store is ours and whole, and finds its key.
 func (s *Store) check(e *examination) error {
+	if err := e.checkFormat(); err != nil {
+		return err
+	}
+	isNew := e.meta.get(metaFormat) == nil
+	if isNew && s.options.WithoutKey {
+		return ErrNoStore
+	}
+	if err := s.loadKey(isNew); err != nil {
+		return err
+	}
+	return e.checkList()
+}
+
+// checkFormat returns nil if the database is a token store that this release reads, or
+// is to become one.
+func (e *examination) checkFormat() error {
 	kind := e.meta.get(metaFormat)
 	if kind == nil && e.revision > 0 {
 		return e.damage("db", "it holds changes up to revision %d, but not what makes it a token store", e.revision)
 	}
 	if kind != nil && (len(kind) != 1 || kind[0] < oldestFormat || kind[0] > format) {
-		return fmt.Errorf("the token store in %s has format %x, and this release reads formats %d to %d: upgrade, or choose another directory", s.dir, kind, oldestFormat, format)
+		return fmt.Errorf("the token store in %s has format %x, and this release reads formats %d to %d: upgrade, or choose another directory", e.dir, kind, oldestFormat, format)
 	}
 	if kind != nil && len(e.meta.get(metaKeyID)) != len(token.KeyID{}) {
 		return e.damage("db", "it doesn't say which hash key its tokens are under")
 	}
-	if err := s.loadKey(kind == nil); err != nil {
-		return err
-	}
+	return nil
+}
+
+// checkList returns nil if database and list belong together, and none of the two lacks
+// anything.
+func (e *examination) checkList() error {
 	id, reach := e.meta.get(metaStoreID), e.reach()
 	switch {
 	case id != nil && !e.hasList:
-		return e.damage(deletedListName, "it is missing")
+		return e.damage(DeletedListName, "it is missing")
 	case id != nil && string(id) != string(e.list.store[:]), id == nil && e.list.mark.Revision > 0:
-		return e.damage(deletedListName, "it is another store's, or the database is")
+		return e.damage(DeletedListName, "it is another store's, or the database is")
 	case reach.after.before(e.list.last):
-		return e.damage("db", "what was taken away at revision %d, as %s says, is not in it", e.list.last.Revision, deletedListName)
+		return e.damage("db", "what was taken away at revision %d, as %s says, is not in it", e.list.last.Revision, DeletedListName)
 	case e.hasList && e.list.last.before(reach.before) && e.list.damaged:
-		return e.damage(deletedListName, "line %d isn't what was written", e.list.lines+1)
+		return e.damage(DeletedListName, "line %d isn't what was written", e.list.lines+1)
 	case e.hasList && e.list.last.before(reach.before):
-		return e.damage(deletedListName, "it ends at revision %d, and what was taken away until revision %d was in it", e.list.last.Revision, reach.before.Revision)
+		return e.damage(DeletedListName, "it ends at revision %d, and what was taken away until revision %d was in it", e.list.last.Revision, reach.before.Revision)
 	}
 	return nil
 }
@@ -102,7 +121,7 @@ func (s *Store) prepare(e *examination) (err error) {
 	}
 	if !e.hasList {
 		if e.list, err = makeList(s.dir, uuid.New()); err != nil {
-			return fmt.Errorf("writing %s: %w", deletedListName, err)
+			return fmt.Errorf("writing %s: %w", DeletedListName, err)
 		}
 	}
 	reach := e.reach()
@@ -152,6 +171,10 @@ func (s *Store) readRevision(e *examination) error {
 
 // loadKey takes the key that is given for new tokens, or else the store's own.
 func (s *Store) loadKey(isNew bool) error {
+	if s.options.WithoutKey {
+		s.UseKeys([]*token.Key{new(token.Key)}) // under which there is nothing
+		return nil
+	}
 	if s.options.Key != nil {
 		s.UseKeys(append([]*token.Key{s.options.Key}, s.options.Previous...))
 		return nil
@@ -200,13 +223,13 @@ func (s *Store) begin(isNew bool, id storeID) error {
 func (s *Store) openList(e *examination, reach listReach) (err error) {
 	s.clock = clock.New(s.options.Time, e.list.mark.clock, s.logger)
 	if s.list, err = openList(s.dir, e.list, s.options.disk, s.clock.Remembered); err != nil {
-		return fmt.Errorf("opening %s: %w", deletedListName, err)
+		return fmt.Errorf("opening %s: %w", DeletedListName, err)
 	}
 	if err := s.completeList(e.list, reach); err != nil {
 		return err
 	}
 	if err := s.list.tidy(s.dir, s.clock.Certain()); err != nil {
-		return fmt.Errorf("tidying %s: %w", deletedListName, err)
+		return fmt.Errorf("tidying %s: %w", DeletedListName, err)
 	}
 	s.list.reserve()
 	return nil
@@ -282,7 +305,7 @@ func ResetClock(dir string, now time.Time) error {
 		return err
 	}
 	if !e.hasList || e.list.damaged {
-		return fmt.Errorf("%s in %s is missing or damaged, or was left by a crash: start the server once", deletedListName, dir)
+		return fmt.Errorf("%s in %s is missing or damaged, or was left by a crash: start the server once", DeletedListName, dir)
 	}
 	l, err := openList(dir, e.list, realDisk(dir), func() time.Time { return now })
 	if err != nil {

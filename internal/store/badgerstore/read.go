@@ -285,12 +285,12 @@ func (s *Store) lastUsed(txn *snapshot, id uuid.UUID) (store.Use, error) {
 	if err != nil || r.Number == 0 {
 		return old, err
 	}
-	use, err := s.uses.last(id, r.Number)
+	use := s.uses.last(id, r.Number)
 	use.Number = 0
 	if old.At.After(use.At) {
 		use = old
 	}
-	return use, err
+	return use, nil
 }
 
 // numberlessUse returns when a token was last used that had no number, or before

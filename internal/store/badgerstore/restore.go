@@ -9,11 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/token"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
 // unfinished is the format of a store that is being restored: nobody opens it.
@@ -46,7 +50,7 @@ func Restore(dir string, o Options, head store.Head) (*Restoring, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkEmpty(dir); err != nil {
+	if err := CheckEmpty(dir); err != nil {
 		return nil, err
 	}
 	r := &Restoring{s: s, head: head, revision: head.Revision, id: uuid.New(), epoch: head.Epoch}
@@ -64,14 +68,14 @@ func Restore(dir string, o Options, head store.Head) (*Restoring, error) {
 	return r, nil
 }
 
-// checkEmpty returns nil if there is no store in dir.
-func checkEmpty(dir string) error {
+// CheckEmpty returns nil if there is no store in dir, nor what a restore has left.
+func CheckEmpty(dir string) error {
 	files, err := os.ReadDir(filepath.Join(dir, "db"))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	there := len(files) > 0
-	for _, name := range []string{deletedListName, tableListName, usesFileName} {
+	for _, name := range []string{DeletedListName, tableListName, usesFileName} {
 		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			there = true
 		}
@@ -93,14 +97,22 @@ func (r *Restoring) begin() (err error) {
 	if err := r.flush(); err != nil {
 		return err
 	}
-	name := filepath.Join(r.s.dir, deletedListName)
+	r.s.uses = openUses(r.s.dir, r.id, true, r.s.logger)
+	return nil
+}
+
+// beginList makes the new store's list, unless that has been done. It knows what was
+// taken away from former stores, too.
+func (r *Restoring) beginList(former ...storeID) (err error) {
+	if r.list != nil {
+		return nil
+	}
+	name := filepath.Join(r.s.dir, DeletedListName)
 	if r.list, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		return err
 	}
-	if _, err = r.list.Write(appendLine(nil, listTitle+" "+r.id.String())); err != nil {
-		return err
-	}
-	r.s.uses, err = openUses(r.s.dir, r.id, true, r.s.logger)
+	of := lineage{r.id, former}
+	_, err = r.list.Write(of.title())
 	return err
 }
 
@@ -179,7 +191,7 @@ type Taken struct {
 // away since, in the name of by, and makes it part of this store's: of a backup that
 // is restored later, and is of any age, nothing else would be known. It is called
 // once, or never if there is no list.
-func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, err error) {
+func (r *Restoring) TakeAway(list io.ReadSeeker, by string, at time.Time) (t Taken, err error) {
 	if r.took {
 		return t, errors.New("something has been taken away already")
 	}
@@ -187,9 +199,29 @@ func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, 
 	if err := r.flush(); err != nil {
 		return t, err
 	}
+	state, err := scanList(list, nil)
+	if err == nil {
+		err = state.checkOf(r.head.Store)
+	}
+	if err == nil {
+		_, err = list.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return t, fmt.Errorf("reading %s: %w", DeletedListName, err)
+	}
+	// Of the stores before, the new list knows all that this one knows: not if that
+	// isn't all.
+	if t.reach(&state); t.Damaged || t.UpTo.Before(r.head.Position) {
+		err = r.beginList()
+	} else {
+		err = r.beginList(state.stores()...)
+	}
+	if err != nil {
+		return t, err
+	}
 	// The last record of what can be said again.
 	last := make(map[takenAway]takenAway)
-	state, err := scanList(list, func(a takenAway, line []byte) error {
+	_, err = scanList(list, func(a takenAway, line []byte) error {
 		if _, err := r.list.Write(line); err != nil {
 			return err
 		}
@@ -200,7 +232,7 @@ func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, 
 		return r.takeAway(a, by, at, &t.Changes)
 	})
 	if err != nil {
-		return t, fmt.Errorf("reading %s: %w", deletedListName, err)
+		return t, fmt.Errorf("reading %s: %w", DeletedListName, err)
 	}
 	for _, a := range slices.SortedFunc(maps.Values(last), func(a, b takenAway) int { return a.Compare(b.Position) }) {
 		// What came before the backup is in it.
@@ -211,15 +243,54 @@ func (r *Restoring) TakeAway(list io.Reader, by string, at time.Time) (t Taken, 
 		}
 	}
 	r.last = state.last
-	t.UpTo, t.Damaged = state.mark.Position, state.damaged
-	if t.Damaged {
-		t.UpTo = state.last.Position
-	}
 	r.epoch = max(r.epoch, state.mark.Epoch)
 	if state.mark.clock.After(r.head.Clock) {
 		r.head.Clock = state.mark.clock
 	}
 	return t, nil
+}
+
+// EndAll ends all living tokens, once what is to be taken away is, and has the store
+// go on under another hash key: that is for where the key is lost. Blocks, settings and
+// what is known of tokens stay. It returns how many were ended.
+func (r *Restoring) EndAll(key token.KeyID, at time.Time) (ended int, err error) {
+	r.took = true
+	if err := errors.Join(r.flush(), r.beginList()); err != nil {
+		return 0, err
+	}
+	living := make(map[owner]bool)
+	err = r.s.guard(func() error {
+		return iterate(r.t.txn, []byte{spaceToken}, func(item *badger.Item) (bool, error) {
+			record, moved, err := decodeEntry(item)
+			if err != nil || moved != uuid.Nil || record.IsRevoked() {
+				return true, err
+			}
+			living[owner{record.Project, record.User.ID}] = true
+			return true, nil
+		})
+	})
+	if err != nil {
+		return 0, err
+	}
+	for o := range living {
+		account, _, err := findAccount(r.t.txn, o)
+		if err != nil {
+			return ended, err
+		}
+		n := 0
+		a := takenAway{project: o.project, user: o.user, voided: true}
+		if err := r.takeAway(a, "", at, &n); err != nil {
+			return ended, err
+		}
+		a.Position = store.Position{Epoch: r.epoch + 1, Revision: r.revision}
+		if _, err := r.list.Write(a.append(nil)); err != nil {
+			return ended, err
+		}
+		r.last = r.last.then(a.Position)
+		ended += int(account.Living)
+	}
+	r.head.Keys = []token.KeyID{key}
+	return ended, nil
 }
 
 func (r *Restoring) takeAway(a takenAway, by string, at time.Time, changes *int) error {
@@ -280,14 +351,14 @@ func (r *Restoring) Finish(lines ...[]byte) (store.Position, error) {
 }
 
 func (r *Restoring) finish(lines [][]byte) (at store.Position, err error) {
-	if err := errors.Join(r.flush(), r.writeUses()); err != nil {
+	if err := errors.Join(r.flush(), r.beginList(), r.writeUses()); err != nil {
 		return at, err
 	}
 	at = store.Position{Epoch: r.epoch + 1, Revision: r.revision + 1}
 	if _, err := r.list.Write(mark{at, r.head.Clock}.append(nil)); err != nil {
 		return at, err
 	}
-	if err := errors.Join(r.list.Sync(), syncDir(r.s.dir)); err != nil {
+	if err := errors.Join(r.list.Sync(), wholefile.SyncDir(r.s.dir)); err != nil {
 		return at, err
 	}
 	writes := append(keyWrites(r.head.Keys),
@@ -332,7 +403,7 @@ func (r *Restoring) Discard() error {
 		return nil
 	}
 	err := r.close()
-	for _, name := range []string{deletedListName, tableListName, usesFileName, "db"} {
+	for _, name := range []string{DeletedListName, tableListName, usesFileName, "db"} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(r.s.dir, name)))
 	}
 	return err
@@ -399,4 +470,96 @@ func (r *Restoring) commit() error {
 		return unavailable(err)
 	}
 	return r.s.space.wrote(r.t.size)
+}
+
+// ReadDeletedList says what Restoring.TakeAway would make of a list: how far it goes,
+// whether it is damaged, and how many of its records are of changes after a backup.
+// It fails with ErrNoList or ErrOtherList.
+func ReadDeletedList(list io.Reader, of store.Head) (Taken, error) {
+	var t Taken
+	state, err := scanList(list, func(a takenAway, _ []byte) error {
+		if of.Before(a.Position) {
+			t.Changes++
+		}
+		return nil
+	})
+	if err == nil {
+		err = state.checkOf(of.Store)
+	}
+	if err != nil {
+		return t, err
+	}
+	t.reach(&state)
+	return t, nil
+}
+
+// ErrOtherList says that a list is of a store that has nothing to do with a backup.
+var ErrOtherList = errors.New("it is another store's, and knows nothing of this one")
+
+// checkOf returns nil if the list knows what was taken away from a store, or if that
+// isn't known.
+func (l *lineage) checkOf(id storeID) error {
+	if id != uuid.Nil && !slices.Contains(l.stores(), id) {
+		return ErrOtherList
+	}
+	return nil
+}
+
+// reach notes how far a list goes.
+func (t *Taken) reach(s *listState) {
+	t.UpTo, t.Damaged = s.mark.Position, s.damaged
+	if t.Damaged {
+		t.UpTo = s.last.Position
+	}
+}
+
+// ReplaceLostKey makes a hash key where a store that is restored into dir looks for its
+// own, unless there is one, for tokens that are made from then on. It fails if that is
+// one of ids, which isn't lost then.
+func ReplaceLostKey(dir string, ids []token.KeyID) (token.KeyID, error) {
+	key, err := loadKey(keyFileIn(dir), true)
+	if err != nil {
+		return token.KeyID{}, err
+	}
+	if slices.Contains(ids, key.ID()) {
+		return token.KeyID{}, fmt.Errorf("the hash key isn't lost: it is in %s", keyFileIn(dir))
+	}
+	return key.ID(), nil
+}
+
+// RestoreKeys puts the hash keys of a backup, if it has any, where a store that is
+// restored into dir looks for its own, and says what the owner has to know of them.
+// One that is there already is left alone.
+func RestoreKeys(dir string, ids []token.KeyID, texts []string) (said string, err error) {
+	file := keyFileIn(dir)
+	if text, err := os.ReadFile(file); err == nil {
+		there, err := token.NewKey(string(text))
+		if err != nil || there.ID() != ids[0] {
+			return "", fmt.Errorf("%s is another hash key than the backup's, which is %s: remove it, or put the right one there", file, ids[0])
+		}
+		return fmt.Sprintf("Its hash key %s is in %s.", ids[0], file), nil
+	}
+	for i, text := range texts {
+		if key, err := token.NewKey(text); err != nil || i >= len(ids) || key.ID() != ids[i] {
+			return "", errors.New("the hash keys in the backup aren't those of its tokens")
+		}
+	}
+	if len(texts) > 1 {
+		former := strings.Join(texts[1:], "\n") + "\n"
+		if err := writeFile(filepath.Join(dir, previousKeysName), []byte(former)); err != nil {
+			return "", err
+		}
+	}
+	if len(texts) > 0 {
+		if err := writeFile(file, []byte(texts[0]+"\n")); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case len(texts) == 0:
+		return fmt.Sprintf("Its tokens are under hash key %s, which isn't in the backup: put the file hash.key of the store that was into %s, with hash.previous.keys if there is one, or give the same hash_key in the Caddyfile as there, before the server starts.", ids[0], dir), nil
+	case len(texts) > 1:
+		return fmt.Sprintf("Its hash key %s was in the backup, and is in %s; the former ones, which some of its tokens are under, are in %s beside it.", ids[0], file, previousKeysName), nil
+	}
+	return fmt.Sprintf("Its hash key %s was in the backup, and is in %s.", ids[0], file), nil
 }

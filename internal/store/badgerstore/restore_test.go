@@ -119,6 +119,9 @@ func TestRestoredStoreIsWhatItWas(t *testing.T) {
 		}
 		expected := want
 		expected.Head.Position, expected.Head.Clock = begun, got.Head.Clock
+		if expected.Head.Store = got.Head.Store; got.Head.Store == want.Head.Store {
+			t.Error("it is the same store")
+		}
 		if diff := cmp.Diff(expected, got, comparable); diff != "" {
 			t.Error(diff)
 		}
@@ -169,7 +172,7 @@ func TestRestoreBringsNothingBack(t *testing.T) {
 			backups := []storetest.Contents{backUp(t, s)}
 			d.drive(60)
 			for generation := range 3 {
-				list := readFile(t, filepath.Join(dir, deletedListName))
+				list := readFile(t, filepath.Join(dir, DeletedListName))
 				last := backUp(t, s)
 				again, _, taken := restore(t, o, last, list)
 				d.wantNothingBack(again, last)
@@ -327,7 +330,7 @@ func TestRestoreOfMany(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	again, _, taken := restore(t, o, backup, readFile(t, filepath.Join(dir, deletedListName)))
+	again, _, taken := restore(t, o, backup, readFile(t, filepath.Join(dir, DeletedListName)))
 	for i := range n {
 		if r, err := again.ByHash(largeRecord(i).Hash); err != nil || r.IsRevoked() != isDeleted(i) {
 			t.Fatalf("token %d: %+v, %v", i, r, err)
@@ -346,7 +349,7 @@ func TestRestoreThatIsBrokenOffIsNoStore(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, o)
 	storetest.Fill(t, s)
-	backup, list := backUp(t, s), readFile(t, filepath.Join(dir, deletedListName))
+	backup, list := backUp(t, s), readFile(t, filepath.Join(dir, DeletedListName))
 	r, restored := beginRestore(t, o, backup.Head)
 	wantNone := func(when string) {
 		t.Helper()
@@ -391,7 +394,7 @@ func TestWhatCantBeRestored(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, o)
 	storetest.Fill(t, s)
-	backup, list := backUp(t, s), readFile(t, filepath.Join(dir, deletedListName))
+	backup, list := backUp(t, s), readFile(t, filepath.Join(dir, DeletedListName))
 	if _, err := Restore(dir, o, backup.Head); err == nil || !strings.Contains(err.Error(), "there is a token store in") {
 		t.Errorf("into a store: %v", err)
 	}
@@ -411,7 +414,7 @@ func TestWhatCantBeRestored(t *testing.T) {
 	if err := r.AddUse(store.Use{ID: uuid.New(), At: restoredAt}); err != nil {
 		t.Errorf("the last use of an unknown token: %v", err)
 	}
-	if _, err := r.TakeAway(strings.NewReader("x\n"), "", restoredAt); !errors.Is(err, errNoList) {
+	if _, err := r.TakeAway(strings.NewReader("x\n"), "", restoredAt); !errors.Is(err, ErrNoList) {
 		t.Errorf("something else as the list: %v", err)
 	}
 
@@ -441,4 +444,54 @@ func otherTestKey(t testing.TB) *token.Key {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// A list knows of the stores whose list it goes on with, and of no others: what was
+// taken away from those would come back without a word.
+func TestListsKnowWhoseTheyAre(t *testing.T) {
+	o := Options{Key: testKey(t), tendEvery: time.Hour}
+	firstDir := t.TempDir()
+	first := open(t, firstDir, o)
+	storetest.Fill(t, first)
+	old := backUp(t, first)
+	r, err := first.ByID(storetest.NewRecord("p", "carol", 0).ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustCommit(t, first, store.Revoke{ID: r.ID, Revision: r.Revision, At: restoredAt})
+	last, list := backUp(t, first), listOf(t, first)
+	with, _, _ := restore(t, o, last, list)
+	without, _, _ := restore(t, o, last, nil)
+	damaged, _, _ := restore(t, o, last, append(bytes.Clone(list), "nothing\n"...))
+	for name, test := range map[string]struct {
+		list  []byte
+		of    storetest.Contents
+		wants error
+	}{
+		"its own":                                      {list, last, nil},
+		"its own, of an older backup":                  {list, old, nil},
+		"that of a store restored with it":             {listOf(t, with), old, nil},
+		"that of a store restored without it":          {listOf(t, without), old, ErrOtherList},
+		"that of a store restored with half of it":     {listOf(t, damaged), old, ErrOtherList},
+		"that of the store that a store was made from": {list, backUp(t, with), ErrOtherList},
+		"another store's":                              {listOf(t, open(t, t.TempDir(), o)), old, ErrOtherList},
+	} {
+		if _, err := ReadDeletedList(bytes.NewReader(test.list), test.of.Head); !errors.Is(err, test.wants) {
+			t.Errorf("%s: %v", name, err)
+		}
+		r, _ := beginRestore(t, o, test.of.Head)
+		addAll(t, r, test.of)
+		if _, err := r.TakeAway(bytes.NewReader(test.list), "restorer", restoredAt); !errors.Is(err, test.wants) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func listOf(t *testing.T, s *Store) []byte {
+	t.Helper()
+	var list bytes.Buffer
+	if err := s.CopyDeletedList(&list); err != nil {
+		t.Fatal(err)
+	}
+	return list.Bytes()
 }

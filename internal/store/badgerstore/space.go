@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
 // disk is where a store's files lie.
@@ -213,7 +214,7 @@ func (s *space) wrote(size int64) error {
 	if free, err := s.disk.free(); err != nil || s.nearlyFull(free) {
 		s.rest()
 	}
-	return syncDir(s.dir)
+	return wholefile.SyncDir(s.dir)
 }
 
 // rest waits a while for Badger to do what it has to do with full memtables and

@@ -98,12 +98,12 @@ func (s *Store) completeList(l listState, reach listReach) error {
 		return nil
 	}
 	// A crash may have left some of the last batch.
-	f, err := os.Open(filepath.Join(s.dir, deletedListName))
+	f, err := os.Open(filepath.Join(s.dir, DeletedListName))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	until := listState{store: l.store}
+	until := listState{lineage: l.lineage}
 	if _, err := scanList(f, func(a takenAway, line []byte) error {
 		if !reach.before.Before(a.Position) {
 			until.last, until.end = until.last.then(a.Position), until.end+int64(len(line))
@@ -112,13 +112,13 @@ func (s *Store) completeList(l listState, reach listReach) error {
 	}); err != nil {
 		return err
 	}
-	until.end += int64(len(appendLine(nil, listTitle+" "+l.store.String())))
+	until.end += int64(len(l.title()))
 	missing, err := s.takenBetween(reach.follows, reach.after.Position)
 	if err != nil {
-		return fmt.Errorf("completing %s: %w", deletedListName, err)
+		return fmt.Errorf("completing %s: %w", DeletedListName, err)
 	}
 	if err := s.list.truncate(until); err != nil {
-		return fmt.Errorf("completing %s: %w", deletedListName, err)
+		return fmt.Errorf("completing %s: %w", DeletedListName, err)
 	}
 	if len(missing) == 0 {
 		return nil

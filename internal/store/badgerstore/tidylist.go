@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/caddy-access-tokens/caddy-access-tokens/internal/store"
+	"github.com/caddy-access-tokens/caddy-access-tokens/internal/wholefile"
 )
 
 const (
@@ -27,7 +28,7 @@ func (l *deletedList) tidy(dir string, now time.Time) error {
 	if l.end < tidyFrom {
 		return nil
 	}
-	file := filepath.Join(dir, deletedListName)
+	file := filepath.Join(dir, DeletedListName)
 	in, err := os.Open(file)
 	if err != nil {
 		return err
@@ -69,8 +70,8 @@ func (l *deletedList) tidy(dir string, now time.Time) error {
 	if err := each(func(line []byte) error { size += int64(len(line)); return nil }); err != nil || size > l.end/2 {
 		return err
 	}
-	err = replaceFile(file, func(w io.Writer) error {
-		title := appendLine(nil, listTitle+" "+l.store.String())
+	err = wholefile.Write(file, func(w *os.File) error {
+		title := l.title()
 		size += int64(len(title))
 		if _, err := w.Write(title); err != nil {
 			return err

@@ -54,8 +54,11 @@ type usesFile struct {
 	store  storeID
 	logger *zap.Logger
 
-	mu   sync.RWMutex
+	mu sync.RWMutex
+	// file is nil where there is none that can be used.
 	file *os.File
+
+	saidUnreadable sync.Once
 }
 
 const (
@@ -71,31 +74,68 @@ const (
 	usesWindow = 256
 )
 
-// openUses opens a store's file of last uses. One that can't be used is set aside.
-func openUses(dir string, of storeID, isNew bool, logger *zap.Logger) (*usesFile, error) {
+// openUses opens a store's file of last uses, or begins one. What can't be used is
+// set aside; where that isn't possible either, last uses aren't known, and the file is
+// tried again whenever some are to be written.
+func openUses(dir string, of storeID, isNew bool, logger *zap.Logger) *usesFile {
 	u := &usesFile{path: filepath.Join(dir, usesFileName), store: of, logger: logger}
+	if err := u.open(isNew); err != nil {
+		logger.Error("the file of last uses can't be used: when tokens were last used isn't known, and isn't written down", zap.String("file", u.path), zap.Error(err))
+	}
+	return u
+}
+
+func (u *usesFile) open(isNew bool) error {
+	info, err := os.Stat(u.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		info, err = os.Lstat(u.path) // a link to nothing
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if !isNew {
+			u.logger.Warn("the file of last uses isn't there, and is made anew", zap.String("file", u.path))
+		}
+		return u.begin()
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular(): // whoever opens a pipe may wait for ever
+		return u.setAside()
+	}
 	file, err := os.OpenFile(u.path, os.O_RDWR, 0)
-	if err == nil {
-		head := make([]byte, len(u.head()))
-		if _, err := io.ReadFull(file, head); err == nil && string(head) == string(u.head()) {
-			u.file = file
-			return u, nil
-		}
-		aside := u.path + ".damaged"
-		logger.Error("the file of last uses is damaged, or another store's, and is set aside: when tokens were last used isn't known", zap.String("file", u.path), zap.String("to", aside))
-		if err := errors.Join(file.Close(), os.Rename(u.path, aside)); err != nil {
-			return nil, err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	} else if !isNew {
-		logger.Warn("the file of last uses isn't there, and is made anew", zap.String("file", u.path))
+	if err != nil {
+		return err
 	}
-	if u.file, err = os.OpenFile(u.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
-		return nil, err
+	head := make([]byte, len(u.head()))
+	if _, err := io.ReadFull(file, head); err == nil && string(head) == string(u.head()) {
+		u.file = file
+		return nil
 	}
-	_, err = u.file.Write(u.head())
-	return u, err
+	if err := file.Close(); err != nil {
+		return err
+	}
+	return u.setAside()
+}
+
+// setAside gives another name to what can't be used, and begins a file.
+func (u *usesFile) setAside() error {
+	aside := u.path + ".damaged"
+	if err := os.Rename(u.path, aside); err != nil {
+		return err
+	}
+	u.logger.Error("the file of last uses is damaged, or another store's, and is set aside: when tokens were last used isn't known", zap.String("file", u.path), zap.String("to", aside))
+	return u.begin()
+}
+
+func (u *usesFile) begin() error {
+	file, err := os.OpenFile(u.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := file.Write(u.head()); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	u.file = file
+	return nil
 }
 
 func (u *usesFile) head() []byte { return append([]byte(usesTitle), u.store[:]...) }
@@ -103,6 +143,9 @@ func (u *usesFile) head() []byte { return append([]byte(usesTitle), u.store[:]..
 func (u *usesFile) close() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.file == nil {
+		return nil
+	}
 	return u.file.Close()
 }
 
@@ -113,6 +156,11 @@ func usesOffset(number uint64) int64 { return usesHead + int64(number-1)*usesSlo
 func (u *usesFile) write(uses []store.Use) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.file == nil {
+		if err := u.open(false); err != nil {
+			return fmt.Errorf("%w: opening the file of last uses: %w", store.ErrUnavailable, err)
+		}
+	}
 	slices.SortFunc(uses, func(a, b store.Use) int { return cmp.Compare(a.Number, b.Number) })
 	window := make([]byte, usesWindow*usesSlot)
 	for len(uses) > 0 {
@@ -152,8 +200,13 @@ func (u *usesFile) writeNear(window []byte, uses []store.Use) error {
 	return err
 }
 
-// read fills slots from that of a number on. What is behind the file's end is empty.
+// read fills slots from that of a number on. What is behind the file's end is empty,
+// and all of it where there is no file.
 func (u *usesFile) read(slots []byte, number uint64) error {
+	if u.file == nil {
+		clear(slots)
+		return nil
+	}
 	n, err := u.file.ReadAt(slots, usesOffset(number))
 	if errors.Is(err, io.EOF) {
 		clear(slots[n:])
@@ -162,18 +215,26 @@ func (u *usesFile) read(slots []byte, number uint64) error {
 	return err
 }
 
-// last returns the last use of a token, zero for never.
-func (u *usesFile) last(id uuid.UUID, number uint64) (store.Use, error) {
+// unreadable says, once, that what was written can't be read.
+func (u *usesFile) unreadable(err error) {
+	u.saidUnreadable.Do(func() {
+		u.logger.Error("the file of last uses can't be read everywhere: when some tokens were last used isn't known", zap.String("file", u.path), zap.Error(err))
+	})
+}
+
+// last returns the last use of a token, zero for never, or if it can't be read.
+func (u *usesFile) last(id uuid.UUID, number uint64) store.Use {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	var slot [usesSlot]byte
 	if err := u.read(slot[:], number); err != nil {
-		return store.Use{}, fmt.Errorf("%w: reading last uses: %w", store.ErrUnavailable, err)
+		u.unreadable(err)
+		return store.Use{ID: id}
 	}
 	if use, ok := u.decode(slot[:], number); ok && use.ID == id {
-		return use, nil
+		return use
 	}
-	return store.Use{ID: id}, nil
+	return store.Use{ID: id}
 }
 
 // forget removes what is known of tokens. It is no matter if that fails: nobody can
@@ -181,6 +242,9 @@ func (u *usesFile) last(id uuid.UUID, number uint64) (store.Use, error) {
 func (u *usesFile) forget(numbers []uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.file == nil {
+		return
+	}
 	var empty [usesSlot]byte
 	for _, number := range numbers {
 		if at, err := u.file.Seek(0, io.SeekEnd); err == nil && usesOffset(number) < at {
@@ -189,7 +253,8 @@ func (u *usesFile) forget(numbers []uint64) {
 	}
 }
 
-// each calls f with all uses up to that of a number, also of tokens that are gone.
+// each calls f with all uses up to that of a number that can be read, also of tokens
+// that are gone.
 func (u *usesFile) each(upTo uint64, f func(store.Use) error) error {
 	slots := make([]byte, usesWindow*usesSlot)
 	for first := uint64(1); first <= upTo; first += usesWindow {
@@ -198,7 +263,8 @@ func (u *usesFile) each(upTo uint64, f func(store.Use) error) error {
 		err := u.read(slots, first)
 		u.mu.RUnlock()
 		if err != nil {
-			return fmt.Errorf("%w: reading last uses: %w", store.ErrUnavailable, err)
+			u.unreadable(err)
+			continue
 		}
 		for i := range uint64(len(slots) / usesSlot) {
 			if use, ok := u.decode(slots[i*usesSlot:][:usesSlot], first+i); ok {

@@ -21,10 +21,7 @@ import (
 
 func newUses(t *testing.T, dir string, of storeID) *usesFile {
 	t.Helper()
-	u, err := openUses(dir, of, true, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := openUses(dir, of, true, zap.NewNop())
 	t.Cleanup(func() { _ = u.close() })
 	return u
 }
@@ -76,15 +73,15 @@ func TestLastUsesMergeByMaximum(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	for number, use := range want {
-		if got, err := u.last(use.ID, number); err != nil || !cmp.Equal(got, use, compareUses) {
-			t.Errorf("%d: %+v, %v", number, got, err)
+		if got := u.last(use.ID, number); !cmp.Equal(got, use, compareUses) {
+			t.Errorf("%d: %+v", number, got)
 		}
-		if got, err := u.last(uuid.New(), number); err != nil || !got.At.IsZero() {
-			t.Errorf("another token's: %+v, %v", got, err)
+		if got := u.last(uuid.New(), number); !got.At.IsZero() {
+			t.Errorf("another token's: %+v", got)
 		}
 	}
-	if got, err := u.last(uuid.New(), 1_000_000); err != nil || !got.At.IsZero() {
-		t.Errorf("behind the end: %+v, %v", got, err)
+	if got := u.last(uuid.New(), 1_000_000); !got.At.IsZero() {
+		t.Errorf("behind the end: %+v", got)
 	}
 	u.forget([]uint64{1, 2, 3, 1_000_000})
 	for number := range u.all(t, 2000) {
@@ -146,6 +143,81 @@ func TestDamagedLastUsesAreUnknown(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, usesFileName+".damaged")); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whatever is in the file's place, the store opens. Where it can't be set aside, uses
+// aren't written until the place is free.
+func TestNoFileOfLastUsesStopsAStore(t *testing.T) {
+	inTheWay := func(t *testing.T, dir string) {
+		if err := os.MkdirAll(filepath.Join(dir, usesFileName+".damaged", "full"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	directory := func(t *testing.T, dir string) {
+		if err := os.Mkdir(filepath.Join(dir, usesFileName), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range map[string]struct {
+		put   func(t *testing.T, dir string)
+		stuck bool
+	}{
+		"a directory": {put: directory},
+		"a link to nothing": {put: func(t *testing.T, dir string) {
+			if err := os.Symlink(filepath.Join(dir, "nothing"), filepath.Join(dir, usesFileName)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"nothing to be set aside": {stuck: true, put: func(t *testing.T, dir string) {
+			directory(t, dir)
+			inTheWay(t, dir)
+		}},
+		"damaged for the second time": {stuck: true, put: func(t *testing.T, dir string) {
+			if err := os.WriteFile(filepath.Join(dir, usesFileName), []byte("no uses"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			inTheWay(t, dir)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := open(t, dir, Options{})
+			r := storetest.NewRecord("p", "alice", 1)
+			mustCommit(t, s, store.Create{Record: r})
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(filepath.Join(dir, usesFileName)); err != nil {
+				t.Fatal(err)
+			}
+			test.put(t, dir)
+
+			s = open(t, dir, Options{})
+			r, err := s.ByID(r.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := s.LastUsed(r.ID); err != nil || !got[0].At.IsZero() {
+				t.Errorf("used %+v, %v", got, err)
+			}
+			use := store.Touch{Uses: []store.Use{{ID: r.ID, Number: r.Number, At: storetest.Epoch}}}
+			if _, err := s.Commit(context.Background(), use); test.stuck != errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("written: %v", err)
+			}
+			if test.stuck {
+				if err := os.RemoveAll(filepath.Join(dir, usesFileName+".damaged")); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Commit(context.Background(), use); err != nil {
+					t.Errorf("once the place is free: %v", err)
+				}
+			}
+			if got, err := s.LastUsed(r.ID); err != nil || !got[0].At.Equal(storetest.Epoch) {
+				t.Errorf("used %+v, %v", got, err)
+			}
+		})
 	}
 }
 

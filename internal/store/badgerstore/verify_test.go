@@ -315,7 +315,7 @@ func TestTablesThatNobodyNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, s)
-	for _, name := range []string{deletedListName, tableListName} {
+	for _, name := range []string{DeletedListName, tableListName} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}

@@ -116,13 +116,13 @@ func fill(f *fixture) (c Contents) {
 
 func snapshotHasAll(t *testing.T, f *fixture) {
 	empty := f.contents(f.snapshot())
-	diff(t, "an empty snapshot", Contents{Head: store.Head{Position: f.Position(), Keys: empty.Head.Keys, Clock: empty.Head.Clock}}, empty)
+	diff(t, "an empty snapshot", Contents{Head: store.Head{Position: f.Position(), Keys: empty.Head.Keys, Clock: empty.Head.Clock, Store: empty.Head.Store}}, empty)
 	want := fill(f)
 	got := f.contents(f.snapshot())
-	if got.Head.Clock.IsZero() || len(got.Head.Keys) == 0 {
+	if got.Head.Clock.IsZero() || len(got.Head.Keys) == 0 || got.Head.Store == uuid.Nil {
 		t.Errorf("the head is %+v", got.Head)
 	}
-	got.Head.Clock = time.Time{}
+	got.Head.Clock, got.Head.Store = time.Time{}, uuid.Nil
 	diff(t, "the snapshot", want, got)
 }
 
