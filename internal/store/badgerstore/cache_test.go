@@ -125,7 +125,7 @@ func TestNoCache(t *testing.T) {
 // told of an earlier one.
 func TestADeletedTokenIsDeletedForAllWhoAsk(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
-	for n := range storetest.Rounds(100, 1000) {
+	for n := range storetest.Rounds(50, 200) {
 		r := storetest.NewRecord("p", "alice", n)
 		mustCommit(t, s, store.Create{Record: r})
 		var deleted atomic.Bool

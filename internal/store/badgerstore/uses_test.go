@@ -106,7 +106,7 @@ func TestDamagedLastUsesAreUnknown(t *testing.T) {
 	}
 	_ = u.close()
 	whole := readFile(t, u.path)
-	for range storetest.Rounds(200, 2000) {
+	for range storetest.Rounds(100, 400) {
 		b := append([]byte{}, whole...)
 		switch rand.IntN(4) {
 		case 0:
