@@ -16,8 +16,8 @@ func TestVdirsyncerUsesRadicaleWithATokenAsThePassword(t *testing.T) {
 	token := g.create(t, as("bob"), 3600, "")
 	here := newHome(t)
 	url := "http://" + g.addresses[0]
-	here.must(t, "curl", "-sSf", "-u", "bob:"+token.value, "-X", "MKCALENDAR", url+"/bob/work/")
-	if said := here.must(t, "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-u", "bob:"+token.value, "-X", "MKCALENDAR", url+"/alice/work/"); said != "403" {
+	here.must(t, "curl", "-sSf", "-u", "bob:"+token.value, "-X", "MKCALENDAR", url+"/bob/meetings/")
+	if said := here.must(t, "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-u", "bob:"+token.value, "-X", "MKCALENDAR", url+"/alice/meetings/"); said != "403" {
 		t.Errorf("bob makes alice a calendar: %s", said)
 	}
 	here.write(t, "config", `
@@ -26,7 +26,7 @@ status_path = "`+here.dir+`/status/"
 [pair calendars]
 a = "local"
 b = "remote"
-collections = ["work"]
+collections = ["meetings"]
 [storage local]
 type = "filesystem"
 path = "`+here.dir+`/calendars/"
@@ -37,17 +37,17 @@ url = "`+url+`/"
 username = "bob"
 password = "`+token.value+`"
 `)
-	if err := os.MkdirAll(filepath.Join(here.dir, "calendars/work"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(here.dir, "calendars/meetings"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	event := strings.Join([]string{
 		"BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//a test//EN", "BEGIN:VEVENT", "UID:1", "DTSTAMP:20260101T000000Z",
 		"DTSTART:20260101T100000Z", "DTEND:20260101T110000Z", "SUMMARY:A meeting", "END:VEVENT", "END:VCALENDAR", "",
 	}, "\r\n")
-	here.write(t, "calendars/work/1.ics", event)
+	here.write(t, "calendars/meetings/1.ics", event)
 	here.must(t, "vdirsyncer", "-c", "config", "discover")
 	here.must(t, "vdirsyncer", "-c", "config", "sync")
-	if said := here.must(t, "curl", "-sSf", "-u", "bob:"+token.value, url+"/bob/work/"); !strings.Contains(said, "SUMMARY:A meeting") {
+	if said := here.must(t, "curl", "-sSf", "-u", "bob:"+token.value, url+"/bob/meetings/"); !strings.Contains(said, "SUMMARY:A meeting") {
 		t.Errorf("the calendar has %s", said)
 	}
 	g.remove(t, as("bob"), token.target())

